@@ -1,0 +1,31 @@
+"""Attention: E11, softmax(Q Kᵀ / √c) V, in the plain form one reads and in the fused form one runs.
+
+Both take any number of leading axes. In a UNet layer these are (b, heads) or (b·f, heads): b batch, f frames.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attention_weights(q: Tensor, k: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / √c): where each query looks, a distribution over the keys.
+
+    q (…, n, c) queries, k (…, l, c) keys -> (…, n, l), rows sum to 1. The softmax of half-precision inputs is taken in
+    float32 (its exponentials overflow float16 beyond e¹¹), and so is the result.
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), eq. 1.
+    """
+    scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(dim=-1)
+
+
+def attention_plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """E11 as written: the reference for `attention`. q (…, n, c), k (…, l, c), v (…, l, d) -> (…, n, d)."""
+    return attention_weights(q, k).to(v.dtype) @ v
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """E11, fused: never holds the (n, l) weights, accumulates in float32. q (…, n, c), k, v (…, l, c) -> (…, n, c)."""
+    return F.scaled_dot_product_attention(q, k, v)

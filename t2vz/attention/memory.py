@@ -1,0 +1,104 @@
+"""First-frame memory: keys and values that later frames need, kept while one timestep is computed chunk by chunk.
+
+With first-frame attention (E12) a frame needs nothing of the others but frame 1's keys and values in each layer. So m
+frames are denoised in chunks of any size, with the same result as in one batch: the first chunk leaves frame 1's keys
+and values here, the others read them. Memory does not grow with m. Other variants leave what their successors need:
+"previous" the last frame so far, "first_previous" both, "causal" all frames (it grows), "own" nothing.
+
+A memory is valid for one timestep, one prompt and one set of latents: start every denoising step with a new one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .frames import frames_seen
+
+Project = Callable[[Tensor], tuple[Tensor, Tensor]]  # tokens (b, f, n, c) -> keys and values (b, f, heads, n, c)
+
+
+class FrameMemory:
+    """Keys and values by layer name: which frames are kept, and their tensors (b, frames kept, heads, n, c)."""
+
+    def __init__(self):
+        self.entries: dict[str, tuple[list[int], Tensor, Tensor]] = {}
+
+    def recall(self, layer: str) -> tuple[list[int], Tensor | None, Tensor | None]:
+        """The frames kept for a layer (absolute indices), their keys and their values; ([], None, None) if none."""
+        return self.entries.get(layer, ([], None, None))
+
+    def keep(self, layer: str, frames: list[int], keys: Tensor, values: Tensor) -> None:
+        """Replace what is kept for a layer: frames by absolute index, keys and values (b, len(frames), heads, n, c)."""
+        if frames:
+            self.entries[layer] = (frames, keys, values)
+
+
+class AttentionRecord:
+    """Collects text cross-attention maps by layer name: weights (b, f, n, tokens), mean over heads, on the CPU.
+
+    Give one to a UNet call to see where each word looks (the masks of E13 come from these). Maps of several calls are
+    added up; divide by `calls`.
+    """
+
+    def __init__(self):
+        self.maps: dict[str, Tensor] = {}
+        self.calls = 0
+
+    def add(self, layer: str, weights: Tensor) -> None:
+        """Add weights (b, f, heads, n, tokens) of one layer."""
+        mean = weights.float().mean(dim=2).cpu()
+        self.maps[layer] = self.maps[layer] + mean if layer in self.maps else mean
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """What a layer is told about the frames it works on: passed down by calls, never set on a module.
+
+    variant: one of frames.VARIANTS. start: absolute index of the chunk's first frame. memory: what earlier chunks of
+    this timestep left, or None if the chunk is the whole video. record: where to put attention maps, or None.
+    """
+
+    variant: str = "own"
+    start: int = 0
+    memory: FrameMemory | None = field(default=None, repr=False)
+    record: AttentionRecord | None = field(default=None, repr=False)
+
+    def keys_values(self, layer: str, tokens: Tensor, project: Project):
+        """Keys and values the chunk's queries need, and for each query frame where among them to look.
+
+        tokens (b, f, n, c) are the chunk's; only frames that somebody looks at are projected: one for "first", none
+        at all if the memory already has it. Returns keys, values (b, g, heads, n, c) and f tuples of indices into g.
+        Raises InputError if an earlier frame is needed that the memory does not hold.
+        """
+        f = tokens.shape[1]
+        chunk = range(self.start, self.start + f)
+        if self.variant == "all" and (self.start > 0 or self.memory is not None):
+            raise InputError('attention "all" looks at every frame at once: give the whole video in one chunk')
+        seen = [frames_seen(self.variant, i, chunk.stop) for i in chunk]
+        known, keys, values = self.memory.recall(layer) if self.memory is not None else ([], None, None)
+        keep = _needed_later(self.variant, chunk.stop) if self.memory is not None else set()
+        wanted = set().union(*seen) | keep
+        fresh = [i for i in chunk if i in wanted and i not in known]
+        missing = wanted - set(known) - set(fresh)
+        if missing:
+            raise InputError(
+                f'attention "{self.variant}" of frames {chunk.start}…{chunk.stop - 1} needs frame {min(missing)}, which '
+                "no earlier chunk left in the memory; run the chunks in order with one FrameMemory per timestep"
+            )
+        if fresh:
+            new_keys, new_values = project(tokens[:, [i - self.start for i in fresh]] if len(fresh) < f else tokens)
+            keys = new_keys if keys is None else torch.cat([keys, new_keys], dim=1)
+            values = new_values if values is None else torch.cat([values, new_values], dim=1)
+        order = {frame: place for place, frame in enumerate([*known, *fresh])}
+        if self.memory is not None and fresh:
+            places = [order[i] for i in sorted(keep)]  # indexing by a list copies: the chunk's tensors can be freed
+            self.memory.keep(layer, sorted(keep), keys[:, places], values[:, places])
+        return keys, values, [tuple(order[i] for i in frames) for frames in seen]
+
+
+def _needed_later(variant: str, done: int) -> set[int]:
+    """Of the first `done` frames, those that a later frame will look at."""
+    return {i for i in frames_seen(variant, done, done) if i < done}
