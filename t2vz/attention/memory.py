@@ -37,20 +37,30 @@ class FrameMemory:
 
 
 class AttentionRecord:
-    """Collects text cross-attention maps by layer name: weights (b, f, n, tokens), mean over heads, on the CPU.
+    """Collects text cross-attention maps: where does each word look? Give one to UNet calls (E13's masks use it).
 
-    Give one to a UNet call to see where each word looks (the masks of E13 come from these). Maps of several calls are
-    added up; divide by `calls`.
+    Maps are means over heads, on the CPU. Those of several timesteps are added up; those of a video's chunks are put
+    side by side by `map`.
     """
 
     def __init__(self):
-        self.maps: dict[str, Tensor] = {}
-        self.calls = 0
+        self.chunks: dict[str, dict[int, Tensor]] = {}  # layer -> index of the chunk's first frame -> (b, f, n, tokens)
 
-    def add(self, layer: str, weights: Tensor) -> None:
-        """Add weights (b, f, heads, n, tokens) of one layer."""
+    def add(self, layer: str, start: int, weights: Tensor) -> None:
+        """Add the weights (b, f, heads, n, tokens) of one layer for the frames from `start` on."""
         mean = weights.float().mean(dim=2).cpu()
-        self.maps[layer] = self.maps[layer] + mean if layer in self.maps else mean
+        chunks = self.chunks.setdefault(layer, {})
+        chunks[start] = chunks[start] + mean if start in chunks else mean
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that were recorded, in the order the UNet runs them."""
+        return list(self.chunks)
+
+    def map(self, layer: str) -> Tensor:
+        """One layer's map over all frames: (b, m, n, tokens); each row sums to the number of recorded timesteps."""
+        chunks = self.chunks[layer]
+        return torch.cat([chunks[start] for start in sorted(chunks)], dim=1)
 
 
 @dataclass(frozen=True)

@@ -17,3 +17,4 @@ class UNetConfig:
     heads: tuple[int, ...] = (8, 8, 8, 8)  # attention heads (the count, not the size); the middle uses the last
     context_dim: int = 768  # width of the text states
     norm_groups: int = 32
+    sample_size: int = 64  # side of the latents it was trained on: the size a video gets if none is asked for

@@ -59,7 +59,7 @@ class TextAttention(nn.Module):
         v = rearrange(self.to_v(context), "b l (heads c) -> b heads l c", heads=self.heads)
         if view.record is not None:
             weights = attention_weights(q, k)
-            view.record.add(self.layer, rearrange(weights, "b heads (f n) l -> b f heads n l", f=f))
+            view.record.add(self.layer, view.start, rearrange(weights, "b heads (f n) l -> b f heads n l", f=f))
         return self.to_out[0](rearrange(attention(q, k, v), "b heads (f n) c -> b f n (heads c)", f=f))
 
 

@@ -1,0 +1,23 @@
+"""t2vz: Text2Video-Zero (arXiv 2303.13439) from scratch, each step of the paper a function one can read, call and test."""
+
+from .errors import FailedError, InputError
+
+__version__ = "0.1.0"
+__all__ = ["FailedError", "InputError", "StableDiffusion", "Video", "text_to_video"]
+
+
+def __getattr__(name: str):
+    """Import the heavy parts (transformers, the networks) only when they are first used."""
+    if name == "StableDiffusion":
+        from .model import StableDiffusion
+
+        return StableDiffusion
+    if name == "Video":
+        from .video import Video
+
+        return Video
+    if name == "text_to_video":
+        from .pipelines import text_to_video
+
+        return text_to_video
+    raise AttributeError(f"module 't2vz' has no attribute {name!r}")

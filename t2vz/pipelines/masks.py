@@ -1,0 +1,89 @@
+"""Foreground masks for background smoothing (E13) without a further network: where the subject's words look.
+
+The UNet's text cross-attention says for every latent cell how much it reads each word of the prompt. A cell that reads
+the subject's words more than the rest of the sentence is foreground. (The release used a salient-object detector that
+was never published; masks from the caller are the other way.)
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from ..attention import AttentionRecord
+
+PREPOSITIONS = frozenset(
+    "in on at under over above below beside by near with behind before across through along around inside into onto of "
+    "from to during against between among".split()
+)
+FUNCTION_WORDS = frozenset("a an the one two three four five six some many several picture photo painting and or is are".split())
+FINEST, COARSEST = 1, 4  # layers whose maps are used: from the latent's own size down to a quarter of it
+
+
+def subject_words(prompt: str) -> list[str]:
+    """A guess at the words that name the foreground: those before the first preposition, articles and counts left out.
+
+    "a red ball on a green meadow" -> ["red", "ball"]. "a picture of …" starts after "of". Pass words of your own where the
+    guess is wrong. If nothing is left, all words of the prompt.
+    """
+    words = [word.strip(".,;:!?\"'()").lower() for word in prompt.split()]
+    if "of" in words and set(words[: words.index("of")]) <= FUNCTION_WORDS:
+        words = words[words.index("of") + 1 :]
+    before = next((i for i, word in enumerate(words) if i > 0 and word in PREPOSITIONS), len(words))
+    chosen = [word for word in words[:before] if word and word not in FUNCTION_WORDS and word not in PREPOSITIONS]
+    return chosen or [word for word in words if word]
+
+
+def foreground_from_attention(
+    record: AttentionRecord, subject: list[int], text_tokens: int, height: int, width: int
+) -> Tensor:
+    """Foreground masks M^k (m, 1, height, width) in {0, 1} from recorded text attention; height, width in latent cells.
+
+    record: maps of a run (the last of the batch is the prompt's half). subject: positions of the subject's tokens among
+    the 77; text_tokens: how many positions hold text. Score of a cell: the share of the attention to the prompt's words
+    that goes to the subject, averaged over layers from full to quarter size; threshold: Otsu's, one for all frames.
+    """
+    total = torch.zeros(())
+    count = 0
+    for layer in record.layers:
+        maps = record.map(layer)[-1]  # (m, n, tokens)
+        size = layer_size(maps.shape[1], height, width)
+        if size is None:
+            continue
+        words = maps[:, :, 1 : 1 + text_tokens]
+        share = maps[:, :, subject].sum(-1) / words.sum(-1).clamp_min(1e-8)
+        share = rearrange(share, "m (h w) -> m 1 h w", h=size[0])
+        total = total + F.interpolate(share, size=(height, width), mode="bilinear", align_corners=False)
+        count += 1
+    score = total / count
+    return (score > otsu_threshold(score)).float()
+
+
+def layer_size(n: int, height: int, width: int) -> tuple[int, int] | None:
+    """The (h, w) of a layer with n cells, if it is among those used: the latent's size halved 0 to 2 times, rounded up."""
+    shrink = FINEST
+    while shrink <= COARSEST:
+        h, w = -(-height // shrink), -(-width // shrink)
+        if h * w == n:
+            return h, w
+        shrink *= 2
+    return None
+
+
+def otsu_threshold(values: Tensor, bins: int = 256) -> float:
+    """The threshold that splits values into two groups with the largest variance between them (Otsu 1979).
+
+    values: any shape. Returns a number within their range.
+    """
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return high
+    histogram = torch.histc(values.double().flatten(), bins=bins, min=low, max=high)
+    centres = low + (torch.arange(bins, dtype=torch.float64) + 0.5) * (high - low) / bins
+    below = histogram.cumsum(0)
+    above = below[-1] - below
+    mean_below = (histogram * centres).cumsum(0) / below.clamp_min(1)
+    mean_above = ((histogram * centres).sum() - (histogram * centres).cumsum(0)) / above.clamp_min(1)
+    between = below * above * (mean_below - mean_above) ** 2
+    best = (between == between.max()).nonzero().double().mean()  # the middle of a plateau
+    return float(low + (best + 1) * (high - low) / bins)

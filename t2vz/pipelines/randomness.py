@@ -1,0 +1,47 @@
+"""Every random tensor of a video is drawn here: on the CPU, frame by frame, from one seed.
+
+So the same seed gives the same noise on every device, frame k's noise depends neither on the number of frames nor on the
+chunk size, and any draw can be replaced by the caller's own tensor (that is how results are compared across programs).
+"""
+
+import zlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+class Noise:
+    """Standard normal draws by name. given: tensors that replace draws, by the same names.
+
+    Names in `text_to_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w), E9's; "initial"
+    (m, 4, h, w), all frames' pure noise when motion is off.
+    """
+
+    NAMES = ("x_T", "forward", "initial")
+
+    def __init__(self, seed: int, given: dict[str, Tensor] | None = None):
+        self.seed = int(seed)
+        self.given = dict(given or {})
+        unknown = set(self.given) - set(self.NAMES)
+        if unknown:
+            raise InputError(f'noise "{sorted(unknown)[0]}" does not exist; noise may hold: {", ".join(self.NAMES)}')
+
+    def draw(self, name: str, index: int, shape: tuple[int, ...]) -> Tensor:
+        """One standard normal tensor, float32 on the CPU, fixed by (seed, name, index) alone."""
+        key = [self.seed & (2**64 - 1), zlib.crc32(name.encode()), index]
+        state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        return torch.randn(shape, generator=torch.Generator().manual_seed(state))
+
+    def frames(self, name: str, indices: range, shape: tuple[int, ...]) -> Tensor:
+        """The draws of some frames, stacked: (len(indices), *shape); or the caller's tensor, checked, in its place."""
+        expected = (len(indices), *shape)
+        if name in self.given:
+            if tuple(self.given[name].shape) != expected:
+                raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(self.given[name].shape)}')
+            return self.given[name]
+        if not indices:
+            return torch.empty(expected)
+        return torch.stack([self.draw(name, k, shape) for k in indices])

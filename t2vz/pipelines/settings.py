@@ -1,0 +1,104 @@
+"""Everything that decides a text-to-video generation, checked once, and written to its run file."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+
+from ..attention import VARIANTS, frames_seen
+from ..errors import InputError
+from ..motion import NOISES
+from ..motion.flow import CONVENTIONS
+
+LARGEST_SIDE = 4096  # pixels; beyond it a typing error is likelier than a wish
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `text_to_video` that are numbers and words (see there); raises InputError for impossible ones.
+
+    height, width: pixels, multiples of 8 (the VAE's factor). Sizes that are not multiples of 64 work too: the UNet's
+    levels round odd sizes up on the way down, and back on the way up.
+    """
+
+    prompt: str
+    frames: int = 8
+    steps: int = 50
+    guidance_scale: float = 7.5
+    negative_prompt: str = ""
+    seed: int = 0
+    height: int = 512
+    width: int = 512
+    motion: tuple[float, float] | None = (12.0, 12.0)
+    zoom: float = 1.0
+    rotation: float = 0.0
+    t_prime: int = 881
+    t: int = 941
+    attention: str = "first"
+    smooth_background: float = 0.0
+    foreground: tuple[str, ...] | None = None
+    initial_noise: str = "independent"
+    noise_strength: float = 1.0
+    eta: float = 0.0
+    chunk: int | None = None
+    jump_convention: str = "release"
+    flow_convention: str = "release"
+    background_convention: str = "release"
+    fps: float = 4.0
+
+    def __post_init__(self):
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise InputError('the prompt is empty; say what the video shows, for example "a red ball on a green meadow"')
+        for name, least in (("frames", 1), ("steps", 1), ("chunk", 1)):
+            value = getattr(self, name)
+            if value is None and name == "chunk":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"{name} = {value}: a whole number of at least {least} is needed")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+            raise InputError(f"seed = {self.seed}: a whole number from 0 to 2⁶⁴ − 1 is needed")
+        for side in ("height", "width"):
+            check_side(side, getattr(self, side))
+        if not 0 <= self.t_prime <= self.t:
+            raise InputError(
+                f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so 0 ≤ T' ≤ T is needed "
+                "(the paper's: 881 and 941)"
+            )
+        for name in ("guidance_scale", "eta", "smooth_background", "zoom", "rotation", "noise_strength", "fps"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"{name} = {getattr(self, name)}: a finite number is needed")
+        if self.guidance_scale < 0:
+            raise InputError(f"guidance_scale = {self.guidance_scale}: 0 or more is needed (1 is no guidance, 7.5 usual)")
+        for name in ("eta", "smooth_background"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} = {getattr(self, name)}: a number from 0 to 1 is needed")
+        if self.zoom <= 0 or self.fps <= 0:
+            raise InputError(f"zoom = {self.zoom}, fps = {self.fps}: both must be above 0")
+        frames_seen(self.attention, 0, 1)  # raises for a variant that does not exist
+        if self.initial_noise not in NOISES:
+            raise InputError(f'initial noise "{self.initial_noise}" does not exist; choose one of: {", ".join(NOISES)}')
+        for name, known in (("jump_convention", ("release", "paper")), ("flow_convention", CONVENTIONS),
+                            ("background_convention", ("release", "paper"))):
+            if getattr(self, name) not in known:
+                raise InputError(f'{name} "{getattr(self, name)}" does not exist; choose one of: {", ".join(known)}')
+
+    def to_dict(self) -> dict:
+        """All settings as plain JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Settings":
+        """Settings from `to_dict`'s values; a name that does not exist is an InputError."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise InputError(f'setting "{sorted(unknown)[0]}" does not exist')
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def check_side(name: str, pixels: int, multiple: int = 8) -> None:
+    """Raise InputError unless a picture's side is a positive multiple of `multiple`, naming the nearest that are."""
+    if not isinstance(pixels, int) or pixels < multiple or pixels > LARGEST_SIDE or pixels % multiple:
+        below = min(max(pixels // multiple, 1) * multiple, LARGEST_SIDE)
+        near = below if below + multiple > LARGEST_SIDE or below > pixels else f"{below} or {below + multiple}"
+        raise InputError(f"{name} = {pixels}: a multiple of {multiple} is needed, from {multiple} to {LARGEST_SIDE}; try {near}")
+
+
+__all__ = ["Settings", "VARIANTS", "check_side"]
