@@ -1,0 +1,229 @@
+"""config.json of the folder layout ↔ the sizes t2vz's networks are built from.
+
+The files are diffusers' and transformers': dictionaries of many options, of which Stable Diffusion 1.x uses one setting.
+`*_from_json` takes the sizes out, and compares every other option with the one value that is built here: a file that asks
+for another computation is refused by the option's name. `*_to_json` writes dictionaries that both libraries load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import CLIPTextConfig
+
+from ..errors import InputError
+from ..schedulers import NoiseSchedule
+from ..unet.config import UNetConfig
+from ..vae.config import VAEConfig
+
+CROSS_DOWN, PLAIN_DOWN = "CrossAttnDownBlock2D", "DownBlock2D"
+CROSS_UP, PLAIN_UP = "CrossAttnUpBlock2D", "UpBlock2D"
+
+# The value of each option that t2vz builds. An option that no list names must be off (None or False): it is newer than
+# this list, and what it would change is unknown.
+UNET_BUILT = {
+    "act_fn": "silu", "attention_type": "default", "center_input_sample": False, "conv_in_kernel": 3,
+    "conv_out_kernel": 3, "downsample_padding": 1, "dropout": 0.0, "flip_sin_to_cos": True, "freq_shift": 0,
+    "mid_block_scale_factor": 1, "mid_block_type": "UNetMidBlock2DCrossAttn", "norm_eps": 1e-5,
+    "resnet_out_scale_factor": 1.0, "resnet_time_scale_shift": "default", "time_embedding_type": "positional",
+    "transformer_layers_per_block": 1,
+}
+VAE_BUILT = {
+    "act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True,
+}
+# Options that do not change what is computed: the usual picture size, float types, sizes of parts that are off.
+IGNORED = {"sample_size", "upcast_attention", "force_upcast", "addition_embed_type_num_heads"}
+
+TEXT_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+              "max_position_embeddings", "hidden_act", "layer_norm_eps")
+
+# SD 1.5's sampler settings, for folders that t2vz writes; the betas are added from the schedule.
+SCHEDULER = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "clip_sample": False,
+             "prediction_type": "epsilon", "set_alpha_to_one": False, "timestep_spacing": "leading",
+             "trained_betas": None}
+
+
+class _Options:
+    """A config.json being read: sizes are taken one by one, and what is left must be what t2vz builds."""
+
+    def __init__(self, json: Mapping[str, Any], where: str):
+        self.left = {key: value for key, value in json.items() if not key.startswith("_")}
+        self.where = where
+
+    def take(self, name: str, default: Any) -> Any:
+        value = self.left.pop(name, None)
+        return default if value is None else value
+
+    def whole(self, name: str, default: int) -> int:
+        """One positive whole number; a list of equal numbers counts as one."""
+        values = self._numbers(name, self.take(name, default))
+        if len(set(values)) != 1:
+            self.refuse(name, values, "one value for all levels")
+        return values[0]
+
+    def per_level(self, name: str, default: Any, levels: int | None = None) -> tuple[int, ...]:
+        """One positive whole number per level; a single number counts for all."""
+        values = self._numbers(name, self.take(name, default))
+        values = values * levels if levels and len(values) == 1 else values
+        if levels and len(values) != levels:
+            self.refuse(name, values, f"one value for each of the {levels} levels")
+        return values
+
+    def built(self, built: Mapping[str, Any]) -> None:
+        """Refuse every option left that asks for something other than what is built."""
+        for name, value in self.left.items():
+            value = value[0] if isinstance(value, list) and value and len(set(map(str, value))) == 1 else value
+            if name in built and value != built[name]:
+                self.refuse(name, value, repr(built[name]))
+            if name not in built and name not in IGNORED and value not in (None, False):
+                self.refuse(name, value, "an architecture without it")
+
+    def refuse(self, name: str, value: Any, rule: str) -> None:
+        raise InputError(f"{self.where}: {name} = {value!r}, but t2vz builds Stable Diffusion 1.x, with {rule}; "
+                         f"load a checkpoint of that shape")
+
+    def _numbers(self, name: str, value: Any) -> tuple[int, ...]:
+        values = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if not values or not all(type(v) is int and v > 0 for v in values):
+            self.refuse(name, value, "positive whole numbers there")
+        return values
+
+
+def unet_from_json(json: Mapping[str, Any], where: str = "unet/config.json") -> UNetConfig:
+    """A UNet's sizes from diffusers' config. `attention_head_dim` is the number of heads there, despite its name.
+
+    Raises InputError that names the first option which asks for an architecture other than Stable Diffusion 1.x's.
+    """
+    options = _Options(json, where)
+    widths = options.per_level("block_out_channels", [320, 640, 1280, 1280])
+    levels = len(widths)
+    down = options.take("down_block_types", [CROSS_DOWN] * 3 + [PLAIN_DOWN])
+    up = options.take("up_block_types", [PLAIN_UP] + [CROSS_UP] * 3)
+    attention = tuple(block == CROSS_DOWN for block in down)
+    if len(down) != levels or any(block not in (CROSS_DOWN, PLAIN_DOWN) for block in down):
+        options.refuse("down_block_types", down, f"{levels} of {CROSS_DOWN}, {PLAIN_DOWN}")
+    if list(up) != [CROSS_UP if has else PLAIN_UP for has in reversed(attention)]:
+        options.refuse("up_block_types", up, "the levels of down_block_types in reverse")
+    default_heads = options.per_level("attention_head_dim", 8, levels)
+    config = UNetConfig(
+        in_channels=options.whole("in_channels", 4),
+        out_channels=options.whole("out_channels", 4),
+        widths=widths,
+        attention=attention,
+        resnets=options.whole("layers_per_block", 2),
+        heads=options.per_level("num_attention_heads", default_heads, levels),
+        context_dim=options.whole("cross_attention_dim", 1280),
+        norm_groups=options.whole("norm_num_groups", 32),
+    )
+    options.built(UNET_BUILT)
+    for width, heads in zip(config.widths, config.heads, strict=True):
+        if width % heads or width % config.norm_groups:
+            options.refuse("block_out_channels", widths, f"widths that {config.heads} heads and "
+                           f"{config.norm_groups} norm groups divide")
+    return config
+
+
+def unet_to_json(config: UNetConfig) -> dict[str, Any]:
+    """What `unet_from_json` reads, written so that diffusers' UNet2DConditionModel loads it."""
+    return UNET_BUILT | {
+        "_class_name": "UNet2DConditionModel",
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "block_out_channels": list(config.widths),
+        "down_block_types": [CROSS_DOWN if has else PLAIN_DOWN for has in config.attention],
+        "up_block_types": [CROSS_UP if has else PLAIN_UP for has in reversed(config.attention)],
+        "layers_per_block": config.resnets,
+        "attention_head_dim": list(config.heads),
+        "cross_attention_dim": config.context_dim,
+        "norm_num_groups": config.norm_groups,
+    }
+
+
+def vae_from_json(json: Mapping[str, Any], where: str = "vae/config.json") -> VAEConfig:
+    """A VAE's sizes from diffusers' config. SD 1.5's own file leaves `scaling_factor` out: it is 0.18215."""
+    options = _Options(json, where)
+    widths = options.per_level("block_out_channels", [64])
+    for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+        blocks = options.take(name, [block])
+        if list(blocks) != [block] * len(widths):
+            options.refuse(name, blocks, f"{len(widths)} of {block}")
+    scaling_factor = options.take("scaling_factor", 0.18215)
+    if not isinstance(scaling_factor, int | float) or scaling_factor <= 0:
+        options.refuse("scaling_factor", scaling_factor, "a positive number there")
+    config = VAEConfig(
+        in_channels=options.whole("in_channels", 3),
+        latent_channels=options.whole("latent_channels", 4),
+        widths=widths,
+        resnets=options.whole("layers_per_block", 1),
+        norm_groups=options.whole("norm_num_groups", 32),
+        scaling_factor=float(scaling_factor),
+    )
+    options.built(VAE_BUILT | {"out_channels": config.in_channels})
+    if any(width % config.norm_groups for width in widths):
+        options.refuse("block_out_channels", widths, f"widths that {config.norm_groups} norm groups divide")
+    return config
+
+
+def vae_to_json(config: VAEConfig) -> dict[str, Any]:
+    """What `vae_from_json` reads, written so that diffusers' AutoencoderKL loads it."""
+    return VAE_BUILT | {
+        "_class_name": "AutoencoderKL",
+        "in_channels": config.in_channels,
+        "out_channels": config.in_channels,
+        "latent_channels": config.latent_channels,
+        "block_out_channels": list(config.widths),
+        "down_block_types": ["DownEncoderBlock2D"] * len(config.widths),
+        "up_block_types": ["UpDecoderBlock2D"] * len(config.widths),
+        "layers_per_block": config.resnets,
+        "norm_num_groups": config.norm_groups,
+        "scaling_factor": config.scaling_factor,
+    }
+
+
+def text_from_json(json: Mapping[str, Any], where: str = "text_encoder/config.json") -> CLIPTextConfig:
+    """The text tower's sizes. Token ids are not read: the published file's are wrong, the tokenizer's are right."""
+    kind = json.get("model_type", "clip_text_model")
+    if kind != "clip_text_model":
+        raise InputError(f"{where}: model_type = {kind!r}, but Stable Diffusion 1.x reads text with CLIP's text tower "
+                         f"(clip_text_model); load a checkpoint of that shape")
+    return CLIPTextConfig(**{name: json[name] for name in TEXT_SIZES if json.get(name) is not None})
+
+
+def text_to_json(config: CLIPTextConfig) -> dict[str, Any]:
+    """What `text_from_json` reads, written so that transformers' CLIPTextModel loads it."""
+    sizes = {name: getattr(config, name) for name in TEXT_SIZES}
+    return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"} | sizes
+
+
+def schedule_from_json(json: Mapping[str, Any], where: str = "scheduler/scheduler_config.json") -> NoiseSchedule:
+    """The noise schedule the UNet was trained on. How a sampler visits it (spacing, last step, clipping) is not read.
+
+    Raises InputError for another schedule than "scaled linear", and for models that predict v or x_0 instead of noise.
+    """
+    options = _Options(json, where)
+    prediction = options.take("prediction_type", "epsilon")
+    if prediction != "epsilon":
+        options.refuse("prediction_type", prediction, "'epsilon'")
+    kind = options.take("beta_schedule", "linear")
+    if kind != "scaled_linear":
+        options.refuse("beta_schedule", kind, "'scaled_linear'")
+    for name in ("trained_betas", "rescale_betas_zero_snr"):
+        if value := options.take(name, None):
+            options.refuse(name, value, "the scaled linear schedule as it is")
+    return NoiseSchedule(
+        train_steps=options.whole("num_train_timesteps", 1000),
+        beta_first=float(options.take("beta_start", 1e-4)),
+        beta_last=float(options.take("beta_end", 0.02)),
+        steps_offset=int(options.take("steps_offset", 1)),
+    )
+
+
+def schedule_to_json(schedule: NoiseSchedule) -> dict[str, Any]:
+    """What `schedule_from_json` reads, written so that diffusers' DDIMScheduler loads it."""
+    return SCHEDULER | {
+        "num_train_timesteps": schedule.train_steps,
+        "beta_start": schedule.beta_first,
+        "beta_end": schedule.beta_last,
+        "steps_offset": schedule.steps_offset,
+    }

@@ -1,0 +1,77 @@
+"""Networks filled from a checkpoint's parts, without a second copy of the weights in memory.
+
+    checkpoint = open_checkpoint("v1-5-pruned-emaonly.safetensors")   # or a folder
+    unet = build(UNet, checkpoint.unet, torch.float16, "cuda")
+
+A network is first built on torch's "meta" device: it has names and shapes, and no memory. Then each tensor is read,
+converted and put in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from .load import Part
+from .read import Entry, read_tensors, some
+
+
+def build(network: Callable[..., nn.Module], part: Part, dtype: torch.dtype,
+          device: str | torch.device = "cpu") -> nn.Module:
+    """`network(part.config)`, built without memory and filled (see `fill`): UNet, VAE or transformers' CLIPTextModel."""
+    with torch.device("meta"):
+        module = network(part.config)
+    return fill(module, part, dtype, device)
+
+
+def fill(module: nn.Module, part: Part, dtype: torch.dtype, device: str | torch.device = "cpu") -> nn.Module:
+    """Put a part's tensors into `module`, in `dtype` on `device`; returns it, in eval mode.
+
+    module: built under `torch.device("meta")`, so that it has shapes and no memory; its weights appear one by one.
+    All names and shapes are compared before the first tensor is read. Peak memory: the weights in `dtype`, and about
+    64 MiB (or the largest tensor). Raises InputError naming the missing, unknown and misshaped tensors.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    entries = part.entries
+    if part.name == "text":  # transformers 5 leaves the published names' first part out
+        wanted.pop(_position_ids(wanted), None)
+        if not any(name.startswith("text_model.") for name in wanted):
+            entries = {name.removeprefix("text_model."): entry for name, entry in entries.items()}
+    _compare(wanted, entries, part)
+    for name, tensor in read_tensors(entries, dtype):
+        owner, _, leaf = name.rpartition(".")
+        old = module.get_parameter(name)
+        setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor.to(device), requires_grad=old.requires_grad))
+    _make_position_ids(module, device)
+    left = [name for name, tensor in (*module.named_parameters(), *module.named_buffers()) if tensor.is_meta]
+    if left:
+        raise InputError(f"{part.path}: the network's {some(left)} come from no file and were left without memory")
+    return module.eval()
+
+
+def _compare(wanted: dict[str, tuple[int, ...]], entries: dict[str, Entry], part: Part) -> None:
+    """Raise InputError unless both have the same names and shapes."""
+    missing = sorted(wanted.keys() - entries.keys())
+    unknown = sorted(entries.keys() - wanted.keys())
+    misshaped = [f"{name} {list(entries[name].shape)} for {list(shape)}" for name, shape in wanted.items()
+                 if name in entries and entries[name].shape != shape]
+    faults = [(missing, "missing"), (unknown, "unknown"), (misshaped, "of another shape")]
+    words = "; ".join(f"{len(names)} tensors {fault}: {some(names)}" for names, fault in faults if names)
+    if words:
+        raise InputError(f"{part.path}: does not fit the {part.name} its sizes call for; {words}; "
+                         f"the file is incomplete, pruned, or of another architecture")
+
+
+def _position_ids(names: Iterable[str]) -> str | None:
+    return next((name for name in names if name.endswith("embeddings.position_ids")), None)
+
+
+def _make_position_ids(module: nn.Module, device: str | torch.device) -> None:
+    """Make the text tower's position numbers 0, 1, 2 …: no file is trusted with them, and a meta tensor holds none."""
+    for name, ids in list(module.named_buffers()):
+        if name.endswith("embeddings.position_ids"):
+            owner = module.get_submodule(name.rpartition(".")[0])
+            owner.position_ids = torch.arange(ids.shape[-1], device=device).expand(1, -1)

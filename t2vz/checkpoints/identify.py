@@ -1,0 +1,115 @@
+"""Which model a safetensors file holds, told by its keys and a few shapes, and what to do with one that is not for us.
+
+The tests are rows of a table, tried from the top: the order matters, because SDXL, SD 2.x and Zero123 files also hold
+what marks Stable Diffusion 1.x. File names and metadata are not asked: they are often wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+SINGLE_UNET = "model.diffusion_model."
+WHOLE = "give a whole Stable Diffusion 1.x checkpoint (a single file, or a folder with unet/ vae/ text_encoder/)"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """kind: a short word. words: the model's name for a message. layout: "single-file" or "folder" names.
+
+    advice: what to do when a whole checkpoint was wanted; None for the kinds that are one ("sd1", "instruct-pix2pix").
+    """
+
+    kind: str
+    words: str
+    layout: str
+    advice: str | None = WHOLE
+
+
+# (what a key contains, or how it begins if it ends in "*"; what the file is). Tried in this order.
+BY_KEY = [
+    (("lora_down", "lora_A", "lora.down", "lora_up"),
+     Kind("lora", "a LoRA (changes to a model, not a model)", "folder",
+          "load the Stable Diffusion 1.x checkpoint it was made for, and add the LoRA to that")),
+    (("conditioner.embedders.*", "model.diffusion_model.label_emb.*"), Kind("sdxl", "SDXL", "single-file")),
+    (("cond_stage_model.model.*",), Kind("sd2", "Stable Diffusion 2.x", "single-file")),
+    (("cc_projection.weight",), Kind("zero123", "Zero123", "single-file")),
+    (("joint_blocks.",), Kind("sd3", "Stable Diffusion 3", "single-file")),
+    (("double_blocks.",), Kind("flux", "Flux", "single-file")),
+]
+
+CONTROL_ADVICE = "it steers a checkpoint and is none itself; " + WHOLE
+CONTROL_LDM = Kind("controlnet", "a ControlNet", "single-file", CONTROL_ADVICE)
+CONTROL_DELTA = Kind("controlnet-delta", "a ControlNet stored as differences from a UNet", "single-file", CONTROL_ADVICE)
+CONTROL_FOLDER = Kind("controlnet", "a ControlNet", "folder", CONTROL_ADVICE)
+PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
+
+# Files that hold one part only, or a ControlNet: the keys that show it, after the whole models were looked for.
+BY_PART = [
+    (("control_model.input_hint_block.0.weight*", "input_hint_block.0.weight*"), CONTROL_LDM),
+    (("controlnet_cond_embedding.conv_in.weight*",), CONTROL_FOLDER),
+    (("encoder.down_blocks.*",), Kind("vae", "a VAE alone", "folder", PART)),
+    (("encoder.down.*",), Kind("vae", "a VAE alone", "single-file", WHOLE)),
+    (("text_model.embeddings.*", "embeddings.token_embedding.weight*"),
+     Kind("text", "a text encoder alone", "folder", PART)),
+]
+
+# A UNet's first convolution reads 4 channels; others read more than the noisy latent.
+BY_CHANNELS = {
+    4: ("sd1", "Stable Diffusion 1.x", None),
+    8: ("instruct-pix2pix", "InstructPix2Pix", None),
+    9: ("inpainting", "an inpainting model (9 input channels)", WHOLE + " that is not for inpainting"),
+}
+# The width of the text states that a UNet of 320 channels reads.
+BY_CONTEXT = {1024: ("sd2", "Stable Diffusion 2.x"), 2048: ("sdxl", "SDXL"), 1280: ("refiner", "the SDXL refiner")}
+
+
+def identify(shapes: Shapes) -> Kind:
+    """Tell a file by its keys and shapes (`{key: shape}`); kind "unknown" if nothing fits."""
+    for marks, kind in BY_KEY:
+        if _has(shapes, marks):
+            return kind
+    if f"{SINGLE_UNET}input_blocks.0.0.weight" in shapes:
+        return _unet(shapes, SINGLE_UNET, "input_blocks.0.0.weight", "single-file")
+    for marks, kind in BY_PART[:2]:
+        if _has(shapes, marks):
+            return CONTROL_DELTA if "difference" in shapes else kind
+    if "conv_in.weight" in shapes and any(key.startswith("up_blocks.") for key in shapes):
+        return _unet(shapes, "", "conv_in.weight", "folder")
+    for marks, kind in BY_PART[2:]:
+        if _has(shapes, marks):
+            return kind
+    return Kind("unknown", "no model t2vz knows", "single-file")
+
+
+def refuse(kind: Kind, path: Path | str, shapes: Shapes) -> None:
+    """Raise InputError that says which model the file at `path` is, and what to do instead."""
+    seen = f" (its first key: {min(shapes)})" if kind.kind == "unknown" and shapes else ""
+    raise InputError(f"{path}: this is {kind.words}{seen}, and t2vz runs Stable Diffusion 1.x; {kind.advice or WHOLE}")
+
+
+def _has(shapes: Shapes, marks: tuple[str, ...]) -> bool:
+    return any(
+        key.startswith(mark[:-1]) if mark.endswith("*") else mark in key
+        for key in shapes for mark in marks
+    )
+
+
+def _unet(shapes: Shapes, prefix: str, first: str, layout: str) -> Kind:
+    """Which UNet: by what its first convolution reads, and by the width of the text states it reads."""
+    width, channels = shapes[prefix + first][:2]
+    context = next((shape[1] for key, shape in sorted(shapes.items())
+                    if key.startswith(prefix) and key.endswith("attn2.to_k.weight") and len(shape) == 2), None)
+    if width == 320 and context in BY_CONTEXT:  # networks of other widths are small ones, and choose freely
+        return Kind(*BY_CONTEXT[context], layout)
+    if channels not in BY_CHANNELS:
+        return Kind("unknown-unet", f"a UNet that reads {channels} channels", layout)
+    kind, words, advice = BY_CHANNELS[channels]
+    if context is None:
+        return Kind("unknown-unet", "a UNet without text cross-attention", layout)
+    return Kind(kind, words, layout, advice)

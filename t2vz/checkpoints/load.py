@@ -1,0 +1,209 @@
+"""Checkpoints of either layout as three parts: unet, vae, text.
+
+`open_checkpoint` reads headers and config files only: it tells the model, finds the sizes, and gives every tensor its
+folder-layout name. `fill.build` and `fill.fill` then make networks of the parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextConfig
+
+from ..errors import InputError
+from ..schedulers import NoiseSchedule
+from ..unet.config import UNetConfig
+from ..vae.config import VAEConfig
+from . import config, ldm, sizes
+from .identify import Kind, identify, refuse
+from .read import Entry, find_weights, read_header, read_tensors, refuse_pickle_name, some
+
+PARTS = ("unet", "vae", "text")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a checkpoint: its sizes, and where each tensor lies, by its folder-layout name."""
+
+    name: str  # "unet", "vae" or "text"
+    path: Path  # the file or folder, for messages
+    config: UNetConfig | VAEConfig | CLIPTextConfig
+    entries: dict[str, Entry]
+
+    def tensors(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, tensor) on the CPU in `dtype`, one after the other: see `read.read_tensors`."""
+        return read_tensors(self.entries, dtype)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a path holds. A part that was not asked for and is not there is None.
+
+    kind: "sd1" or "instruct-pix2pix". layout: "single-file" or "folder". schedule: the noise schedule the UNet learned.
+    """
+
+    path: Path
+    kind: str
+    layout: str
+    schedule: NoiseSchedule
+    unet: Part | None
+    vae: Part | None
+    text: Part | None
+
+
+def open_checkpoint(path: str | Path, needs: tuple[str, ...] = PARTS) -> Checkpoint:
+    """Open a single file or a folder; no tensor is read.
+
+    needs: the parts without which it is of no use ("unet", "vae", "text").
+    Raises InputError in one line: no such file, a pickle, truncated, another model (it says which), a part missing.
+    """
+    path = Path(path)
+    checkpoint = load_folder(path) if path.is_dir() else load_single_file(path)
+    missing = [name for name in needs if getattr(checkpoint, name) is None]
+    if missing:
+        raise InputError(f"{path}: holds no {', no '.join(missing)}; give a checkpoint that holds {', '.join(needs)}")
+    return checkpoint
+
+
+def load_folder(path: Path) -> Checkpoint:
+    """A folder with unet/ vae/ text_encoder/ (and scheduler/), each with its config.json. Raises as `open_checkpoint`."""
+    if not (path / "unet").is_dir():
+        raise InputError(f"{path}: holds no unet/ folder; {_folder_advice(path)}")
+    unet_entries, kind = _folder_unet(path / "unet")
+    vae = text = None
+    if (path / "vae").is_dir():
+        entries = _folder_entries(path / "vae", "diffusion_pytorch_model")
+        entries = {ldm.vae_name(key): _squeeze(entry) for key, entry in entries.items()}
+        vae = Part("vae", path / "vae", config.vae_from_json(*_read_json(path / "vae/config.json")), entries)
+    if (path / "text_encoder").is_dir():
+        entries = _text_entries(_folder_entries(path / "text_encoder", "model"))
+        sizes_found = config.text_from_json(*_read_json(path / "text_encoder/config.json"))
+        text = Part("text", path / "text_encoder", sizes_found, entries)
+    schedule = NoiseSchedule.stable_diffusion()
+    if (path / "scheduler/scheduler_config.json").is_file():
+        schedule = config.schedule_from_json(*_read_json(path / "scheduler/scheduler_config.json"))
+    unet = Part("unet", path / "unet", config.unet_from_json(*_read_json(path / "unet/config.json")), unet_entries)
+    return Checkpoint(path, kind.kind, "folder", schedule, unet, vae, text)
+
+
+def load_single_file(path: Path) -> Checkpoint:
+    """A single file in the original naming. Its schedule is SD 1.x's: the keys do not tell. Raises as `open_checkpoint`.
+
+    InstructPix2Pix files hold their UNet twice; the moving average (EMA) is what its authors run, and what is taken.
+    """
+    entries = read_header(path)
+    shapes = _shapes(entries)
+    kind = identify(shapes)
+    if kind.advice is not None or kind.layout != "single-file":
+        refuse(kind, path, shapes)
+    groups: dict[str, dict[str, Entry]] = {ldm.UNET: {}, ldm.VAE: {}, ldm.TEXT: {}}
+    unknown = []
+    for key, entry in entries.items():
+        prefix = next((prefix for prefix in groups if key.startswith(prefix)), None)
+        if ldm.is_extra(key):
+            continue
+        if prefix is None:
+            unknown.append(key)
+            continue
+        if prefix == ldm.UNET and kind.kind == "instruct-pix2pix":
+            entry = entries.get(ldm.ema_key(key), entry)
+        groups[prefix][key.removeprefix(prefix)] = entry
+    if unknown:
+        raise InputError(f"{path}: holds tensors that are no part of Stable Diffusion 1.x: {some(unknown)}")
+    unet, vae, text = groups.values()
+    return Checkpoint(
+        path, kind.kind, "single-file", NoiseSchedule.stable_diffusion(),
+        unet=_single_unet(path, unet),
+        vae=_single_vae(path, vae) if vae else None,
+        text=_single_text(path, text) if text else None,
+    )
+
+
+def _folder_unet(folder: Path) -> tuple[dict[str, Entry], Kind]:
+    entries = _folder_entries(folder, "diffusion_pytorch_model")
+    kind = identify(_shapes(entries))
+    if kind.advice is not None or kind.layout != "folder":
+        refuse(kind, folder, _shapes(entries))
+    return entries, kind
+
+
+def _folder_entries(folder: Path, stem: str) -> dict[str, Entry]:
+    """All tensors of one part's file or shards."""
+    entries: dict[str, Entry] = {}
+    for file in find_weights(folder, stem):
+        for key, entry in read_header(file).items():
+            if key in entries:
+                raise InputError(f"{folder}: {key} is in two shards, {entries[key].path.name} and {file.name}")
+            entries[key] = entry
+    return entries
+
+
+def _folder_advice(path: Path) -> str:
+    """What someone who gave this folder probably wanted."""
+    if (path / "config.json").is_file():
+        return f"it seems to be one part of a checkpoint: give the folder above it, {path.resolve().parent}"
+    files = sorted(path.glob("*.safetensors"))
+    if files:
+        return f"to load the single file in it, give {files[0]}"
+    for file in sorted(path.glob("*")):
+        refuse_pickle_name(file)
+    return "give a folder with unet/ vae/ text_encoder/ tokenizer/, or a .safetensors file"
+
+
+def _single_unet(path: Path, entries: dict[str, Entry]) -> Part:
+    unet = sizes.unet_from_shapes(_shapes(entries), str(path))
+    modules = dict(ldm.unet_modules(unet.attention, unet.resnets))
+    return Part("unet", path, unet, _renamed(path, ldm.UNET, entries, modules))
+
+
+def _single_vae(path: Path, entries: dict[str, Entry]) -> Part:
+    vae = sizes.vae_from_shapes(_shapes(entries), str(path))
+    renamed = _renamed(path, ldm.VAE, entries, dict(ldm.vae_modules(len(vae.widths), vae.resnets)))
+    return Part("vae", path, vae, {name: _squeeze(entry) for name, entry in renamed.items()})
+
+
+def _single_text(path: Path, entries: dict[str, Entry]) -> Part:
+    entries = _text_entries(entries)
+    return Part("text", path, sizes.text_from_shapes(_shapes(entries), str(path)), entries)
+
+
+def _renamed(path: Path, prefix: str, entries: dict[str, Entry], modules: dict[str, str]) -> dict[str, Entry]:
+    names = {key: ldm.rename(key, modules) for key in entries}
+    unknown = [prefix + key for key, name in names.items() if name is None]
+    if unknown:
+        raise InputError(f"{path}: holds tensors that are no part of Stable Diffusion 1.x: {some(unknown)}")
+    return {names[key]: entry for key, entry in entries.items()}
+
+
+def _text_entries(entries: dict[str, Entry]) -> dict[str, Entry]:
+    """By published names; position_ids, which are 0, 1, 2 … and spoilt in some files, and CLIP's unused parts dropped."""
+    unused = ("embeddings.position_ids", "text_projection.weight", "logit_scale")
+    return {ldm.text_name(key): entry for key, entry in entries.items() if not key.endswith(unused)}
+
+
+def _squeeze(entry: Entry) -> Entry:
+    """The VAE's attention as linear layers: single files store [c, c, 1, 1]. Real convolutions are left alone."""
+    is_attention = ".attn_1." in entry.key or ".attentions." in entry.key
+    return replace(entry, shape=entry.shape[:2]) if is_attention and entry.shape[2:] == (1, 1) else entry
+
+
+def _read_json(path: Path) -> tuple[dict, str]:
+    """A config file's content, and its path for messages."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); the folder is incomplete, copy it again") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON; copy it again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is not a dictionary of options; copy it again")
+    return content, str(path)
+
+
+def _shapes(entries: dict[str, Entry]) -> dict[str, tuple[int, ...]]:
+    return {key: entry.shape for key, entry in entries.items()}

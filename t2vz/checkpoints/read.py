@@ -1,0 +1,224 @@
+"""Weight files to tensors: safetensors only, opened lazily, and never a pickle.
+
+A safetensors file is 8 bytes (the header's length, little-endian), a JSON header that gives every tensor's type, shape
+and place, and the tensors' bytes. `read_header` reads the first two, so that a file can be told apart, checked and
+hashed for nothing; `read_tensors` then brings in the tensors, some at a time. A .ckpt, .bin, .pt or .pth file is a
+pickle, a program that runs when it is opened, and is refused unopened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import InputError
+
+PICKLE_ENDINGS = (".ckpt", ".bin", ".pt", ".pth", ".pkl", ".pickle")
+FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+NAMED = 5  # names that an error lists before it only counts
+BATCH_BYTES = 64 * 2**20  # mapped at a time; one larger tensor goes alone
+
+CONVERT = (
+    "take its .safetensors edition, or convert it once where you trust the file: "
+    "safetensors.torch.save_file(state_dict, 'new.safetensors') with state_dict from torch.load(file, weights_only=True)"
+)
+
+# How other things that arrive under a .safetensors name begin.
+STRANGERS = {
+    b"PK\x03\x04": f"is a pickle (zip of torch.save) under another name, which could run code, so it is not opened: {CONVERT}",
+    b"\x80": f"is a pickle under another name, which could run code, so it is not opened: {CONVERT}",
+    b"version https://git-lfs": "is a Git LFS pointer, not the weights: fetch them with `git lfs pull`",
+    b"<": "is a web page, not weights: the download went wrong (a login, perhaps); download it again",
+    b"GGUF": "is a GGUF file; t2vz reads safetensors only: take its .safetensors edition",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies: the file, its key there, type, shape, and first and last byte after the header."""
+
+    path: Path
+    key: str
+    dtype: str  # safetensors' word: F32, F16, BF16, I64 …
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read_header(path: str | Path) -> dict[str, Entry]:
+    """Every key of one safetensors file, with its type, shape and place; no tensor is read.
+
+    Raises InputError in one line when the file is missing, empty, truncated, a pickle, or no safetensors file.
+    """
+    path = Path(path)
+    refuse_pickle_name(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a .safetensors file or a folder with unet/ vae/ text_encoder/")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(64)
+            length = int.from_bytes(start[:8], "little")
+            if size <= 8 or start[8:9] != b"{":
+                raise InputError(_stranger(path, size, start))
+            if length > size - 8:
+                raise InputError(_truncated(path, size, length + 8))
+            file.seek(8)
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        entries = {key: _entry(path, key, **fields) for key, fields in header.items()}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: its header is no safetensors header; download it again") from error
+    needed = 8 + length + max((entry.end for entry in entries.values()), default=0)
+    if needed > size:
+        raise InputError(_truncated(path, size, needed))
+    if not entries:
+        raise InputError(f"{path}: holds no tensors; download or save it again")
+    return entries
+
+
+def read_tensors(entries: Mapping[str, Entry], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Yield (name, tensor) in `dtype` on the CPU, in the order in which they lie in the files.
+
+    An entry's shape may be another of as many elements (a [512, 512, 1, 1] weight that is used as [512, 512]). The
+    file is mapped into memory and every tensor copied out of the map; the map's pages count as this process's memory
+    until it is closed, so it is opened anew for every 64 MiB. Peak: the tensors the caller keeps, and about one batch.
+    Raises InputError when a tensor is not floating point, holds a NaN or infinity, or does not fit in `dtype`.
+    """
+    for batch in _batches(entries):
+        path = batch[0][1].path
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name, entry in batch:
+                    yield name, _convert(file.get_tensor(entry.key), entry, dtype)
+        except SafetensorError as error:
+            raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); download it again") from error
+
+
+def find_weights(folder: Path, stem: str) -> list[Path]:
+    """The files that hold a part's weights: one `stem.safetensors`, or its shards as the index lists them.
+
+    The plain edition comes before the `.fp16` one; other variants (`.non_ema`, …) hold other weights and are not taken.
+    Raises InputError when there is none, only a pickle, or an index that names files which are not there.
+    """
+    for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
+        if (folder / name).is_file():
+            return [folder / name]
+    for name in (f"{stem}.safetensors.index.json", f"{stem}.safetensors.index.fp16.json",
+                 f"{stem}.fp16.safetensors.index.json"):
+        if (folder / name).is_file():
+            return _shards(folder / name)
+    for path in sorted(folder.glob("*")):
+        refuse_pickle_name(path)
+    raise InputError(f"{folder}: holds no {stem}.safetensors (nor its .fp16 edition, nor an index of shards)")
+
+
+def checkpoint_hash(path: str | Path) -> str:
+    """SHA-256 of a single file; of a folder: of each weight file's name inside it and content, in name order."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    if path.is_file():
+        _digest(path, digest)
+        return digest.hexdigest()
+    stems = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+    for part, stem in stems.items():
+        for file in sorted(find_weights(path / part, stem)):
+            digest.update(f"{part}/{file.name}\n".encode())
+            _digest(file, digest)
+    return digest.hexdigest()
+
+
+def refuse_pickle_name(path: Path) -> None:
+    """Raise InputError when the name says pickle; the file is not touched."""
+    if path.suffix.lower() in PICKLE_ENDINGS:
+        raise InputError(f"{path}: {path.suffix} files are pickles, which can run code when opened, so t2vz never opens "
+                         f"one: {CONVERT}")
+
+
+def some(names: list[str]) -> str:
+    """The first few names, and how many more there are, for a message."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _entry(path: Path, key: str, dtype: str, shape: list[int], data_offsets: list[int]) -> Entry:
+    start, end = data_offsets
+    if not 0 <= start <= end or (dtype in FLOAT_BYTES and end - start != prod(shape) * FLOAT_BYTES[dtype]):
+        raise TypeError(f"{key}: its place does not fit its shape")
+    return Entry(path, key, dtype, tuple(shape), start, end)
+
+
+def _batches(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]:
+    """Entries in file order, in lists of one file and at most BATCH_BYTES (or one larger tensor)."""
+    batch: list[tuple[str, Entry]] = []
+    size = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].path, item[1].start)):
+        length = entry.end - entry.start
+        if batch and (entry.path != batch[0][1].path or size + length > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((name, entry))
+        size += length
+    if batch:
+        yield batch
+
+
+def _convert(mapped: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
+    """A copy in `dtype`, checked: what a NaN in the weights breaks is otherwise only seen many steps later."""
+    if entry.dtype not in FLOAT_BYTES:
+        raise InputError(f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not supported, "
+                         f"take the float16 or float32 edition")
+    tensor = mapped.to(dtype=dtype, copy=True).reshape(entry.shape)
+    if not _finite(tensor):
+        if _finite(mapped):
+            raise InputError(f"{entry.path}: {entry.key} has values too large for {dtype}; load it in float32 or bfloat16")
+        raise InputError(f"{entry.path}: {entry.key} holds NaN or infinite values; the file is spoilt, get another copy")
+    return tensor
+
+
+def _finite(tensor: Tensor) -> bool:
+    # The smallest and the largest value are NaN if any is: one pass, and no mask as large as the tensor.
+    return tensor.numel() == 0 or all(bool(torch.isfinite(value)) for value in torch.aminmax(tensor))
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(weight_map.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f'{index}: is no index of shards (JSON with a "weight_map"); download it again') from error
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise InputError(f"{index}: names the shard {name}, which is not beside it; download the missing file")
+    return [index.parent / name for name in names]
+
+
+def _stranger(path: Path, size: int, start: bytes) -> str:
+    if size == 0:
+        return f"{path}: the file is empty; download it again"
+    for magic, what in STRANGERS.items():
+        if start.startswith(magic):
+            return f"{path}: {what}"
+    return f"{path}: is not a safetensors file (no header at its start); download it again, or give another file"
+
+
+def _truncated(path: Path, size: int, needed: int) -> str:
+    return f"{path}: is cut short ({size:,} bytes, where its header needs {needed:,}); download it again"
+
+
+def _digest(path: Path, digest) -> None:
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)

@@ -1,0 +1,237 @@
+"""Loading: the same weights come out of a folder, shards, variants, old names and a single file, in any float type."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
+
+from t2vz.checkpoints import build, checkpoint_hash, find_tokenizer, ldm, open_checkpoint, read, save_single_file
+from t2vz.errors import InputError
+from t2vz.unet import UNet, UNetConfig
+from t2vz.vae import VAE, VAEConfig
+
+NETWORKS = {"unet": UNet, "vae": VAE, "text": CLIPTextModel}
+WEIGHTS = {"unet": "unet/diffusion_pytorch_model.safetensors", "vae": "vae/diffusion_pytorch_model.safetensors",
+           "text": "text_encoder/model.safetensors"}
+
+
+def build_all(path, dtype=torch.float32, device="cpu"):
+    checkpoint = open_checkpoint(path)
+    return {name: build(network, getattr(checkpoint, name), dtype, device) for name, network in NETWORKS.items()}
+
+
+def assert_same(models, originals, dtype=torch.float32, device="cpu"):
+    """Every weight is the original's, rounded to `dtype`, on `device`, and nothing is left without memory."""
+    for name, module in models.items():
+        expected = getattr(originals, name).state_dict()
+        state = module.state_dict()
+        assert state.keys() == expected.keys()
+        for key, tensor in state.items():
+            assert tensor.dtype == dtype and tensor.device.type == torch.device(device).type, key
+            assert torch.equal(tensor.cpu(), expected[key].to(dtype)), key
+
+
+@pytest.fixture
+def folder(diffusers_folder, tmp_path):
+    """A copy of the small checkpoint that the test may spoil."""
+    return shutil.copytree(diffusers_folder, tmp_path / "copy")
+
+
+@pytest.fixture
+def single_file(folder, tmp_path):
+    models = build_all(folder)
+    save_single_file(tmp_path / "model.safetensors", models["unet"], models["vae"], models["text"], torch.float32)
+    return tmp_path / "model.safetensors"
+
+
+def rewrite(path, change):
+    """Save a weight file again with `change` applied to its dictionary."""
+    tensors = load_file(path)
+    tensors = change(dict(tensors)) or tensors
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_folder_gives_the_original_weights(diffusers_folder, originals, dtype, device):
+    assert_same(build_all(diffusers_folder, dtype, device), originals, dtype, device)
+
+
+def test_folder_sizes_and_schedule(diffusers_folder):
+    checkpoint = open_checkpoint(str(diffusers_folder))
+    assert (checkpoint.kind, checkpoint.layout) == ("sd1", "folder")
+    assert checkpoint.unet.config == UNetConfig(widths=(32, 64), attention=(True, False), resnets=1, heads=(8, 8),
+                                                context_dim=16)
+    assert checkpoint.vae.config == VAEConfig(widths=(32, 64), resnets=1)
+    assert checkpoint.text.config.num_hidden_layers == 2
+    assert checkpoint.schedule.alpha_bar_at(999) == pytest.approx(0.0046601, abs=1e-6)
+
+
+def test_text_tower_computes_what_the_original_does(diffusers_folder, originals):
+    tokens = torch.randint(0, 20, (2, 10), generator=torch.Generator().manual_seed(3))
+    ours = build_all(diffusers_folder)["text"]
+    with torch.no_grad():
+        assert torch.equal(ours(tokens).last_hidden_state, originals.text(tokens).last_hidden_state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_single_file_gives_the_same_weights_as_the_folder(single_file, originals, dtype):
+    assert open_checkpoint(single_file).layout == "single-file"
+    assert_same(build_all(single_file, dtype), originals, dtype)
+
+
+def test_single_file_sizes_are_the_folders(single_file, folder):
+    one, other = open_checkpoint(single_file), open_checkpoint(folder)
+    assert one.unet.config == other.unet.config and one.vae.config == other.vae.config
+    assert one.text.config.to_dict() | {"bos_token_id": 0, "eos_token_id": 0} == \
+        other.text.config.to_dict() | {"bos_token_id": 0, "eos_token_id": 0}
+
+
+def test_single_file_with_extras_and_without_text_model(single_file, originals):
+    def change(tensors):
+        tensors = {key.replace("transformer.text_model.", "transformer."): t for key, t in tensors.items()}
+        ids = torch.arange(10, dtype=torch.float16) * 1.5  # spoilt, as merging tools leave them
+        extras = {"betas": torch.ones(3), "model_ema.decay": torch.ones(()), "first_stage_model.loss.x": torch.ones(1),
+                  "cond_stage_model.transformer.embeddings.position_ids": ids[None]}
+        return tensors | extras
+
+    rewrite(single_file, change)
+    models = build_all(single_file)
+    assert_same(models, originals)
+    ids = next(buffer for name, buffer in models["text"].named_buffers() if name.endswith("position_ids"))
+    assert torch.equal(ids, torch.arange(10)[None])
+
+
+def test_mixed_float_types_in_one_file(folder, originals):
+    def change(tensors):
+        halves = [key for n, key in enumerate(sorted(tensors)) if n % 2]
+        return tensors | {key: tensors[key].half() for key in halves}
+
+    rewrite(folder / WEIGHTS["unet"], change)
+    unet = build_all(folder)["unet"]
+    for n, (key, original) in enumerate(sorted(originals.unet.state_dict().items())):
+        assert torch.equal(unet.state_dict()[key], original.half().float() if n % 2 else original)
+
+
+def test_fp16_variant_is_taken_when_alone(folder, originals):
+    for name, path in WEIGHTS.items():
+        rewrite(folder / path, lambda tensors: {key: tensor.half() for key, tensor in tensors.items()})
+        (folder / path).rename(folder / path.replace(".safetensors", ".fp16.safetensors"))
+    models = build_all(folder)
+    for name in NETWORKS:
+        for key, tensor in models[name].state_dict().items():
+            assert torch.equal(tensor, getattr(originals, name).state_dict()[key].half().float())
+
+
+@pytest.mark.parametrize("index", ["diffusion_pytorch_model.safetensors.index.json",
+                                   "diffusion_pytorch_model.safetensors.index.fp16.json"])
+def test_shards(folder, originals, index):
+    single = folder / WEIGHTS["unet"]
+    single.unlink()
+    originals.unet.save_pretrained(folder / "unet", max_shard_size="200KB")
+    assert not single.exists() and len(list(single.parent.glob("*-of-*.safetensors"))) > 1
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").rename(folder / "unet" / index)
+    assert_same(build_all(folder), originals)
+
+    shard = min(single.parent.glob("*-of-*.safetensors"))
+    shard.unlink()
+    with pytest.raises(InputError, match=shard.name):
+        open_checkpoint(folder)
+
+
+def test_old_vae_names_and_4d_attention(folder, originals):
+    new_to_old = {new: old for old, new in ldm.VAE_ATTENTION_OLD.items()}
+
+    def change(tensors):
+        changed = {}
+        for key, tensor in tensors.items():
+            for new, old in new_to_old.items():
+                if f".attentions.0.{new}." in key:
+                    key = key.replace(new, old)
+                    tensor = tensor[..., None, None] if tensor.ndim == 2 and "query" in key else tensor
+            changed[key] = tensor
+        assert changed.keys() != tensors.keys()
+        return changed
+
+    rewrite(folder / WEIGHTS["vae"], change)
+    assert_same(build_all(folder), originals)
+
+
+@pytest.mark.parametrize("prefix", ["", "text_model."])
+def test_text_keys_with_and_without_text_model(folder, originals, prefix):
+    rewrite(folder / WEIGHTS["text"],
+            lambda tensors: {prefix + key.removeprefix("text_model."): tensor for key, tensor in tensors.items()})
+    assert_same(build_all(folder), originals)
+
+
+def test_batches_of_any_size_give_the_same_weights(diffusers_folder, originals, monkeypatch):
+    monkeypatch.setattr(read, "BATCH_BYTES", 1000)
+    assert_same(build_all(diffusers_folder), originals)
+
+
+def test_instruct_pix2pix_takes_the_moving_average(single_file):
+    wide = torch.randn(32, 8, 3, 3, generator=torch.Generator().manual_seed(5))
+
+    def change(tensors):
+        key = "model.diffusion_model.input_blocks.0.0.weight"
+        tensors[key] = torch.zeros_like(wide)
+        tensors["model_ema.diffusion_modelinput_blocks00weight"] = wide
+        return tensors
+
+    rewrite(single_file, change)
+    checkpoint = open_checkpoint(single_file)
+    assert (checkpoint.kind, checkpoint.unet.config.in_channels) == ("instruct-pix2pix", 8)
+    unet = build(UNet, checkpoint.unet, torch.float32)
+    assert torch.equal(unet.conv_in.weight, wide)
+
+
+def test_filling_leaves_no_map_of_the_file(diffusers_folder):
+    unet = build(UNet, open_checkpoint(diffusers_folder).unet, torch.float32)
+    file = diffusers_folder / WEIGHTS["unet"]
+    before = unet.conv_in.weight.clone()
+    unet.conv_in.weight.data.add_(1.0)  # were it the file's own page, the file or a later load would change
+    again = build(UNet, open_checkpoint(diffusers_folder).unet, torch.float32)
+    assert torch.equal(again.conv_in.weight, before)
+    try:
+        maps = open("/proc/self/maps").read()
+    except OSError:
+        pytest.skip("this system has no /proc to look at the maps")
+    assert str(file) not in maps
+
+
+def test_hash_depends_on_every_weight_file_and_not_on_the_place(folder, tmp_path):
+    first = checkpoint_hash(folder)
+    moved = shutil.move(folder, tmp_path / "elsewhere")
+    assert checkpoint_hash(moved) == first and len(first) == 64
+    seen = {first}
+    for path in WEIGHTS.values():
+        rewrite(moved / path, lambda tensors: tensors | {min(tensors): tensors[min(tensors)] + 1})
+        seen.add(checkpoint_hash(moved))
+    assert len(seen) == 4
+
+
+def test_hash_of_a_single_file_is_sha256sum(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"abc")
+    assert checkpoint_hash(tmp_path / "x.safetensors") == \
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_tokenizer_is_found_given_inside_or_beside(folder, single_file, tokenizer_folder):
+    assert find_tokenizer(folder) == folder / "tokenizer"
+    assert find_tokenizer(single_file) is None
+    assert find_tokenizer(single_file, tokenizer_folder) == tokenizer_folder
+    shutil.copytree(tokenizer_folder, single_file.parent / "tokenizer")
+    assert find_tokenizer(single_file) == single_file.parent / "tokenizer"
+    (folder / "tokenizer/merges.txt").unlink()
+    with pytest.raises(InputError, match="merges.txt"):
+        find_tokenizer(folder)
+
+
+def test_index_with_a_path_outside_the_folder_is_refused(folder):
+    (folder / WEIGHTS["unet"]).rename(folder / "outside.safetensors")
+    index = folder / "unet/diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"conv_in.weight": "../outside.safetensors"}}))
+    with pytest.raises(InputError, match="outside"):
+        open_checkpoint(folder)
