@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from .checkpoints import checkpoint_hash, fill, find_tokenizer, open_checkpoint
+from .checkpoints import CLIP_NAME, NO_CLIP, build, checkpoint_hash, find_tokenizer, open_checkpoint
 from .errors import InputError
 from .schedulers import NoiseSchedule
 from .text import Tokenizer, encode_text
@@ -48,15 +48,12 @@ class StableDiffusion:
         if checkpoint.kind != "sd1":
             raise InputError(f"{path}: a {checkpoint.kind} model cannot make a video from text alone; give a Stable Diffusion 1.x checkpoint")
         vae_dtype = torch.float32 if dtype == torch.float16 else dtype
-        with torch.device("meta"):  # shapes without memory: every weight comes from the file
-            unet, vae = UNet(checkpoint.unet.config), VAE(checkpoint.vae.config)
-            text_encoder = CLIPTextModel(checkpoint.text.config)
-        fill(unet, checkpoint.unet, dtype, device)
-        fill(vae, checkpoint.vae, vae_dtype, device)
-        fill(text_encoder, checkpoint.text, dtype, device)
+        unet = build(UNet, checkpoint.unet, dtype, device)
+        vae = build(VAE, checkpoint.vae, vae_dtype, device)
+        text_encoder = build(CLIPTextModel, checkpoint.text, dtype, device)
         for network in (unet, vae):
             network.requires_grad_(False).to(memory_format=torch.channels_last)  # faster convolutions, same numbers
-        words = Tokenizer(find_tokenizer(path, tokenizer), checkpoint.text.config.max_position_embeddings)
+        words = _tokenizer(path, tokenizer, checkpoint.text.config.max_position_embeddings)
         return cls(unet, vae, text_encoder.requires_grad_(False), words, checkpoint.schedule, path, checkpoint.kind)
 
     def encode_text(self, prompts: list[str]) -> Tensor:
@@ -96,6 +93,17 @@ class StableDiffusion:
         if self._hash is None:
             self._hash = checkpoint_hash(self.path)
         return self._hash
+
+
+def _tokenizer(path: Path, folder: str | Path | None, length: int) -> Tokenizer:
+    """The tokenizer given, else the one in or beside the checkpoint, else CLIP's through transformers."""
+    found = find_tokenizer(path, folder)
+    if found is not None:
+        return Tokenizer(found, length)
+    try:
+        return Tokenizer(CLIP_NAME, length)
+    except OSError as error:
+        raise InputError(f"{path}: {NO_CLIP}") from error
 
 
 def embedded_weights() -> Path:

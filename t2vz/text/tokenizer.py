@@ -24,16 +24,11 @@ class Tokens:
 
 
 class Tokenizer:
-    """CLIP's tokenizer over a folder that holds vocab.json and merges.txt."""
+    """CLIP's tokenizer: a folder with vocab.json and merges.txt, or a name on the Hugging Face hub."""
 
-    def __init__(self, folder: str | Path, length: int = 77):
-        folder = Path(folder)
-        for name in ("vocab.json", "merges.txt"):
-            if not (folder / name).is_file():
-                raise InputError(f"{folder}: no {name} here; a tokenizer folder holds vocab.json and merges.txt")
-        self.folder = folder
+    def __init__(self, source: str | Path, length: int = 77):
+        self._clip = CLIPTokenizer.from_pretrained(str(source))
         self.length = length
-        self._clip = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
         self.start = self._clip.bos_token_id
         self.end = self._clip.eos_token_id
 

@@ -1,0 +1,76 @@
+"""The command `t2vz`: parsing, one-line errors, exit codes (0 done, 1 failed, 2 wrong use). The work is in commands/."""
+
+import argparse
+import os
+import sys
+
+from . import __version__
+from .commands import generate, train
+from .errors import FailedError, InputError
+
+EXAMPLES = """examples:
+  t2vz generate "a red ball on a green meadow"                     the embedded model, in seconds
+  t2vz generate "a horse galloping" --weights v1-5-pruned-emaonly.safetensors --device cuda
+  t2vz generate --from video.json                                  the same video again
+  t2vz COMMAND --help                                              all about one command
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its errors in one line."""
+
+    def error(self, message: str):
+        """Say what is wrong and where help is; exit code 2."""
+        self.exit(2, f"{self.prog}: {message}; see: {self.prog} --help\n")
+
+
+def build_parser() -> Parser:
+    """The parser of `t2vz` and all its commands."""
+    parser = Parser(
+        prog="t2vz", description="Text2Video-Zero (arXiv 2303.13439): videos from a frozen text-to-image model.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"t2vz {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for module in (generate, train):
+        name = module.__name__.rpartition(".")[2]
+        command = commands.add_parser(
+            name, help=module.HELP, description=module.DESCRIPTION, epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code. No error leaves a traceback unless T2VZ_DEBUG is set."""
+    args = build_parser().parse_args(argv)
+    if os.environ.get("T2VZ_DEBUG"):
+        args.run(args)
+        return 0
+    try:
+        args.run(args)
+        return 0
+    except InputError as error:
+        code, message = 2, str(error)
+    except FailedError as error:
+        code, message = 1, str(error)
+    except KeyboardInterrupt:
+        code, message = 1, "stopped; nothing was left half-written"
+    except Exception as error:
+        code, message = 1, _unforeseen(error)
+    print(f"t2vz: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line for an error nobody raised on purpose; running out of memory is the usual one."""
+    text = str(error) or type(error).__name__
+    if "out of memory" in text.lower() or "can't allocate memory" in text.lower() or isinstance(error, MemoryError):
+        return "out of memory; use --chunk 1, a smaller --height and --width, or --dtype bfloat16"
+    return f"{type(error).__name__}: {text} (set T2VZ_DEBUG=1 to see where)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Where to compute and in which type: what --device and --dtype mean."""
+
+import torch
+
+from ..errors import InputError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+def add_machine_arguments(parser) -> None:
+    """--device, --dtype."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps (default: auto)")
+    group.add_argument("--dtype", default="auto", choices=["auto", *DTYPES],
+                       help="auto is float16 on CUDA and MPS, float32 on the CPU (default: auto)")
+
+
+def choose_machine(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """The device and type for the words given. Raises InputError for a device that does not exist here."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"--device {device}: not available on this machine; use --device auto or cpu") from error
+    if dtype == "auto":
+        return chosen, torch.float32 if chosen.type == "cpu" else torch.float16
+    return chosen, DTYPES[dtype]
