@@ -89,8 +89,12 @@ def identify(shapes: Shapes) -> Kind:
 
 def refuse(kind: Kind, path: Path | str, shapes: Shapes) -> None:
     """Raise InputError that says which model the file at `path` is, and what to do instead."""
+    words, advice = kind.words, kind.advice
+    if advice is None:  # the right model in the wrong place
+        words, advice = ("a UNet alone", PART) if kind.layout == "folder" else \
+            ("a whole checkpoint inside a folder for one part", "give the file itself")
     seen = f" (its first key: {min(shapes)})" if kind.kind == "unknown" and shapes else ""
-    raise InputError(f"{path}: this is {kind.words}{seen}, and t2vz runs Stable Diffusion 1.x; {kind.advice or WHOLE}")
+    raise InputError(f"{path}: this is {words}{seen}, and t2vz runs Stable Diffusion 1.x; {advice}")
 
 
 def _has(shapes: Shapes, marks: tuple[str, ...]) -> bool:

@@ -1,0 +1,172 @@
+"""What is no usable checkpoint: each a one-line InputError that says what was seen and what to do, and no pickle opened."""
+
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from t2vz.checkpoints import build, open_checkpoint, read_header
+from t2vz.errors import InputError
+from t2vz.unet import UNet
+
+UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
+
+
+class Bomb:
+    """A pickle of this runs code when it is opened."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was opened",))
+
+
+def refusal(call, *words):
+    """The message of the InputError that `call` raises: one line, holding every word."""
+    with pytest.raises(InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    return message
+
+
+@pytest.fixture
+def folder(diffusers_folder, tmp_path):
+    return shutil.copytree(diffusers_folder, tmp_path / "copy")
+
+
+def change_config(folder, part, **options):
+    path = folder / part / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | options))
+
+
+@pytest.mark.parametrize("ending", [".ckpt", ".bin", ".pt", ".pth", ".CKPT"])
+def test_pickle_by_name(tmp_path, ending):
+    path = tmp_path / f"model{ending}"
+    path.write_bytes(pickle.dumps(Bomb()))
+    refusal(lambda: open_checkpoint(path), "pickle", "run code", "save_file", str(path))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_pickle_renamed_to_safetensors(tmp_path, protocol):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(pickle.dumps([Bomb()] * 3, protocol=protocol))
+    refusal(lambda: open_checkpoint(path), "pickle", "save_file")
+
+
+def test_zip_pickle_renamed_to_safetensors(tmp_path):
+    path = tmp_path / "model.safetensors"
+    torch.save({"bomb": Bomb()}, path)
+    refusal(lambda: open_checkpoint(path), "pickle", "save_file")
+
+
+def test_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
+    # The first byte of a safetensors file is its header's length: 0x80 when that ends so, as a pickle begins.
+    path = tmp_path / "model.safetensors"
+    for n in range(400):
+        save_file({"k" * (n + 1): torch.zeros(1)}, path)
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    else:
+        pytest.fail("no header of that length was made")
+    assert list(read_header(path)) == ["k" * (n + 1)]
+
+
+@pytest.mark.parametrize("content, word", [
+    (b"", "empty"), (b"\0", "not a safetensors"), (b"hello, I am no model at all", "not a safetensors"),
+    (b"<!DOCTYPE html><html>", "web page"), (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
+    (b"GGUF\x03\0\0\0\0\0\0\0", "GGUF"), (b"\x05" + b"\0" * 7 + b"{nop}", "header"),
+    (b"\x02" + b"\0" * 7 + b"{}", "no tensors"), (b"\xff" * 8 + b"{", "cut short"),
+    (b"\x08" + b"\0" * 7 + b'{"a": 1}', "header"), (b"\x0b" + b"\0" * 7 + b'{"a": {"b": 1}}'[:11], "header"),
+])
+def test_other_content(tmp_path, content, word):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    refusal(lambda: open_checkpoint(path), word, str(path))
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.3, 0.999])
+def test_truncated_file(folder, share):
+    path = folder / UNET_FILE
+    content = path.read_bytes()
+    path.write_bytes(content[: 9 + int(share * (len(content) - 10))])
+    refusal(lambda: open_checkpoint(folder), "cut short", f"{len(content):,}" if share > 0.2 else "bytes")
+
+
+def test_overlong_offsets_and_wrong_sizes_are_refused(tmp_path):
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
+    refusal(lambda: open_checkpoint(path), "header")
+
+
+def test_missing_file_and_folders_without_weights(tmp_path, folder):
+    refusal(lambda: open_checkpoint(tmp_path / "nothing.safetensors"), "no such file")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refusal(lambda: open_checkpoint(empty), "no unet/")
+    refusal(lambda: open_checkpoint(folder / "unet"), "folder above", str(folder))
+    shutil.copy(folder / UNET_FILE, empty / "model.safetensors")
+    refusal(lambda: open_checkpoint(empty), str(empty / "model.safetensors"))
+    refusal(lambda: open_checkpoint(empty / "model.safetensors"), "one part")
+    (folder / UNET_FILE).unlink()
+    refusal(lambda: open_checkpoint(folder), "holds no diffusion_pytorch_model.safetensors")
+    (folder / "unet/diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
+    refusal(lambda: open_checkpoint(folder), "pickle")
+
+
+@pytest.mark.parametrize("part, name", [("vae", "vae"), ("text_encoder", "text")])
+def test_missing_part_is_named_unless_not_needed(folder, part, name):
+    shutil.rmtree(folder / part)
+    refusal(lambda: open_checkpoint(folder), f"no {name}")
+    assert getattr(open_checkpoint(folder, needs=("unet",)), name) is None
+
+
+@pytest.mark.parametrize("content, word", [("{", "not JSON"), ("[]", "dictionary"), (None, "cannot be read")])
+def test_broken_config(folder, content, word):
+    (folder / "unet/config.json").unlink()
+    if content is not None:
+        (folder / "unet/config.json").write_text(content)
+    refusal(lambda: open_checkpoint(folder), word, "unet/config.json")
+
+
+def test_missing_unknown_and_misshaped_tensors_are_all_named(folder):
+    tensors = load_file(folder / UNET_FILE)
+    del tensors["conv_out.bias"], tensors["mid_block.resnets.0.conv1.weight"]
+    tensors["stranger.weight"] = torch.zeros(2)
+    tensors["conv_in.bias"] = torch.zeros(7)
+    save_file(tensors, folder / UNET_FILE)
+    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float32),
+            "2 tensors missing: conv_out.bias, mid_block.resnets.0.conv1.weight", "1 tensors unknown: stranger.weight",
+            "conv_in.bias [7] for [32]")
+
+
+def test_many_missing_tensors_are_counted(folder):
+    change_config(folder, "unet", layers_per_block=2)
+    message = refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float32), "missing", " more")
+    assert len(message) < 1000
+
+
+def test_spoilt_weights_are_named(folder):
+    tensors = load_file(folder / UNET_FILE)
+    tensors["conv_in.weight"][0, 0, 0, 0] = float("nan")
+    save_file(tensors, folder / UNET_FILE)
+    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float32), "conv_in.weight", "NaN")
+
+
+def test_weights_too_large_for_float16_say_so(folder):
+    tensors = load_file(folder / UNET_FILE)
+    tensors["conv_in.weight"][0, 0, 0, 0] = -1e6
+    save_file(tensors, folder / UNET_FILE)
+    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "float32 or bfloat16")
+    build(UNet, open_checkpoint(folder).unet, torch.bfloat16)
+
+
+def test_quantised_weights_are_refused(folder):
+    tensors = load_file(folder / UNET_FILE)
+    tensors["conv_in.weight"] = tensors["conv_in.weight"].to(torch.int8)
+    save_file(tensors, folder / UNET_FILE)
+    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "I8", "quantised")

@@ -1,0 +1,115 @@
+"""Saving: diffusers loads the folder unchanged, both layouts come back equal, and nothing half-written is left."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import CLIPTextModel
+
+from t2vz.checkpoints import build, open_checkpoint, save, save_folder, save_single_file
+from t2vz.errors import FailedError, InputError
+from t2vz.schedulers import NoiseSchedule
+from t2vz.unet import UNet
+from t2vz.vae import VAE
+
+
+@pytest.fixture
+def models(diffusers_folder):
+    checkpoint = open_checkpoint(diffusers_folder)
+    return (build(UNet, checkpoint.unet, torch.float32), build(VAE, checkpoint.vae, torch.float32),
+            build(CLIPTextModel, checkpoint.text, torch.float32))
+
+
+def test_diffusers_loads_the_folder_unchanged(models, tokenizer_folder, originals, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    schedule = NoiseSchedule(beta_first=0.001)
+    save_folder(tmp_path / "new", *models, tokenizer_folder, schedule, dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "new", safety_checker=None,
+                                                   requires_safety_checker=False)
+    for theirs, original in ((pipe.unet, originals.unet), (pipe.vae, originals.vae),
+                             (pipe.text_encoder, originals.text)):
+        for key, tensor in original.state_dict().items():
+            assert torch.equal(theirs.state_dict()[key], tensor)
+    assert pipe.tokenizer("a bc")["input_ids"] == [18, 9, 1, 11, 19]
+    assert pipe.tokenizer.model_max_length == 10
+    assert pipe.scheduler.config.beta_start == 0.001 and pipe.scheduler.config.set_alpha_to_one is False
+    images = pipe("abc", num_inference_steps=2, height=16, width=16, output_type="np").images
+    assert images.shape == (1, 16, 16, 3)
+
+
+def test_folder_comes_back(models, tokenizer_folder, tmp_path):
+    save_folder(tmp_path / "new", *models, tokenizer_folder)
+    checkpoint = open_checkpoint(tmp_path / "new")
+    assert checkpoint.unet.config == models[0].config and checkpoint.vae.config == models[1].config
+    unet = build(UNet, checkpoint.unet, torch.float32)
+    for key, tensor in models[0].state_dict().items():
+        assert torch.equal(unet.state_dict()[key], tensor.half().float())
+    text = load_file(tmp_path / "new/text_encoder/model.safetensors")
+    assert all(key.startswith("text_model.") and tensor.dtype == torch.float16 for key, tensor in text.items())
+
+
+def test_single_file_has_the_published_names_and_shapes(models, manifest, tmp_path):
+    save_single_file(tmp_path / "one.safetensors", *models)
+    written = {key: tensor.ndim for key, tensor in load_file(tmp_path / "one.safetensors").items()}
+    published = {row[1]: len(row[2]) for row in manifest.rows}
+    # Level 1 of 2 sits where SD 1.5's has transformers, and has none; the rest of the names are SD 1.5's, with as many axes.
+    shared = {key for key in written if key.startswith(("first_stage", "cond_stage"))}
+    assert shared <= published.keys() and all(written[key] == published[key] for key in shared)
+    assert sum(".attn_1." in key and written[key] == 4 for key in shared) == 8
+
+
+def test_single_file_cannot_say_head_counts(models, tmp_path):
+    from dataclasses import replace
+
+    models[0].config = replace(models[0].config, heads=(4, 4))
+    with pytest.raises(InputError, match="heads"):
+        save_single_file(tmp_path / "one.safetensors", *models)
+
+
+def test_existing_things_are_replaced_only_when_told_and_only_checkpoints(models, tokenizer_folder, tmp_path):
+    path = tmp_path / "new"
+    save_folder(path, *models, tokenizer_folder)
+    with pytest.raises(InputError, match="overwrite"):
+        save_folder(path, *models, tokenizer_folder)
+    (path / "marker").write_text("of the old one")
+    save_folder(path, *models, path / "tokenizer", overwrite=True)  # the tokenizer may come from what is replaced
+    assert not (path / "marker").exists() and open_checkpoint(path).kind == "sd1"
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "cat.png").write_text("cat")
+    with pytest.raises(InputError, match="never replaced"):
+        save_folder(other, *models, tokenizer_folder, overwrite=True)
+    assert (other / "cat.png").read_text() == "cat"
+    assert {entry.name for entry in tmp_path.iterdir()} == {"new", "photos"}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_nothing_is_left_of_a_failed_save(models, tokenizer_folder, tmp_path, monkeypatch, error):
+    path = tmp_path / "new"
+    save_folder(path, *models, tokenizer_folder)
+    before = (path / "model_index.json").read_text()
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(save.shutil, "copyfile", fail)  # the last thing that is written
+    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else FailedError) as caught:
+        save_folder(path, *models, tokenizer_folder, overwrite=True)
+    if isinstance(error, OSError):
+        assert "No space left" in str(caught.value) and "\n" not in str(caught.value)
+    assert (path / "model_index.json").read_text() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new"]
+
+
+def test_tokenizer_files_are_copied(models, tokenizer_folder, tmp_path):
+    source = shutil.copytree(tokenizer_folder, tmp_path / "tokenizer")
+    (source / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 5}))
+    save_folder(tmp_path / "new", *models, source)
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        assert (tmp_path / "new/tokenizer" / name).read_bytes() == (source / name).read_bytes()
+    with pytest.raises(InputError, match="vocab.json"):
+        save_folder(tmp_path / "other", *models, tmp_path)
+    assert not (tmp_path / "other").exists()
