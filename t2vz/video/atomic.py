@@ -157,7 +157,7 @@ def _resolve(path):
 
 
 def _is_disk_full(error):
-    # Libraries in other languages (safetensors, ffmpeg) raise their own errors, which quote the system's text.
+    # Libraries in other languages (safetensors, ffmpeg) raise errors of their own, with the system's text.
     full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
     return getattr(error, "errno", None) in full or "No space left on device" in str(error)
 

@@ -1,0 +1,59 @@
+"""The contact sheet: all frames of a video on one picture, for papers, slides and a quick look."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from t2vz.errors import InputError
+
+PAPER = (250, 250, 248)
+INK = (70, 70, 70)
+FULL_ROW = 8  # the method's number of frames: up to here they stand in one row
+
+
+def contact_sheet(frames, columns=None, caption=None, max_width=2000):
+    """Lay the frames out in reading order. uint8 (m, H, W, 3) -> uint8 (H', W', 3), W' <= max_width.
+
+    columns: frames per row; None puts up to 8 in one row, more in rows of 8. Frames are never enlarged, and
+    made smaller only as far as `max_width` asks. caption: one line under the frames, cut with "…" where it
+    does not fit.
+    Raises InputError when columns < 1, or so many that a frame would be less than one pixel wide.
+    """
+    m, height, width, _ = frames.shape
+    columns = min(m, FULL_ROW if columns is None else columns)
+    if columns < 1:
+        raise InputError(f"columns is {columns}; a contact sheet needs at least 1")
+    gap = max(2, min(width, max_width // columns) // 48)
+    cell_width = min(width, (max_width - gap) // columns - gap)
+    if cell_width < 1:
+        raise InputError(f"{columns} columns do not fit into {max_width} pixels; ask for fewer columns")
+    cell_height = max(1, round(height * cell_width / width))
+
+    rows = -(-m // columns)
+    sheet_width = gap + columns * (cell_width + gap)
+    text = _caption(caption, sheet_width, gap) if caption else None
+    sheet_height = gap + rows * (cell_height + gap) + (text.height if text else 0)
+    sheet = Image.new("RGB", (sheet_width, sheet_height), PAPER)
+    for k, frame in enumerate(frames):
+        row, column = divmod(k, columns)
+        cell = Image.fromarray(np.ascontiguousarray(frame))
+        if cell.size != (cell_width, cell_height):
+            cell = cell.resize((cell_width, cell_height), Image.Resampling.LANCZOS)
+        sheet.paste(cell, (gap + column * (cell_width + gap), gap + row * (cell_height + gap)))
+    if text:
+        sheet.paste(text, (0, sheet_height - text.height))
+    return np.asarray(sheet)
+
+
+def _caption(caption, width, gap):
+    """One line of text as a Pillow image `width` pixels wide, cut with "…" to fit."""
+    size = min(26, max(11, width // 75))
+    font = ImageFont.load_default(size)
+    line = " ".join(caption.split())
+    room = width - 2 * (gap + 2)
+    if font.getlength(line) > room:
+        while line and font.getlength(line + "…") > room:
+            line = line[:-1]
+        line = line.rstrip() + "…"
+    picture = Image.new("RGB", (width, round(1.9 * size)), PAPER)
+    ImageDraw.Draw(picture).text((gap + 2, picture.height / 2), line, font=font, fill=INK, anchor="lm")
+    return picture
