@@ -1,10 +1,8 @@
 """Where to compute and in which type: what --device and --dtype mean."""
 
-import torch
-
 from ..errors import InputError
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
 def add_machine_arguments(parser) -> None:
@@ -15,8 +13,10 @@ def add_machine_arguments(parser) -> None:
                        help="auto is float16 on CUDA and MPS, float32 on the CPU (default: auto)")
 
 
-def choose_machine(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """The device and type for the words given. Raises InputError for a device that does not exist here."""
+def choose_machine(device: str, dtype: str):
+    """The torch.device and torch.dtype for the words given. Raises InputError for a device that does not exist here."""
+    import torch  # here, so that --help does not wait for it
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -26,4 +26,4 @@ def choose_machine(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
         raise InputError(f"--device {device}: not available on this machine; use --device auto or cpu") from error
     if dtype == "auto":
         return chosen, torch.float32 if chosen.type == "cpu" else torch.float16
-    return chosen, DTYPES[dtype]
+    return chosen, getattr(torch, dtype)
