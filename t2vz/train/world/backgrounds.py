@@ -56,11 +56,15 @@ def cloud(pen: Pen, x: float, y: float, size: float, puffs: np.ndarray, colour: 
     pen.fill(box(x - 1.5 * size, y - 0.3 * size, x + 1.5 * size, y + 0.12 * size, 0.2 * size), colour)
 
 
-def hills(pen: Pen, rng: Generator, y: float, height: float, colour: RGB, waves: float = 1.5) -> None:
-    """Rolling ground whose crest lies about `y`, filled down to the bottom edge."""
+def hills(pen: Pen, rng: Generator, y: float, height: float, colour: RGB, waves: float = 1.5, rim: RGB | None = None) -> None:
+    """Rolling ground whose crest lies about `y`, filled down to the bottom edge; `rim` is a band along its crest."""
     x = np.linspace(-0.02, 1.02, 40)
-    crest = y + height * np.sin(2 * np.pi * (waves * x + rng.random())) * 0.6 + height * 0.4 * np.sin(2 * np.pi * (2.3 * waves * x + rng.random()))
-    pen.fill(np.concatenate([np.stack([x, crest], axis=1), [(1.02, 1.02), (-0.02, 1.02)]]), colour)
+    first, second = rng.random(2)
+    swell = 0.6 * np.sin(2 * np.pi * (waves * x + first)) + 0.4 * np.sin(2 * np.pi * (2.3 * waves * x + second))
+    ground = np.concatenate([np.stack([x, y + height * swell], axis=1), [(1.02, 1.02), (-0.02, 1.02)]])
+    if rim is not None:
+        pen.fill(ground - (0, 0.016), rim)
+    pen.fill(ground, colour)
 
 
 def along(rng: Generator, low: int, high: int) -> np.ndarray:
@@ -151,9 +155,7 @@ def beach(pen: Pen, rng: Generator, horizon: float) -> None:
     pen.canvas.gradient(horizon, 1.0, [mix(sea_colour, NIGHT, 0.12), mix(sea_colour, WHITE, 0.4)])
     if rng.random() < 0.35:
         sails(pen, rng, horizon + 0.02)
-    hills(pen, rng, shore - 0.015, 0.012, WHITE, 1.6)
-    state = rng.random()
-    hills(pen, np.random.default_rng(int(state * 1e6)), shore, 0.012, sand, 1.6)
+    hills(pen, rng, shore, 0.012, sand, 1.6, rim=WHITE)
     if rng.random() < 0.5:
         parasols(pen, rng, shore + 0.1)
     for x, y in rng.uniform((0, shore + 0.05), (1, 0.99), (30, 2)):
@@ -297,12 +299,14 @@ def forest(pen: Pen, rng: Generator, horizon: float) -> None:
         hills(pen, rng, y, 0.012, mix(ground, (140, 180, 130), 0.4 * (1 - layer)), 1.5)
         for x in along(rng, 4 + 2 * (1 - layer), 6 + 3 * (1 - layer)):
             trunk = mix(bark, (120, 170, 130), fade)
-            pen.fill([(x - width, -0.02), (x + width, -0.02), (x + 1.3 * width, y + 0.02), (x - 1.3 * width, y + 0.02)], trunk)
-            for mark in np.arange(0.22, y, 0.11) if marked and layer else ():
+            top = y - 0.3 if fir else -0.02
+            pen.fill([(x - width, top), (x + width, top), (x + 1.3 * width, y + 0.02), (x - 1.3 * width, y + 0.02)], trunk)
+            for mark in np.arange(0.22, y, 0.11) if marked and layer and not fir else ():
                 pen.line([(x - 0.7 * width, mark), (x + 0.2 * width, mark + 0.012)], mix(trunk, NIGHT, 0.5), 0.012)
             if fir:
-                for low in (0.36, 0.24, 0.12):
-                    pen.fill([(x - 5 * width, low), (x, low - 0.2), (x + 5 * width, low)], mix(leaf, NIGHT, 0.4 * low))
+                for tier, low in enumerate((y - 0.1, y - 0.2, y - 0.3)):
+                    half = (3.4 - 0.6 * tier) * width
+                    pen.fill([(x - half, low), (x, low - 0.17), (x + half, low)], mix(leaf, WHITE, 0.07 * tier))
     if not fir:
         for x in along(rng, 6, 9):
             pen.fill(oval(x, 0.02, 0.12, rng.uniform(0.08, 0.14)), dark)

@@ -165,7 +165,7 @@ _HALF = [round(value * 0.75) for value in range(256)]
 def _print_shapes(name: str, columns: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
     """Outlines of one pattern in units of its period: stripes across x, dots or squares on every other cell."""
     if name == "stripes":
-        return [box(x - 0.19, rows[0] - 1, x + 0.19, rows[-1] + 1) for x in columns]
+        return [box(x - 0.17, rows[0] - 1, x + 0.17, rows[-1] + 1) for x in columns]
     if name == "dots":
         disc = _CIRCLE[::4] * 0.31
         return [disc + (x + 0.5 * (y % 2), y) for x in columns for y in rows]

@@ -47,21 +47,29 @@ def draw_look(rng: np.random.Generator, colour_name: str) -> Look:
     colour = COLOURS[colour_name]
     others = [rgb for name, rgb in COLOURS.items() if name not in (colour_name, "brown", "black")]
     accent = others[rng.integers(len(others))]
-    printed = [mix(colour, PAPER, 0.62), mix(colour, INK, 0.42), accent][rng.choice(3, p=[0.4, 0.25, 0.35])]
+    darker = dim(colour, 0.62) if colour_name in ("green", "blue", "purple", "brown") else accent  # dim red is brown
+    printed = [mix(colour, PAPER, 0.82), darker, accent][rng.choice(3, p=[0.45, 0.2, 0.35])]
     if colour_name in ("black", "white"):
-        printed = accent if rng.random() < 0.5 else (150, 150, 158)
+        printed = accent if rng.random() < 0.4 else (196, 198, 206)
     name = ("plain", "stripes", "dots", "checks")[rng.choice(4, p=[0.34, 0.25, 0.25, 0.16])]
     angle = (0.0, 90.0, 45.0, -30.0)[rng.integers(4)] if name != "dots" else 0.0
     pattern = Pattern(name, printed, angle, float(rng.uniform(0.36, 0.56)))
-    dark = sum(colour) < 300
     edge = (132, 132, 142) if colour_name == "black" else mix(colour, INK, 0.42 if colour_name == "white" else 0.6)
-    return Look(colour, mix(colour, INK, 0.34), mix(colour, PAPER, 0.6), edge, PAPER if dark else INK, pattern, accent,
-                int(rng.choice(4, p=[0.4, 0.2, 0.2, 0.2])), tuple(float(v) for v in rng.random(3)))
+    eyes = int(rng.choice(4, p=[0.4, 0.2, 0.2, 0.2]))
+    if eyes == 1 and colour_name in ("red", "blue", "purple", "brown"):
+        eyes = 2  # dots would drown in a dark colour
+    return Look(colour, dim(colour, 0.76), mix(colour, PAPER, 0.78), edge, PAPER if colour_name == "black" else INK,
+                pattern, accent, eyes, tuple(float(v) for v in rng.random(3)))
+
+
+def dim(colour: RGB, gain: float) -> RGB:
+    """The colour in weaker light: unlike a mix with ink, it keeps its hue."""
+    return tuple(round(gain * c) for c in colour)
 
 
 def body(pen: Pen, look: Look, points, colour: RGB | None = None, printed: bool = True, depth: float = 0.14) -> None:
     """A part of the thing: filled (with its own colour unless told), printed, shaded and outlined."""
-    shade = look.shade if colour is None else mix(colour, INK, 0.3)
+    shade = look.shade if colour is None else dim(colour, 0.78)
     edge = look.edge if colour is None else mix(colour, INK, 0.55)
     pen.surface(points, look.colour if colour is None else colour, shade, look.pattern if printed else None, depth)
     pen.outline(points, edge, EDGE)
@@ -170,18 +178,20 @@ def tree(pen: Pen, look: Look) -> None:
     elif look.vary[0] < 0.66:
         body(pen, look, oval(0, -0.3, 0.86, 0.72), depth=0.22)
     else:
-        crown = [(0.9 * (1 + 0.13 * (-1) ** k) * np.cos(t), -0.3 + 0.7 * (1 + 0.13 * (-1) ** k) * np.sin(t))
-                 for k, t in enumerate(np.linspace(0, 2 * np.pi, 14, endpoint=False))]
-        body(pen, look, blob(crown), depth=0.22)
+        turn = np.linspace(0, 2 * np.pi, 56, endpoint=False)
+        puffs = 1.0 + 0.09 * np.abs(np.sin(3.5 * turn))  # seven round puffs
+        crown = np.stack([0.86 * puffs * np.cos(turn), -0.3 + 0.68 * puffs * np.sin(turn)], axis=1)
+        body(pen, look, crown, depth=0.22)
     face(pen, look, 0.0, -0.22, 0.26)
 
 
 def house(pen: Pen, look: Look) -> None:
     tall = 0.12 * look.vary[0]
     if look.vary[1] > 0.3:
-        plain(pen, look, box(0.38, -0.88, 0.62, -0.2), mix(look.colour, INK, 0.3))
+        plain(pen, look, box(0.38, -0.88, 0.62, -0.2), (170, 120, 100))
     body(pen, look, box(-0.82, -0.2 - tall, 0.82, 1.0), depth=0.16)
-    plain(pen, look, [(-1.06, -0.16 - tall), (0.0, -1.0), (1.06, -0.16 - tall)], mix(look.colour, INK, 0.32))
+    roof = (92, 100, 120) if look.vary[0] > 0.5 else dim(look.colour, 0.8)
+    plain(pen, look, [(-1.06, -0.16 - tall), (0.0, -1.0), (1.06, -0.16 - tall)], roof)
     door = box(-0.18, 0.36, 0.2, 1.0) if look.vary[2] < 0.5 else np.concatenate([arc(0.01, 0.5, 0.2, 0.2, 180, 360), [(0.21, 1.0), (-0.19, 1.0)]])
     plain(pen, look, door, mix(look.accent, INK, 0.12), depth=0.05)
     for x in (-0.5, 0.5):
@@ -208,10 +218,10 @@ def rocket(pen: Pen, look: Look) -> None:
     pen.fill(blob([(-0.24, 0.55), (0.0, flame), (0.24, 0.55), (0, 0.5)]), (250, 120, 30))
     pen.fill(blob([(-0.12, 0.55), (0.0, flame - 0.16), (0.12, 0.55), (0, 0.5)]), (255, 226, 90))
     for side in (-1, 1):
-        plain(pen, look, [(0.3 * side, 0.1), (0.74 * side, 0.52), (0.72 * side, 0.82), (0.28 * side, 0.58)], mix(look.colour, INK, 0.25))
+        plain(pen, look, [(0.3 * side, 0.1), (0.74 * side, 0.52), (0.72 * side, 0.82), (0.28 * side, 0.58)], dim(look.colour, 0.8))
     hull = blob([(0, -1.1), (0.28, -0.72), (0.44, -0.2), (0.42, 0.28), (0.3, 0.64), (-0.3, 0.64), (-0.42, 0.28), (-0.44, -0.2), (-0.28, -0.72)])
     body(pen, look, hull, depth=0.16)
-    pen.fill([(0, -1.08), (0.2, -0.8), (0.26, -0.64), (-0.26, -0.64), (-0.2, -0.8)], mix(look.colour, INK, 0.3))
+    pen.fill([(0, -1.08), (0.2, -0.8), (0.26, -0.64), (-0.26, -0.64), (-0.2, -0.8)], dim(look.colour, 0.8))
     for y in (-0.24, 0.24) if look.vary[1] > 0.5 else (-0.2,):
         pen.fill(oval(0, y, 0.2), GLASS)
         pen.outline(oval(0, y, 0.2), (214, 216, 224), 0.08)
@@ -243,7 +253,7 @@ def cat(pen: Pen, look: Look) -> None:
 def bird(pen: Pen, look: Look) -> None:
     for x in (-0.1, 0.2):
         pen.line([(x, 0.6), (x, 0.96), (x + 0.16, 0.98)], (226, 130, 30), 0.07)
-    plain(pen, look, [(-0.5, 0.0), (-1.2, -0.32), (-1.22, 0.02), (-1.08, 0.26), (-0.5, 0.42)], mix(look.colour, INK, 0.2))
+    plain(pen, look, [(-0.5, 0.0), (-1.2, -0.32), (-1.22, 0.02), (-1.08, 0.26), (-0.5, 0.42)], dim(look.colour, 0.8))
     pen.fill([(0.8, -0.5), (1.24, -0.3), (0.8, -0.14)], (246, 164, 30))
     pen.outline([(0.8, -0.5), (1.24, -0.3), (0.8, -0.14)], (160, 90, 20), 0.04)
     shape = blob([(0.5, -0.88), (0.86, -0.66), (0.9, -0.3), (0.66, 0.36), (0.1, 0.72), (-0.5, 0.52), (-0.74, 0.1), (-0.3, -0.1), (0.1, -0.4), (0.2, -0.74)])
@@ -256,10 +266,12 @@ def bird(pen: Pen, look: Look) -> None:
 
 
 def flower(pen: Pen, look: Look) -> None:
-    pen.line(arc(0.6, 0.4, 0.62, 1.1, 170, 115), (52, 128, 56), 0.11)
+    bend = 0.2 * look.vary[1] - 0.1
+    pen.line(blob([(0, -0.1), (bend, 0.5), (0, 1.0), (-bend, 0.5)])[:13], (52, 128, 56), 0.11)
     for side, y in ((-1, 0.72), (1, 0.6)):
-        leaf = blob([(0.1, y + 0.1), (0.1 + 0.3 * side, y - 0.16), (0.1 + 0.62 * side, y - 0.2), (0.1 + 0.4 * side, y + 0.06)])
+        leaf = blob([(bend, y + 0.16), (0.28 * side, y - 0.12), (0.6 * side, y - 0.2), (0.42 * side, y + 0.08)])
         pen.surface(leaf, (84, 176, 76), (52, 128, 56))
+        pen.outline(leaf, (36, 92, 48), 0.04)
     petals = 5 + int(3.99 * look.vary[0])
     for turn in np.linspace(0, 2 * np.pi, petals, endpoint=False) + np.pi / 2:
         x, y = 0.5 * np.cos(turn), -0.3 + 0.5 * np.sin(turn)
@@ -273,7 +285,7 @@ def flower(pen: Pen, look: Look) -> None:
 
 def balloon(pen: Pen, look: Look) -> None:
     pen.line([(0, 0.45), (0.07, 0.62), (-0.05, 0.8), (0.04, 1.0)], (120, 116, 126), 0.045)
-    plain(pen, look, [(0, 0.34), (0.13, 0.54), (-0.13, 0.54)], mix(look.colour, INK, 0.2))
+    plain(pen, look, [(0, 0.34), (0.13, 0.54), (-0.13, 0.54)], dim(look.colour, 0.8))
     turn = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     narrow = 1.0 - 0.14 * np.sin(turn)
     body(pen, look, np.stack([0.7 * narrow * np.cos(turn), -0.3 + 0.74 * np.sin(turn)], axis=1), depth=0.2)
@@ -314,10 +326,10 @@ def umbrella(pen: Pen, look: Look) -> None:
     edge = [arc(x, 0.06, 0.27, 0.15, 0, -180, 8) for x in (0.81, 0.27, -0.27, -0.81)]
     canopy = np.concatenate([arc(0, 0.06, 1.08, 0.9, 180, 360, 24)] + edge)
     body(pen, look, canopy, depth=0.14)
-    if look.pattern.name == "plain" and look.vary[0] > 0.4:
-        panel = np.concatenate([arc(0, 0.06, 0.54, 0.88, 180, 270, 12), arc(0, 0.06, 0.02, 0.88, 270, 180, 4), arc(-0.27, 0.06, 0.27, 0.15, 0, -180, 8)])
-        for side in (1, -1):
-            pen.fill(panel * (1, 1) if side > 0 else np.concatenate([arc(0, 0.06, 1.06, 0.88, 0, -90, 12), arc(0, 0.06, 0.54, 0.88, 270, 360, 12), arc(0.81, 0.06, 0.27, 0.15, -180, 0, 8)]), look.light)
+    if look.pattern.name == "plain" and look.vary[0] > 0.4:  # the two outer panels lighter
+        for side in (-1, 1):
+            rim, rib = arc(0, 0.06, 1.04 * side, 0.87, 0, -90, 12), arc(0, 0.06, 0.54 * side, 0.87, -90, 0, 12)
+            pen.fill(np.concatenate([rim, rib, arc(0.81 * side, 0.06, 0.24 * side, 0.12, 180, 360, 8)]), mix(look.colour, PAPER, 0.35))
     for bend in (-0.54, 0.54):
         pen.line(arc(0, 0.06, bend, 0.88, -90, 0), look.edge, 0.04)
     pen.line([(0, -0.82), (0, -0.04)], look.edge, 0.04)
@@ -326,9 +338,7 @@ def umbrella(pen: Pen, look: Look) -> None:
 def cup(pen: Pen, look: Look) -> None:
     for x in (-0.3, 0.15) if look.vary[0] > 0.4 else ():
         pen.line(np.stack([x + 0.09 * np.sin(np.linspace(0, 6, 12)), np.linspace(-0.62, -1.02, 12)], axis=1), (236, 238, 244), 0.08)
-    ring = arc(0.62, 0.16, 0.42, 0.36, -100, 100)
-    pen.line(ring, look.edge, 0.27)
-    pen.line(ring, look.colour, 0.17)
+    plain(pen, look, np.concatenate([arc(0.6, 0.16, 0.5, 0.44, -100, 100), arc(0.6, 0.16, 0.28, 0.22, 100, -100)]))
     if look.vary[1] > 0.5:
         plain(pen, look, oval(-0.08, 0.92, 1.0, 0.12), look.light)
     tall = np.concatenate([[(-0.86, -0.42)], arc(-0.08, 0.72, 0.6, 0.26, 180, 0, 14), [(0.7, -0.42)]])
@@ -392,8 +402,8 @@ def kite(pen: Pen, look: Look) -> None:
     corners = [(0, -1.06), (0.74, -0.4), (0, 0.5), (-0.74, -0.4)]
     body(pen, look, corners, depth=0.1)
     if look.pattern.name == "plain":
-        pen.fill([(0, -1.0), (0, -0.4), (-0.66, -0.4)], look.light)
-        pen.fill([(0, 0.42), (0, -0.4), (0.66, -0.4)], look.light)
+        pen.fill([(0, -1.0), (0, -0.4), (-0.66, -0.4)], mix(look.colour, PAPER, 0.3))
+        pen.fill([(0, 0.42), (0, -0.4), (0.66, -0.4)], mix(look.colour, PAPER, 0.3))
     pen.line([(0, -1.04), (0, 0.46)], look.edge, 0.05)
     pen.line([(-0.72, -0.4), (0.72, -0.4)], look.edge, 0.05)
 
