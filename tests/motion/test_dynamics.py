@@ -1,0 +1,103 @@
+"""E8 and E9 together: motion dynamics, and the marginal variance after the jump."""
+
+import math
+
+import pytest
+import torch
+
+from t2vz.errors import InputError
+from t2vz.motion import global_motion, motion_dynamics, translation_flow, warp
+from t2vz.schedulers import NoiseSchedule, forward_jump
+
+SCHEDULE = NoiseSchedule.stable_diffusion()
+
+
+def random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def flow_of(frames, size, delta=(12.0, 12.0)):
+    return translation_flow(global_motion(delta, frames), size, size)
+
+
+def test_e9_is_warp_then_jump_and_frame_1_stays_as_it_is(device):
+    x_T, x_T_prime, noise = random(1, 4, 16, 16), random(1, 4, 16, 16, seed=1), random(3, 4, 16, 16, seed=2)
+    flow, ratio = flow_of(4, 16), 0.6
+    frames = motion_dynamics(x_T.to(device), x_T_prime.to(device), flow[1:], ratio, noise.to(device)).cpu()
+    assert torch.equal(frames[:1], x_T)
+    for k in (1, 2, 3):
+        expected = math.sqrt(0.6) * warp(x_T_prime, flow[k : k + 1])[0] + math.sqrt(0.4) * noise[k - 1]
+        torch.testing.assert_close(frames[k], expected)
+
+
+def test_e9_frames_do_not_depend_on_how_many_follow(device):
+    x_T, x_T_prime, noise = (random(n, 4, 16, 16, seed=n).to(device) for n in (1, 1, 5))
+    flow = flow_of(6, 16)
+    many = motion_dynamics(x_T, x_T_prime, flow[1:], 0.6, noise)
+    few = motion_dynamics(x_T, x_T_prime, flow[1:3], 0.6, noise[:2])
+    assert torch.equal(many[:3], few)
+
+
+def test_e9_without_a_jump_only_the_camera_moves(device):
+    """T' = T: the ratio is 1, and frames 2 … m are the warped latents themselves."""
+    x, flow = random(1, 4, 16, 16), flow_of(3, 16)
+    ratio = SCHEDULE.jump_ratio(881, 881)
+    frames = motion_dynamics(x.to(device), x.to(device), flow[1:], ratio, random(2, 4, 16, 16, seed=1).to(device))
+    assert torch.equal(frames[1:].cpu(), warp(x, flow[1:]))
+
+
+def test_a_video_of_one_frame_is_frame_1(device):
+    x, x_prime = random(1, 4, 8, 8).to(device), random(1, 4, 8, 8, seed=1).to(device)
+    assert torch.equal(motion_dynamics(x, x_prime, torch.zeros(0, 2, 8, 8), 0.6, torch.zeros(0, 4, 8, 8, device=device)), x)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 4, 8, 9), (2, 3, 8, 8)])
+def test_forward_noise_of_another_shape_is_refused(device, shape):
+    x = torch.zeros(1, 4, 8, 8, device=device)
+    with pytest.raises(InputError, match="noise"):
+        motion_dynamics(x, x, torch.zeros(2, 2, 8, 8), 0.6, torch.zeros(shape, device=device))
+
+
+@pytest.mark.parametrize("variance", [0.25, 1.0, 3.0])
+@pytest.mark.parametrize("t_prime, t", [(881, 941), (481, 941), (1, 981)])
+def test_e9_marginal_variance_after_the_jump_is_the_schedule_s_closed_form(variance, t_prime, t):
+    """Var x_T' = ᾱ_T'·v + 1 − ᾱ_T' for data of variance v; E9 must make it ᾱ_T·v + 1 − ᾱ_T."""
+    a_prime, a = SCHEDULE.alpha_bar_at(t_prime), SCHEDULE.alpha_bar_at(t)
+    ratio = SCHEDULE.jump_ratio(t_prime, t, "paper")
+    signal, fresh = forward_jump(torch.eye(2).double()[0], ratio, torch.eye(2).double()[1]).tolist()
+    after = signal**2 * (a_prime * variance + 1 - a_prime) + fresh**2
+    assert after == pytest.approx(a * variance + 1 - a, rel=1e-12)
+
+
+@pytest.mark.parametrize("t_prime, t", [(881, 941), (481, 941)])
+def test_difference_1_release_jump_leaves_the_marginal_of_another_timestep(t_prime, t):
+    """One step early at both ends, it keeps a share of data ᾱ_T·α_T'/α_T; unit-variance latents do not notice."""
+    a_prime, a = SCHEDULE.alpha_bar_at(t_prime), SCHEDULE.alpha_bar_at(t)
+    kept = SCHEDULE.jump_ratio(t_prime, t, "release") * a_prime
+    assert kept == pytest.approx(a * float(SCHEDULE.alphas[t_prime] / SCHEDULE.alphas[t]), rel=1e-12)
+    assert kept != pytest.approx(a, rel=1e-4)
+
+
+@pytest.mark.parametrize("convention", ["paper", "release"])
+def test_e9_measured_marginal_variance_is_one_for_unit_data(device, convention):
+    """65536 cells a frame: the sample variance of unit Gaussians strays by √(2/65536) = 0.0055; five of those are allowed."""
+    a_prime = SCHEDULE.alpha_bar_at(881)
+    x_0, eps = random(1, 16, 64, 64), random(1, 16, 64, 64, seed=1)
+    x_T_prime = math.sqrt(a_prime) * x_0 + math.sqrt(1 - a_prime) * eps
+    ratio = SCHEDULE.jump_ratio(881, 941, convention)
+    noise = random(3, 16, 64, 64, seed=2).to(device)
+    frames = motion_dynamics(x_T_prime.to(device), x_T_prime.to(device), flow_of(4, 64)[1:], ratio, noise)
+    assert frames.var(dim=(1, 2, 3)).tolist() == pytest.approx([1.0] * 4, abs=5 * math.sqrt(2 / 65536))
+
+
+def test_e9_frames_share_frame_1_by_the_root_of_the_ratio(device):
+    """Correlation of frame k with the warped latent is √r: more Δt, more freedom. Strays by 1/256 at 65536 cells."""
+    x, flow, noise = random(1, 16, 64, 64), flow_of(2, 64), random(1, 16, 64, 64, seed=2)
+    correlations = []
+    for t_prime in (881, 681):
+        ratio = SCHEDULE.jump_ratio(t_prime, 941)
+        frame = motion_dynamics(x.to(device), x.to(device), flow[1:], ratio, noise.to(device))[1].cpu()
+        pair = torch.stack([frame.flatten(), warp(x, flow[1:])[0].flatten()])
+        correlations.append(float(torch.corrcoef(pair)[0, 1]))
+        assert correlations[-1] == pytest.approx(math.sqrt(ratio), abs=5 / 256)
+    assert correlations[0] > correlations[1]
