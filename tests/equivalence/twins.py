@@ -1,0 +1,138 @@
+"""Twins: diffusers' networks, schedulers and pipeline around the very weights of a t2vz model. Only tests import this.
+
+Sizes are written down here in diffusers' words, independently of t2vz/checkpoints.
+"""
+
+import warnings
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+# For one call of a network, relative L2. Promised are 1e-5 and 1e-9; float64 is held to what rounding alone explains.
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """Relative L2 error ‖ours − theirs‖ / ‖theirs‖, taken in float64."""
+    assert ours.shape == theirs.shape, f"shapes differ: {tuple(ours.shape)} and {tuple(theirs.shape)}"
+    ours, theirs = ours.detach().cpu().double(), theirs.detach().cpu().double()
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+def unet_options(config) -> dict:
+    """A UNetConfig in the words of UNet2DConditionModel."""
+    attention = config.attention
+    return {
+        "in_channels": config.in_channels, "out_channels": config.out_channels, "sample_size": config.sample_size,
+        "block_out_channels": tuple(config.widths), "layers_per_block": config.resnets,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
+        "cross_attention_dim": config.context_dim, "attention_head_dim": tuple(config.heads),
+        "norm_num_groups": config.norm_groups,
+    }
+
+
+def vae_options(config) -> dict:
+    """A VAEConfig in the words of AutoencoderKL."""
+    levels = len(config.widths)
+    return {
+        "in_channels": config.in_channels, "out_channels": config.in_channels,
+        "latent_channels": config.latent_channels, "block_out_channels": tuple(config.widths),
+        "down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "layers_per_block": config.resnets, "norm_num_groups": config.norm_groups,
+        "scaling_factor": config.scaling_factor,
+    }
+
+
+def twin(theirs: type[nn.Module], options: dict, ours: nn.Module) -> nn.Module:
+    """Build `theirs` without memory and give it our tensors themselves: every name and shape must agree."""
+    with torch.device("meta"):
+        module = theirs(**options)
+    module.load_state_dict(ours.state_dict(), strict=True, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def unet_twin(unet) -> UNet2DConditionModel:
+    return twin(UNet2DConditionModel, unet_options(unet.config), unet)
+
+
+def vae_twin(vae) -> AutoencoderKL:
+    return twin(AutoencoderKL, vae_options(vae.config), vae)
+
+
+def text_twin(text_encoder) -> CLIPTextModel:
+    theirs = CLIPTextModel(text_encoder.config).to(text_encoder.device, text_encoder.dtype)
+    theirs.load_state_dict(text_encoder.state_dict(), strict=True)
+    return theirs.eval()
+
+
+def ddim(tables: torch.dtype = torch.float32) -> DDIMScheduler:
+    """Stable Diffusion 1.5's sampler. It keeps its tables in float32; float64 puts exact ones in their place."""
+    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
+                              set_alpha_to_one=False, clip_sample=False, timestep_spacing="leading")
+    return exact_tables(scheduler) if tables == torch.float64 else scheduler
+
+
+def exact_tables(scheduler):
+    """Replace a scheduler's float32 tables by float64 ones of the same formula."""
+    scheduler.betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    scheduler.alphas = 1.0 - scheduler.betas
+    scheduler.alphas_cumprod = scheduler.alphas.cumprod(0)
+    if hasattr(scheduler, "final_alpha_cumprod"):
+        scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
+    return scheduler
+
+
+def pipeline(unet, vae, text_encoder, tokenizer, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
+    """TextToVideoZeroPipeline of parts that are diffusers' and transformers' already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = zero.TextToVideoZeroPipeline(vae, text_encoder, tokenizer, unet, ddim(tables), safety_checker=None,
+                                            feature_extractor=None, requires_safety_checker=False)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def pipeline_twin(sd, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
+    """TextToVideoZeroPipeline around a StableDiffusion's weights and tokenizer files."""
+    tokenizer = CLIPTokenizer.from_pretrained(str(sd.tokenizer.folder), model_max_length=77, local_files_only=True)
+    return pipeline(unet_twin(sd.unet), vae_twin(sd.vae), text_twin(sd.text_encoder), tokenizer, tables)
+
+
+def cross_frame(unet: UNet2DConditionModel, attention: str) -> None:
+    """Set the attention processors of diffusers for "own" or "first", for guidance batches of two halves."""
+    if attention == "first":
+        unet.set_attn_processor(zero.CrossFrameAttnProcessor2_0(batch_size=2))
+    else:
+        unet.set_default_attn_processor()
+
+
+@torch.no_grad()
+def predict(unet: UNet2DConditionModel, x: Tensor, t: int, context: Tensor, attention: str = "own") -> Tensor:
+    """Call their UNet as we call ours: x (b, f, c, h, w), context (b, tokens, dim) -> ε like x."""
+    b, f = x.shape[:2]
+    cross_frame(unet, attention)
+    eps = unet(x.flatten(0, 1), t, encoder_hidden_states=context.repeat_interleave(f, dim=0)).sample
+    return eps.unflatten(0, (b, f))
+
+
+def text_to_video(pipe, monkeypatch, prompt: str, noise: dict[str, Tensor], output: str = "latent", **options):
+    """Run their pipeline with our noise: x_T as its latents, "forward" in place of its only other random draw."""
+    draws = [noise["forward"]]
+
+    def given(shape, generator=None, device=None, dtype=None, layout=None):
+        draw = draws.pop()
+        assert tuple(shape) == tuple(draw.shape)
+        return draw.to(device, dtype)
+
+    dtype = pipe.unet.dtype
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(zero, "randn_tensor", given)
+        frames = noise["forward"].shape[0] + 1
+        made = pipe(prompt, frames, latents=noise["x_T"].to(dtype), output_type=output, **options).images
+    assert not draws, "their forward noise was never drawn"
+    return made
