@@ -1,11 +1,12 @@
-"""How much memory loading takes: the peak while a checkpoint of SD 1.5's real size is loaded, beside its weights.
+"""How much memory loading takes: the peak while random weights of SD 1.5's real size are loaded.
 
     python benchmarks/load_memory.py                    # about 5 GB of disk for a moment, 5 GB of memory
     python benchmarks/load_memory.py --device cuda
 
-Random weights are written as one single file, as float32 and then as float16, and each is loaded as both. Every load runs
-in a new process, which reads its own peak (VmHWM: mapped pages of the file count). "Growth" is that peak less what the
-process held before loading, with torch and transformers imported; the aim is growth ≤ 1.15 × the weights in their new type.
+Random weights are written as one single file, as float32 and then as float16, and each is loaded as both.
+Every load runs in a new process, which reads its own peak (VmHWM: mapped pages of the file count). "Growth"
+is that peak less what the process held before loading, with torch and transformers imported; the aim is
+growth ≤ 1.15 × the weights in their new type.
 """
 
 import argparse
@@ -18,26 +19,37 @@ import time
 from pathlib import Path
 
 import torch
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from t2vz.checkpoints import build, ldm, open_checkpoint
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
-from transformers import CLIPTextConfig, CLIPTextModel
 
 TYPES = {"float32": ("F32", torch.float32, 4), "float16": ("F16", torch.float16, 2)}
-SD15_TEXT = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+SD15_TEXT = CLIPTextConfig(
+    hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+)
 CHUNK = 2**22  # numbers written at a time
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu", help="where the networks go: cpu, cuda or mps")
-    parser.add_argument("--folder", default=None, help="where to write the temporary file (default: the system's)")
-    parser.add_argument("--load", nargs=2, metavar=("FILE", "TYPE"), help=argparse.SUPPRESS)  # one measured load
+    parser.add_argument(
+        "--folder", default=None, help="where to write the temporary file (default: the system's)"
+    )
+    parser.add_argument(
+        "--load", nargs=2, metavar=("FILE", "TYPE"), help=argparse.SUPPRESS
+    )  # one measured load
     options = parser.parse_args()
     if options.load:
         return print(json.dumps(measure(*options.load, options.device)))
-    print(f"{'file':>8} {'loaded as':>10} {'weights':>9} {'before':>8} {'peak':>8} {'growth':>8} {'ratio':>6} {'time':>7}")
+    print(
+        f"{'file':>8} {'loaded as':>10} {'weights':>9} {'before':>8} {'peak':>8} {'growth':>8} {'ratio':>6} "
+        f"{'time':>7}"
+    )
     for stored in TYPES:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             file = Path(folder) / "sd15-random.safetensors"
@@ -46,9 +58,12 @@ def main():
                 command = [sys.executable, __file__, "--device", options.device, "--load", str(file), wanted]
                 found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
                 growth = found["peak"] - found["before"]
-                print(f"{stored:>8} {wanted:>10} {found['weights']:>6.0f} MB {found['before']:>5.0f} MB "
-                      f"{found['peak']:>5.0f} MB {growth:>5.0f} MB {growth / found['weights']:>6.3f} "
-                      f"{found['seconds']:>5.1f} s", flush=True)
+                print(
+                    f"{stored:>8} {wanted:>10} {found['weights']:>6.0f} MB {found['before']:>5.0f} MB "
+                    f"{found['peak']:>5.0f} MB {growth:>5.0f} MB {growth / found['weights']:>6.3f} "
+                    f"{found['seconds']:>5.1f} s",
+                    flush=True,
+                )
 
 
 def measure(file, wanted, device):
@@ -57,15 +72,18 @@ def measure(file, wanted, device):
     start = time.perf_counter()
     checkpoint = open_checkpoint(file)
     dtype = TYPES[wanted][1]
-    networks = [build(UNet, checkpoint.unet, dtype, device), build(VAE, checkpoint.vae, dtype, device),
-                build(CLIPTextModel, checkpoint.text, dtype, device)]
+    networks = [
+        build(UNet, checkpoint.unet, dtype, device),
+        build(VAE, checkpoint.vae, dtype, device),
+        build(CLIPTextModel, checkpoint.text, dtype, device),
+    ]
     seconds = time.perf_counter() - start
     weights = sum(p.numel() * p.element_size() for network in networks for p in network.parameters()) / 2**20
     return {"before": before, "peak": memory("VmHWM"), "weights": weights, "seconds": seconds}
 
 
 def memory(field):
-    """This process's present (VmRSS) or largest (VmHWM) memory in MB; where there is no /proc, the largest for both."""
+    """This process's present (VmRSS) or largest (VmHWM) memory in MB; without /proc the largest for both."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith(field))
@@ -82,7 +100,9 @@ def write_checkpoint(file, stored):
         header[key] = {"dtype": word, "shape": shape, "data_offsets": [end, end + length]}
         end += length
     text = json.dumps(header).encode()
-    block = (torch.randn(CHUNK, generator=torch.Generator().manual_seed(0)) * 0.02).to(dtype).numpy().tobytes()
+    block = (
+        (torch.randn(CHUNK, generator=torch.Generator().manual_seed(0)) * 0.02).to(dtype).numpy().tobytes()
+    )
     with file.open("wb") as out:
         out.write(len(text).to_bytes(8, "little") + text)
         for start in range(0, end, len(block)):

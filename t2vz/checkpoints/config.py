@@ -1,8 +1,9 @@
 """config.json of the folder layout ↔ the sizes t2vz's networks are built from.
 
-The files are diffusers' and transformers': dictionaries of many options, of which Stable Diffusion 1.x uses one setting.
-`*_from_json` takes the sizes out, and compares every other option with the one value that is built here: a file that asks
-for another computation is refused by the option's name. `*_to_json` writes dictionaries that both libraries load.
+The files are diffusers' and transformers': dictionaries of many options, of which Stable Diffusion 1.x uses
+one setting. `*_from_json` takes the sizes out, and compares every other option with the one value that is
+built here: a file that asks for another computation is refused by the option's name. `*_to_json` writes
+dictionaries that both libraries load.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from ..vae.config import VAEConfig
 CROSS_DOWN, PLAIN_DOWN = "CrossAttnDownBlock2D", "DownBlock2D"
 CROSS_UP, PLAIN_UP = "CrossAttnUpBlock2D", "UpBlock2D"
 
-# The value of each option that t2vz builds. An option that no list names must be off (None or False): it is newer than
-# this list, and what it would change is unknown.
+# The value of each option that t2vz builds. An option that no list names must be off (None or False): it is
+# newer than this list, and what it would change is unknown.
 UNET_BUILT = {
     "act_fn": "silu", "attention_type": "default", "center_input_sample": False, "conv_in_kernel": 3,
     "conv_out_kernel": 3, "downsample_padding": 1, "dropout": 0.0, "flip_sin_to_cos": True, "freq_shift": 0,
@@ -32,11 +33,12 @@ UNET_BUILT = {
 VAE_BUILT = {
     "act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True,
 }
-# Options that do not change what is computed: the usual picture size, float types, sizes of parts that are off.
+# Options that do not change what is computed: picture sizes, float types, sizes of parts that are off.
 IGNORED = {"sample_size", "upcast_attention", "force_upcast", "addition_embed_type_num_heads"}
 
-TEXT_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-              "max_position_embeddings", "hidden_act", "layer_norm_eps")
+# The text tower's sizes, with transformers' values for what a file leaves out.
+TEXT_SIZES = {"vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
+              "num_attention_heads": 8, "max_position_embeddings": 77}
 
 # SD 1.5's sampler settings, for folders that t2vz writes; the betas are added from the schedule.
 SCHEDULER = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "clip_sample": False,
@@ -70,18 +72,33 @@ class _Options:
             self.refuse(name, values, f"one value for each of the {levels} levels")
         return values
 
+    def number(self, name: str, default: float) -> float:
+        """One positive number."""
+        value = self.take(name, default)
+        if type(value) not in (int, float) or not value > 0:
+            self.refuse(name, value, "a positive number there")
+        return float(value)
+
+    def names(self, name: str, default: list[str]) -> list[str]:
+        """A list of words."""
+        value = self.take(name, default)
+        if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
+            self.refuse(name, value, "a list of block names there")
+        return list(value)
+
     def built(self, built: Mapping[str, Any]) -> None:
         """Refuse every option left that asks for something other than what is built."""
         for name, value in self.left.items():
-            value = value[0] if isinstance(value, list) and value and len(set(map(str, value))) == 1 else value
+            if isinstance(value, list) and len(set(map(str, value))) == 1:  # the same for every level
+                value = value[0]
             if name in built and value != built[name]:
                 self.refuse(name, value, repr(built[name]))
             if name not in built and name not in IGNORED and value not in (None, False):
                 self.refuse(name, value, "an architecture without it")
 
     def refuse(self, name: str, value: Any, rule: str) -> None:
-        raise InputError(f"{self.where}: {name} = {value!r}, but t2vz builds Stable Diffusion 1.x, with {rule}; "
-                         f"load a checkpoint of that shape")
+        raise InputError(f"{self.where}: {name} = {value!r}, but t2vz builds Stable Diffusion 1.x, with "
+                         f"{rule}; load a checkpoint of that shape")
 
     def _numbers(self, name: str, value: Any) -> tuple[int, ...]:
         values = tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -91,19 +108,19 @@ class _Options:
 
 
 def unet_from_json(json: Mapping[str, Any], where: str = "unet/config.json") -> UNetConfig:
-    """A UNet's sizes from diffusers' config. `attention_head_dim` is the number of heads there, despite its name.
+    """A UNet's sizes from diffusers' config, where `attention_head_dim` is the number of heads.
 
-    Raises InputError that names the first option which asks for an architecture other than Stable Diffusion 1.x's.
+    Raises InputError that names the first option which asks for another architecture.
     """
     options = _Options(json, where)
     widths = options.per_level("block_out_channels", [320, 640, 1280, 1280])
     levels = len(widths)
-    down = options.take("down_block_types", [CROSS_DOWN] * 3 + [PLAIN_DOWN])
-    up = options.take("up_block_types", [PLAIN_UP] + [CROSS_UP] * 3)
+    down = options.names("down_block_types", [CROSS_DOWN] * 3 + [PLAIN_DOWN])
+    up = options.names("up_block_types", [PLAIN_UP] + [CROSS_UP] * 3)
     attention = tuple(block == CROSS_DOWN for block in down)
     if len(down) != levels or any(block not in (CROSS_DOWN, PLAIN_DOWN) for block in down):
         options.refuse("down_block_types", down, f"{levels} of {CROSS_DOWN}, {PLAIN_DOWN}")
-    if list(up) != [CROSS_UP if has else PLAIN_UP for has in reversed(attention)]:
+    if up != [CROSS_UP if has else PLAIN_UP for has in reversed(attention)]:
         options.refuse("up_block_types", up, "the levels of down_block_types in reverse")
     default_heads = options.per_level("attention_head_dim", 8, levels)
     config = UNetConfig(
@@ -115,6 +132,7 @@ def unet_from_json(json: Mapping[str, Any], where: str = "unet/config.json") -> 
         heads=options.per_level("num_attention_heads", default_heads, levels),
         context_dim=options.whole("cross_attention_dim", 1280),
         norm_groups=options.whole("norm_num_groups", 32),
+        sample_size=options.whole("sample_size", 64),
     )
     options.built(UNET_BUILT)
     for width, heads in zip(config.widths, config.heads, strict=True):
@@ -137,6 +155,7 @@ def unet_to_json(config: UNetConfig) -> dict[str, Any]:
         "attention_head_dim": list(config.heads),
         "cross_attention_dim": config.context_dim,
         "norm_num_groups": config.norm_groups,
+        "sample_size": config.sample_size,
     }
 
 
@@ -145,19 +164,16 @@ def vae_from_json(json: Mapping[str, Any], where: str = "vae/config.json") -> VA
     options = _Options(json, where)
     widths = options.per_level("block_out_channels", [64])
     for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
-        blocks = options.take(name, [block])
-        if list(blocks) != [block] * len(widths):
+        blocks = options.names(name, [block])
+        if blocks != [block] * len(widths):
             options.refuse(name, blocks, f"{len(widths)} of {block}")
-    scaling_factor = options.take("scaling_factor", 0.18215)
-    if not isinstance(scaling_factor, int | float) or scaling_factor <= 0:
-        options.refuse("scaling_factor", scaling_factor, "a positive number there")
     config = VAEConfig(
         in_channels=options.whole("in_channels", 3),
         latent_channels=options.whole("latent_channels", 4),
         widths=widths,
         resnets=options.whole("layers_per_block", 1),
         norm_groups=options.whole("norm_num_groups", 32),
-        scaling_factor=float(scaling_factor),
+        scaling_factor=options.number("scaling_factor", 0.18215),
     )
     options.built(VAE_BUILT | {"out_channels": config.in_channels})
     if any(width % config.norm_groups for width in widths):
@@ -182,24 +198,32 @@ def vae_to_json(config: VAEConfig) -> dict[str, Any]:
 
 
 def text_from_json(json: Mapping[str, Any], where: str = "text_encoder/config.json") -> CLIPTextConfig:
-    """The text tower's sizes. Token ids are not read: the published file's are wrong, the tokenizer's are right."""
-    kind = json.get("model_type", "clip_text_model")
+    """The text tower's sizes. Token ids are not read: the published ones are wrong, the tokenizer's right."""
+    options = _Options(json, where)
+    kind = options.take("model_type", "clip_text_model")
     if kind != "clip_text_model":
-        raise InputError(f"{where}: model_type = {kind!r}, but Stable Diffusion 1.x reads text with CLIP's text tower "
-                         f"(clip_text_model); load a checkpoint of that shape")
-    return CLIPTextConfig(**{name: json[name] for name in TEXT_SIZES if json.get(name) is not None})
+        options.refuse("model_type", kind, "CLIP's text tower (clip_text_model)")
+    activation = options.take("hidden_act", "quick_gelu")
+    if activation not in ("quick_gelu", "gelu"):
+        options.refuse("hidden_act", activation, "quick_gelu")
+    sizes = {name: options.whole(name, default) for name, default in TEXT_SIZES.items()}
+    if sizes["hidden_size"] % sizes["num_attention_heads"]:
+        options.refuse("num_attention_heads", sizes["num_attention_heads"], "heads that divide the width")
+    eps = options.number("layer_norm_eps", 1e-5)
+    return CLIPTextConfig(**sizes, hidden_act=activation, layer_norm_eps=eps)
 
 
 def text_to_json(config: CLIPTextConfig) -> dict[str, Any]:
     """What `text_from_json` reads, written so that transformers' CLIPTextModel loads it."""
-    sizes = {name: getattr(config, name) for name in TEXT_SIZES}
+    sizes = {name: getattr(config, name) for name in (*TEXT_SIZES, "hidden_act", "layer_norm_eps")}
     return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"} | sizes
 
 
-def schedule_from_json(json: Mapping[str, Any], where: str = "scheduler/scheduler_config.json") -> NoiseSchedule:
-    """The noise schedule the UNet was trained on. How a sampler visits it (spacing, last step, clipping) is not read.
+def schedule_from_json(json: Mapping[str, Any],
+                       where: str = "scheduler/scheduler_config.json") -> NoiseSchedule:
+    """The noise schedule the UNet was trained on; how a sampler visits it (spacing, clipping …) is not read.
 
-    Raises InputError for another schedule than "scaled linear", and for models that predict v or x_0 instead of noise.
+    Raises InputError for another schedule than "scaled linear", and for models that predict v or x_0.
     """
     options = _Options(json, where)
     prediction = options.take("prediction_type", "epsilon")
@@ -211,11 +235,14 @@ def schedule_from_json(json: Mapping[str, Any], where: str = "scheduler/schedule
     for name in ("trained_betas", "rescale_betas_zero_snr"):
         if value := options.take(name, None):
             options.refuse(name, value, "the scaled linear schedule as it is")
+    offset = options.take("steps_offset", 1)
+    if offset not in (0, 1):
+        options.refuse("steps_offset", offset, "0 or 1")
     return NoiseSchedule(
         train_steps=options.whole("num_train_timesteps", 1000),
-        beta_first=float(options.take("beta_start", 1e-4)),
-        beta_last=float(options.take("beta_end", 0.02)),
-        steps_offset=int(options.take("steps_offset", 1)),
+        beta_first=options.number("beta_start", 1e-4),
+        beta_last=options.number("beta_end", 0.02),
+        steps_offset=int(offset),
     )
 
 

@@ -3,8 +3,8 @@
     checkpoint = open_checkpoint("v1-5-pruned-emaonly.safetensors")   # or a folder
     unet = build(UNet, checkpoint.unet, torch.float16, "cuda")
 
-A network is first built on torch's "meta" device: it has names and shapes, and no memory. Then each tensor is read,
-converted and put in its place.
+A network is first built on torch's "meta" device: it has names and shapes, and no memory. Then each tensor is
+read, converted and put in its place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .read import Entry, read_tensors, some
 
 def build(network: Callable[..., nn.Module], part: Part, dtype: torch.dtype,
           device: str | torch.device = "cpu") -> nn.Module:
-    """`network(part.config)`, built without memory and filled (see `fill`): UNet, VAE or transformers' CLIPTextModel."""
+    """`network(part.config)`, built without memory and filled: UNet, VAE or transformers' CLIPTextModel."""
     with torch.device("meta"):
         module = network(part.config)
     return fill(module, part, dtype, device)
@@ -30,9 +30,10 @@ def build(network: Callable[..., nn.Module], part: Part, dtype: torch.dtype,
 def fill(module: nn.Module, part: Part, dtype: torch.dtype, device: str | torch.device = "cpu") -> nn.Module:
     """Put a part's tensors into `module`, in `dtype` on `device`; returns it, in eval mode.
 
-    module: built under `torch.device("meta")`, so that it has shapes and no memory; its weights appear one by one.
-    All names and shapes are compared before the first tensor is read. Peak memory: the weights in `dtype`, and about
-    64 MiB (or the largest tensor). Raises InputError naming the missing, unknown and misshaped tensors.
+    module: built under `torch.device("meta")`, so that it has shapes and no memory; its weights appear one by
+    one. All names and shapes are compared before the first tensor is read. Peak memory: the weights in
+    `dtype`, and about 64 MiB (or the largest tensor). Raises InputError naming the missing, unknown and
+    misshaped tensors.
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     entries = part.entries
@@ -44,11 +45,12 @@ def fill(module: nn.Module, part: Part, dtype: torch.dtype, device: str | torch.
     for name, tensor in read_tensors(entries, dtype):
         owner, _, leaf = name.rpartition(".")
         old = module.get_parameter(name)
-        setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor.to(device), requires_grad=old.requires_grad))
+        parameter = nn.Parameter(tensor.to(device), requires_grad=old.requires_grad)
+        setattr(module.get_submodule(owner), leaf, parameter)
     _make_position_ids(module, device)
     left = [name for name, tensor in (*module.named_parameters(), *module.named_buffers()) if tensor.is_meta]
     if left:
-        raise InputError(f"{part.path}: the network's {some(left)} come from no file and were left without memory")
+        raise InputError(f"{part.path}: no file fills {some(left)} of the network; they must not be buffers")
     return module.eval()
 
 
@@ -70,7 +72,7 @@ def _position_ids(names: Iterable[str]) -> str | None:
 
 
 def _make_position_ids(module: nn.Module, device: str | torch.device) -> None:
-    """Make the text tower's position numbers 0, 1, 2 …: no file is trusted with them, and a meta tensor holds none."""
+    """Make the text tower's position numbers 0, 1, 2 …: files may hold spoilt ones, and meta tensors none."""
     for name, ids in list(module.named_buffers()):
         if name.endswith("embeddings.position_ids"):
             owner = module.get_submodule(name.rpartition(".")[0])

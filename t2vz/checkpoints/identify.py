@@ -1,7 +1,7 @@
-"""Which model a safetensors file holds, told by its keys and a few shapes, and what to do with one that is not for us.
+"""Which model a safetensors file holds, told by its keys and a few shapes; and what to do with another.
 
-The tests are rows of a table, tried from the top: the order matters, because SDXL, SD 2.x and Zero123 files also hold
-what marks Stable Diffusion 1.x. File names and metadata are not asked: they are often wrong.
+The tests are rows of a table, tried from the top: the order matters, because SDXL, SD 2.x and Zero123 files
+also hold what marks Stable Diffusion 1.x. File names and metadata are not asked: they are often wrong.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ..errors import InputError
 Shapes = Mapping[str, tuple[int, ...]]
 
 SINGLE_UNET = "model.diffusion_model."
-WHOLE = "give a whole Stable Diffusion 1.x checkpoint (a single file, or a folder with unet/ vae/ text_encoder/)"
+WHOLE = "give a whole Stable Diffusion 1.x checkpoint (one file, or a folder with unet/ vae/ text_encoder/)"
 
 
 @dataclass(frozen=True)
 class Kind:
     """kind: a short word. words: the model's name for a message. layout: "single-file" or "folder" names.
 
-    advice: what to do when a whole checkpoint was wanted; None for the kinds that are one ("sd1", "instruct-pix2pix").
+    advice: what to do when a whole checkpoint was wanted; None for what may be part of one.
     """
 
     kind: str
@@ -45,11 +45,12 @@ BY_KEY = [
 
 CONTROL_ADVICE = "it steers a checkpoint and is none itself; " + WHOLE
 CONTROL_LDM = Kind("controlnet", "a ControlNet", "single-file", CONTROL_ADVICE)
-CONTROL_DELTA = Kind("controlnet-delta", "a ControlNet stored as differences from a UNet", "single-file", CONTROL_ADVICE)
+CONTROL_DELTA = Kind("controlnet-delta", "a ControlNet stored as differences from a UNet", "single-file",
+                     CONTROL_ADVICE)
 CONTROL_FOLDER = Kind("controlnet", "a ControlNet", "folder", CONTROL_ADVICE)
 PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
 
-# Files that hold one part only, or a ControlNet: the keys that show it, after the whole models were looked for.
+# Files that hold one part only, or a ControlNet: looked for after the whole models.
 BY_PART = [
     (("control_model.input_hint_block.0.weight*", "input_hint_block.0.weight*"), CONTROL_LDM),
     (("controlnet_cond_embedding.conv_in.weight*",), CONTROL_FOLDER),
@@ -66,7 +67,8 @@ BY_CHANNELS = {
     9: ("inpainting", "an inpainting model (9 input channels)", WHOLE + " that is not for inpainting"),
 }
 # The width of the text states that a UNet of 320 channels reads.
-BY_CONTEXT = {1024: ("sd2", "Stable Diffusion 2.x"), 2048: ("sdxl", "SDXL"), 1280: ("refiner", "the SDXL refiner")}
+BY_CONTEXT = {1024: ("sd2", "Stable Diffusion 2.x"), 2048: ("sdxl", "SDXL"),
+              1280: ("refiner", "the SDXL refiner")}
 
 
 def identify(shapes: Shapes) -> Kind:
@@ -106,9 +108,10 @@ def _has(shapes: Shapes, marks: tuple[str, ...]) -> bool:
 
 def _unet(shapes: Shapes, prefix: str, first: str, layout: str) -> Kind:
     """Which UNet: by what its first convolution reads, and by the width of the text states it reads."""
-    width, channels = shapes[prefix + first][:2]
-    context = next((shape[1] for key, shape in sorted(shapes.items())
-                    if key.startswith(prefix) and key.endswith("attn2.to_k.weight") and len(shape) == 2), None)
+    width, channels = (*shapes[prefix + first], 0, 0)[:2]
+    readers = (shape for key, shape in sorted(shapes.items())
+               if key.startswith(prefix) and key.endswith("attn2.to_k.weight"))
+    context = next((shape[1] for shape in readers if len(shape) == 2), None)
     if width == 320 and context in BY_CONTEXT:  # networks of other widths are small ones, and choose freely
         return Kind(*BY_CONTEXT[context], layout)
     if channels not in BY_CHANNELS:

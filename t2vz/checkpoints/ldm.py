@@ -1,10 +1,11 @@
 """The single-file ("LDM") names of Stable Diffusion 1.x beside the folder layout's names.
 
-t2vz's networks keep the folder layout's names. A single file holds the same tensors under the names of the original
-CompVis code: the UNet's blocks are numbered through, the VAE's decoder is counted from the image up. `unet_modules`
-and `vae_modules` walk the architecture in the order in which it runs and list, module by module, both names; a tensor's
-name is its module's name and what follows it (`weight`, or the path inside a transformer, which is the same in both).
-Any widths, levels and resnets per level; nothing here knows SD 1.5's numbers.
+t2vz's networks keep the folder layout's names. A single file holds the same tensors under the names of the
+original CompVis code: the UNet's blocks are numbered through, the VAE's decoder is counted from the image up.
+`unet_modules` and `vae_modules` walk the architecture in the order in which it runs and list, module by
+module, both names; a tensor's name is its module's name and what follows it (`weight`, or the path inside a
+transformer, which is the same in both). Any widths, levels and resnets per level; nothing here knows SD 1.5's
+numbers.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ VAE = "first_stage_model."
 TEXT = "cond_stage_model.transformer."
 EMA = "model_ema."
 
-# Inside one block of each kind: single-file name, folder name. A shortcut is there only where the widths differ.
+# Inside one block: single-file name, folder name. A shortcut is there only where the widths differ.
 UNET_RESNET = {
     "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj",
     "out_layers.0": "norm2", "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
 }
-VAE_RESNET = {"norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "nin_shortcut": "conv_shortcut"}
+VAE_RESNET = {
+    "norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "nin_shortcut": "conv_shortcut",
+}
 VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
-VAE_ATTENTION_OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # older folders
+# In older folders, with the present names.
+VAE_ATTENTION_OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
-# What trainers leave in single files beside the networks: schedule tables, EMA copies, losses, and parts not used here.
+# What trainers leave in single files beside the networks: schedule tables, EMA copies, losses …
 EXTRAS = (
-    "alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar", "lvlb_weights",
+    "alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar",
+    "lvlb_weights",
     "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance",
     "scale_factor", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod",
     "sqrt_recipm1_alphas_cumprod",
@@ -71,7 +76,7 @@ def unet_modules(attention: Sequence[bool], resnets: int) -> Iterator[tuple[str,
             yield from _inside(f"output_blocks.{block}.0", f"up_blocks.{level}.resnets.{i}", UNET_RESNET)
             if has_attention:
                 yield f"output_blocks.{block}.1", f"up_blocks.{level}.attentions.{i}"
-            if level < last and i == resnets:  # shares the block of the level's last resnet, in the next free slot
+            if level < last and i == resnets:  # in the block of the level's last resnet, the next free slot
                 slot = 2 if has_attention else 1
                 yield f"output_blocks.{block}.{slot}.conv", f"up_blocks.{level}.upsamplers.0.conv"
             block += 1
@@ -84,7 +89,8 @@ def vae_modules(levels: int, resnets: int) -> Iterator[tuple[str, str]]:
     yield "encoder.conv_in", "encoder.conv_in"
     for level in range(levels):
         for i in range(resnets):
-            yield from _inside(f"encoder.down.{level}.block.{i}", f"encoder.down_blocks.{level}.resnets.{i}", VAE_RESNET)
+            folder = f"encoder.down_blocks.{level}.resnets.{i}"
+            yield from _inside(f"encoder.down.{level}.block.{i}", folder, VAE_RESNET)
         if level < levels - 1:
             yield f"encoder.down.{level}.downsample.conv", f"encoder.down_blocks.{level}.downsamplers.0.conv"
     yield from _vae_middle("encoder")
@@ -94,9 +100,10 @@ def vae_modules(levels: int, resnets: int) -> Iterator[tuple[str, str]]:
     yield "decoder.conv_in", "decoder.conv_in"
     yield from _vae_middle("decoder")
     for level in range(levels):
-        up = levels - 1 - level  # the single file counts the decoder's levels from the image; it runs the last first
+        up = levels - 1 - level  # the single file counts the decoder's levels from the image, against the run
         for i in range(resnets + 1):
-            yield from _inside(f"decoder.up.{up}.block.{i}", f"decoder.up_blocks.{level}.resnets.{i}", VAE_RESNET)
+            folder = f"decoder.up_blocks.{level}.resnets.{i}"
+            yield from _inside(f"decoder.up.{up}.block.{i}", folder, VAE_RESNET)
         if level < levels - 1:
             yield f"decoder.up.{up}.upsample.conv", f"decoder.up_blocks.{level}.upsamplers.0.conv"
 
@@ -117,8 +124,9 @@ def _inside(ldm: str, folder: str, names: dict[str, str]) -> Iterator[tuple[str,
 def rename(key: str, modules: dict[str, str]) -> str | None:
     """The other layout's name of a tensor, or None if no module of the table holds it.
 
-    modules: `dict(unet_modules(…))`, or `inverse(…)` of it for the way back. Whole parts of the path are compared, from
-    the longest module down, so that `input_blocks.1` is not taken for the beginning of `input_blocks.10`.
+    modules: `dict(unet_modules(…))`, or `inverse(…)` of it for the way back. Whole parts of the path are
+    compared, from the longest module down, so that `input_blocks.1` is not taken for the beginning of
+    `input_blocks.10`.
     """
     parts = key.split(".")
     for n in range(len(parts) - 1, 0, -1):
@@ -134,12 +142,12 @@ def inverse(modules: dict[str, str]) -> dict[str, str]:
 
 
 def text_name(key: str) -> str:
-    """A text tower's tensor by its published name, which begins with `text_model.`; some files leave that out."""
+    """A text tower's tensor by its published name: it begins with `text_model.`, left out in some files."""
     return key if key.startswith("text_model.") else f"text_model.{key}"
 
 
 def vae_name(key: str) -> str:
-    """A folder VAE's tensor by its present name: older folders call the attention's layers query, key, value …"""
+    """A folder VAE's tensor by its present name: older folders' attention has query, key, value …"""
     parts = key.split(".")
     if "attentions" in parts and len(parts) > 2 and parts[-2] in VAE_ATTENTION_OLD:
         parts[-2] = VAE_ATTENTION_OLD[parts[-2]]
@@ -147,7 +155,7 @@ def vae_name(key: str) -> str:
 
 
 def ema_key(key: str) -> str:
-    """Where a single file keeps the moving average of `model.diffusion_model.…`: all dots but the first are dropped."""
+    """Where a single file keeps the moving average of `model.diffusion_model.…`: without the dots."""
     return EMA + key.removeprefix("model.").replace(".", "")
 
 

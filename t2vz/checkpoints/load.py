@@ -1,7 +1,7 @@
 """Checkpoints of either layout as three parts: unet, vae, text.
 
-`open_checkpoint` reads headers and config files only: it tells the model, finds the sizes, and gives every tensor its
-folder-layout name. `fill.build` and `fill.fill` then make networks of the parts.
+`open_checkpoint` reads headers and config files only: it tells the model, finds the sizes, and gives every
+tensor its folder-layout name. `fill.build` and `fill.fill` then make networks of the parts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Part:
 class Checkpoint:
     """What a path holds. A part that was not asked for and is not there is None.
 
-    kind: "sd1" or "instruct-pix2pix". layout: "single-file" or "folder". schedule: the noise schedule the UNet learned.
+    kind: "sd1" or "instruct-pix2pix". layout: "single-file" or "folder". schedule: what the UNet learned.
     """
 
     path: Path
@@ -60,18 +60,18 @@ def open_checkpoint(path: str | Path, needs: tuple[str, ...] = PARTS) -> Checkpo
     """Open a single file or a folder; no tensor is read.
 
     needs: the parts without which it is of no use ("unet", "vae", "text").
-    Raises InputError in one line: no such file, a pickle, truncated, another model (it says which), a part missing.
+    Raises InputError: no such file, a pickle, cut short, another model (it says which), a part missing.
     """
     path = Path(path)
     checkpoint = load_folder(path) if path.is_dir() else load_single_file(path)
     missing = [name for name in needs if getattr(checkpoint, name) is None]
     if missing:
-        raise InputError(f"{path}: holds no {', no '.join(missing)}; give a checkpoint that holds {', '.join(needs)}")
+        raise InputError(f"{path}: holds no {', no '.join(missing)}; give a checkpoint that has them")
     return checkpoint
 
 
 def load_folder(path: Path) -> Checkpoint:
-    """A folder with unet/ vae/ text_encoder/ (and scheduler/), each with its config.json. Raises as `open_checkpoint`."""
+    """A folder with unet/ vae/ text_encoder/ scheduler/, each with a config. Raises as `open_checkpoint`."""
     if not (path / "unet").is_dir():
         raise InputError(f"{path}: holds no unet/ folder; {_folder_advice(path)}")
     unet_entries, kind = _folder_unet(path / "unet")
@@ -87,14 +87,15 @@ def load_folder(path: Path) -> Checkpoint:
     schedule = NoiseSchedule.stable_diffusion()
     if (path / "scheduler/scheduler_config.json").is_file():
         schedule = config.schedule_from_json(*_read_json(path / "scheduler/scheduler_config.json"))
-    unet = Part("unet", path / "unet", config.unet_from_json(*_read_json(path / "unet/config.json")), unet_entries)
+    unet_sizes = config.unet_from_json(*_read_json(path / "unet/config.json"))
+    unet = Part("unet", path / "unet", unet_sizes, unet_entries)
     return Checkpoint(path, kind.kind, "folder", schedule, unet, vae, text)
 
 
 def load_single_file(path: Path) -> Checkpoint:
-    """A single file in the original naming. Its schedule is SD 1.x's: the keys do not tell. Raises as `open_checkpoint`.
+    """A single file in the original naming, which tells no schedule: SD 1.x's. Raises as `open_checkpoint`.
 
-    InstructPix2Pix files hold their UNet twice; the moving average (EMA) is what its authors run, and what is taken.
+    InstructPix2Pix files hold their UNet twice; the moving average (EMA), which its authors run, is taken.
     """
     entries = read_header(path)
     shapes = _shapes(entries)
@@ -138,7 +139,8 @@ def _folder_entries(folder: Path, stem: str) -> dict[str, Entry]:
     for file in find_weights(folder, stem):
         for key, entry in read_header(file).items():
             if key in entries:
-                raise InputError(f"{folder}: {key} is in two shards, {entries[key].path.name} and {file.name}")
+                raise InputError(f"{folder}: {key} is in two shards, {entries[key].path.name} and "
+                                 f"{file.name}; download the folder again")
             entries[key] = entry
     return entries
 
@@ -181,13 +183,13 @@ def _renamed(path: Path, prefix: str, entries: dict[str, Entry], modules: dict[s
 
 
 def _text_entries(entries: dict[str, Entry]) -> dict[str, Entry]:
-    """By published names; position_ids, which are 0, 1, 2 … and spoilt in some files, and CLIP's unused parts dropped."""
+    """By published names, without position_ids (0, 1, 2 …, spoilt in some files) and CLIP's unused parts."""
     unused = ("embeddings.position_ids", "text_projection.weight", "logit_scale")
     return {ldm.text_name(key): entry for key, entry in entries.items() if not key.endswith(unused)}
 
 
 def _squeeze(entry: Entry) -> Entry:
-    """The VAE's attention as linear layers: single files store [c, c, 1, 1]. Real convolutions are left alone."""
+    """The VAE's attention as linear layers: single files store [c, c, 1, 1]. Convolutions are left alone."""
     is_attention = ".attn_1." in entry.key or ".attentions." in entry.key
     return replace(entry, shape=entry.shape[:2]) if is_attention and entry.shape[2:] == (1, 1) else entry
 
@@ -197,7 +199,7 @@ def _read_json(path: Path) -> tuple[dict, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); the folder is incomplete, copy it again") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); copy the folder again") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON; copy it again") from error
     if not isinstance(content, dict):

@@ -1,9 +1,9 @@
 """Weight files to tensors: safetensors only, opened lazily, and never a pickle.
 
-A safetensors file is 8 bytes (the header's length, little-endian), a JSON header that gives every tensor's type, shape
-and place, and the tensors' bytes. `read_header` reads the first two, so that a file can be told apart, checked and
-hashed for nothing; `read_tensors` then brings in the tensors, some at a time. A .ckpt, .bin, .pt or .pth file is a
-pickle, a program that runs when it is opened, and is refused unopened.
+A safetensors file is 8 bytes (the header's length, little-endian), a JSON header that gives every tensor's
+type, shape and place, and the tensors' bytes. `read_header` reads the first two, so that a file can be told
+apart and checked for nothing; `read_tensors` then brings in the tensors, some at a time. A .ckpt,
+.bin, .pt or .pth file is a pickle, a program that runs when it is opened, and is refused unopened.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ from ..errors import InputError
 PICKLE_ENDINGS = (".ckpt", ".bin", ".pt", ".pth", ".pkl", ".pickle")
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 NAMED = 5  # names that an error lists before it only counts
+LONGEST_HEADER = 100_000_000  # the format's own limit
 BATCH_BYTES = 64 * 2**20  # mapped at a time; one larger tensor goes alone
 
 CONVERT = (
-    "take its .safetensors edition, or convert it once where you trust the file: "
-    "safetensors.torch.save_file(state_dict, 'new.safetensors') with state_dict from torch.load(file, weights_only=True)"
+    "take its .safetensors edition, or, if you trust it, convert it: safetensors.torch.save_file(state_dict, "
+    "'new.safetensors') with state_dict from torch.load(file, weights_only=True)"
 )
+
+PICKLE = f"is a pickle under another name, which could run code, so it is not opened: {CONVERT}"
 
 # How other things that arrive under a .safetensors name begin.
 STRANGERS = {
-    b"PK\x03\x04": f"is a pickle (zip of torch.save) under another name, which could run code, so it is not opened: {CONVERT}",
-    b"\x80": f"is a pickle under another name, which could run code, so it is not opened: {CONVERT}",
+    b"PK\x03\x04": PICKLE,  # a zip, as torch.save writes
+    b"\x80": PICKLE,
     b"version https://git-lfs": "is a Git LFS pointer, not the weights: fetch them with `git lfs pull`",
     b"<": "is a web page, not weights: the download went wrong (a login, perhaps); download it again",
     b"GGUF": "is a GGUF file; t2vz reads safetensors only: take its .safetensors edition",
@@ -43,7 +46,7 @@ STRANGERS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies: the file, its key there, type, shape, and first and last byte after the header."""
+    """Where one tensor lies: the file, its key there, type, shape, and its bytes after the header."""
 
     path: Path
     key: str
@@ -56,18 +59,19 @@ class Entry:
 def read_header(path: str | Path) -> dict[str, Entry]:
     """Every key of one safetensors file, with its type, shape and place; no tensor is read.
 
-    Raises InputError in one line when the file is missing, empty, truncated, a pickle, or no safetensors file.
+    Raises InputError when the file is missing, empty, cut short, a pickle, or no safetensors file.
     """
     path = Path(path)
     refuse_pickle_name(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a .safetensors file or a folder with unet/ vae/ text_encoder/")
+        raise InputError(f"{path}: no such file; give a .safetensors file, or a folder with unet/ vae/ "
+                         "text_encoder/")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(64)
             length = int.from_bytes(start[:8], "little")
-            if size <= 8 or start[8:9] != b"{":
+            if size <= 8 or start[8:9] != b"{" or length > LONGEST_HEADER:
                 raise InputError(_stranger(path, size, start))
             if length > size - 8:
                 raise InputError(_truncated(path, size, length + 8))
@@ -77,9 +81,9 @@ def read_header(path: str | Path) -> dict[str, Entry]:
         entries = {key: _entry(path, key, **fields) for key, fields in header.items()}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: its header is no safetensors header; download it again") from error
     needed = 8 + length + max((entry.end for entry in entries.values()), default=0)
     if needed > size:
@@ -92,10 +96,11 @@ def read_header(path: str | Path) -> dict[str, Entry]:
 def read_tensors(entries: Mapping[str, Entry], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """Yield (name, tensor) in `dtype` on the CPU, in the order in which they lie in the files.
 
-    An entry's shape may be another of as many elements (a [512, 512, 1, 1] weight that is used as [512, 512]). The
-    file is mapped into memory and every tensor copied out of the map; the map's pages count as this process's memory
-    until it is closed, so it is opened anew for every 64 MiB. Peak: the tensors the caller keeps, and about one batch.
-    Raises InputError when a tensor is not floating point, holds a NaN or infinity, or does not fit in `dtype`.
+    An entry's shape may be another of as many elements ([c, c] for a stored [c, c, 1, 1]). The file is mapped
+    into memory and every tensor copied out of the map; the map's pages count as this process's memory until it
+    is closed, so it is opened anew for every 64 MiB. Peak: the tensors the caller keeps, and about one batch.
+    Raises InputError when a tensor is not floating point, holds a NaN or infinity, or does not fit in
+    `dtype`.
     """
     for batch in _batches(entries):
         path = batch[0][1].path
@@ -104,13 +109,14 @@ def read_tensors(entries: Mapping[str, Entry], dtype: torch.dtype) -> Iterator[t
                 for name, entry in batch:
                     yield name, _convert(file.get_tensor(entry.key), entry, dtype)
         except SafetensorError as error:
-            raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); download it again") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: cannot be read ({reason}); download it again") from error
 
 
 def find_weights(folder: Path, stem: str) -> list[Path]:
     """The files that hold a part's weights: one `stem.safetensors`, or its shards as the index lists them.
 
-    The plain edition comes before the `.fp16` one; other variants (`.non_ema`, …) hold other weights and are not taken.
+    The plain edition comes before the `.fp16` one; other variants (`.non_ema`, …) hold other weights.
     Raises InputError when there is none, only a pickle, or an index that names files which are not there.
     """
     for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
@@ -126,7 +132,7 @@ def find_weights(folder: Path, stem: str) -> list[Path]:
 
 
 def checkpoint_hash(path: str | Path) -> str:
-    """SHA-256 of a single file; of a folder: of each weight file's name inside it and content, in name order."""
+    """SHA-256 of a single file; of a folder: of its weight files' names and contents, in name order."""
     path = Path(path)
     digest = hashlib.sha256()
     if path.is_file():
@@ -143,8 +149,8 @@ def checkpoint_hash(path: str | Path) -> str:
 def refuse_pickle_name(path: Path) -> None:
     """Raise InputError when the name says pickle; the file is not touched."""
     if path.suffix.lower() in PICKLE_ENDINGS:
-        raise InputError(f"{path}: {path.suffix} files are pickles, which can run code when opened, so t2vz never opens "
-                         f"one: {CONVERT}")
+        raise InputError(f"{path}: {path.suffix} files are pickles, which can run code when opened, so t2vz "
+                         f"never opens one: {CONVERT}")
 
 
 def some(names: list[str]) -> str:
@@ -176,15 +182,17 @@ def _batches(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]:
 
 
 def _convert(mapped: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
-    """A copy in `dtype`, checked: what a NaN in the weights breaks is otherwise only seen many steps later."""
+    """A copy in `dtype`, checked: what a NaN in the weights breaks is otherwise seen many steps later."""
     if entry.dtype not in FLOAT_BYTES:
-        raise InputError(f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not supported, "
-                         f"take the float16 or float32 edition")
+        raise InputError(f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not "
+                         "supported, take the float16 or float32 edition")
     tensor = mapped.to(dtype=dtype, copy=True).reshape(entry.shape)
     if not _finite(tensor):
         if _finite(mapped):
-            raise InputError(f"{entry.path}: {entry.key} has values too large for {dtype}; load it in float32 or bfloat16")
-        raise InputError(f"{entry.path}: {entry.key} holds NaN or infinite values; the file is spoilt, get another copy")
+            raise InputError(f"{entry.path}: {entry.key} has values too large for {dtype}; "
+                             "load it in float32 or bfloat16")
+        raise InputError(f"{entry.path}: {entry.key} holds NaN or infinite values; "
+                         "the file is spoilt, get another copy")
     return tensor
 
 
@@ -198,10 +206,10 @@ def _shards(index: Path) -> list[Path]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted(set(weight_map.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f'{index}: is no index of shards (JSON with a "weight_map"); download it again') from error
+        raise InputError(f'{index}: is no index of shards (no "weight_map"); download it again') from error
     for name in names:
         if Path(name).name != name or not (index.parent / name).is_file():
-            raise InputError(f"{index}: names the shard {name}, which is not beside it; download the missing file")
+            raise InputError(f"{index}: names the shard {name}, which is not beside it; download that file")
     return [index.parent / name for name in names]
 
 
@@ -211,7 +219,7 @@ def _stranger(path: Path, size: int, start: bytes) -> str:
     for magic, what in STRANGERS.items():
         if start.startswith(magic):
             return f"{path}: {what}"
-    return f"{path}: is not a safetensors file (no header at its start); download it again, or give another file"
+    return f"{path}: is not a safetensors file (no header at its start); download it again, or give another"
 
 
 def _truncated(path: Path, size: int, needed: int) -> str:

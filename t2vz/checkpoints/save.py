@@ -42,14 +42,14 @@ TOKENIZER_CONFIG = {
 }
 
 
-def save_folder(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder: nn.Module, tokenizer: str | Path,
-                schedule: NoiseSchedule | None = None, dtype: torch.dtype = torch.float16,
-                overwrite: bool = False) -> None:
+def save_folder(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder: nn.Module,
+                tokenizer: str | Path, schedule: NoiseSchedule | None = None,
+                dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
     """Write a checkpoint folder: model_index.json, unet/ vae/ text_encoder/ tokenizer/ scheduler/.
 
-    tokenizer: a folder with vocab.json and merges.txt, copied with what else is in it. dtype: of the stored weights.
+    tokenizer: a folder with vocab.json and merges.txt, which are copied. dtype: of the stored weights.
     overwrite: replace a checkpoint that is there; anything else that is there is never replaced.
-    Raises InputError if `path` exists; FailedError if writing fails (disk full …), and then leaves nothing behind.
+    Raises InputError if `path` exists; FailedError, leaving nothing behind, if writing fails (disk full …).
     """
     path = Path(path)
     tokenizer = find_tokenizer(path, tokenizer)
@@ -69,10 +69,10 @@ def save_folder(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder:
 
 def save_single_file(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder: nn.Module,
                      dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
-    """Write one .safetensors file in the original naming. It holds no tokenizer, no head counts and no norm groups.
+    """Write one .safetensors file in the original naming; no tokenizer, head counts or norm groups in it.
 
-    Raises InputError if `path` exists, or if head counts or norm groups are not SD 1.x's, which every reader of such
-    files assumes; FailedError if writing fails, and then leaves nothing behind.
+    Raises InputError if `path` exists, or if head counts or norm groups are not SD 1.x's, which every reader
+    of such files assumes; FailedError if writing fails, and then leaves nothing behind.
     """
     _check_single_file_rules(unet, vae, text_encoder)
     unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.attention, unet.config.resnets)))
@@ -103,7 +103,7 @@ def _check_single_file_rules(unet: nn.Module, vae: nn.Module, text_encoder: nn.M
                                ("text heads", text.num_attention_heads, rule),
                                ("the VAE's scaling factor", scaling, type(vae.config)().scaling_factor)):
         if seen != wanted:
-            raise InputError(f"a single file cannot say {what} {seen}: its readers take {wanted}; save a folder instead")
+            raise InputError(f"a single file cannot say {what} {seen}: readers take {wanted}; save a folder")
 
 
 @contextlib.contextmanager
@@ -123,13 +123,16 @@ def _whole(path: Path, overwrite: bool) -> Iterator[Path]:
             os.replace(path, old)  # a folder cannot be replaced in one step: aside first
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        raise FailedError(f"{path}: could not be written ({_reason(error)}); free space or choose another place") \
-            from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise FailedError(f"{path}: not written ({reason}); free space or choose another place") from error
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)
         for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            elif leftover.exists():
+                leftover.unlink()
 
 
 def _write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
@@ -152,6 +155,3 @@ def _copy_tokenizer(source: Path, target: Path, length: int) -> None:
     if not (target / "tokenizer_config.json").exists():
         _write_json(target / "tokenizer_config.json", TOKENIZER_CONFIG | {"model_max_length": length})
 
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split())

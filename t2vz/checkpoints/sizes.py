@@ -1,8 +1,8 @@
 """The networks' sizes read off a single file's tensor shapes.
 
-A single file has no config.json. Shapes give widths, levels and layers; three numbers leave no trace in them, and Stable
-Diffusion 1.x's rule is used: 8 attention heads in the UNet, 64 channels a head in the text tower, 32 norm groups.
-Names are the single-file layout's, without the prefixes of `ldm`.
+A single file has no config.json. Shapes give widths, levels and layers; four numbers leave no trace in them,
+and Stable Diffusion 1.x's rule is used: 8 attention heads in the UNet, 64 channels a head in the text tower,
+32 norm groups, trained on 64×64 latents. Names are the single-file layout's, without the prefixes of `ldm`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ NORM_GROUPS = 32  # the default of UNetConfig and VAEConfig
 
 
 def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
-    """A UNet's sizes. Block 0 is the first convolution; each level has `resnets` blocks, and all but the last one more
-    that halves the size (`op`). Raises InputError naming the tensor that should show a size and is not there."""
+    """A UNet's sizes. Block 0 is the first convolution; each level has `resnets` blocks, and all but the last
+    one more that halves the size (`op`). Raises InputError naming the tensor that should show a size and is
+    not there."""
     blocks = _count(shapes, r"input_blocks\.(\d+)\.", where)
-    halving = sorted(int(m[1]) for key in shapes if (m := re.fullmatch(r"input_blocks\.(\d+)\.0\.op\.weight", key)))
+    halving = sorted(n for n in range(blocks) if f"input_blocks.{n}.0.op.weight" in shapes)
     resnets = (halving[0] if halving else blocks) - 1
     first_blocks = [1, *(n + 1 for n in halving)]
     attention = tuple(f"input_blocks.{n}.1.proj_in.weight" in shapes for n in first_blocks)
+    conv = "0.out_layers.3.weight"
     text_key = "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
     return UNetConfig(
         in_channels=_shape(shapes, "input_blocks.0.0.weight", where)[1],
         out_channels=_shape(shapes, "out.2.weight", where)[0],
-        widths=tuple(_shape(shapes, f"input_blocks.{n}.0.out_layers.3.weight", where)[0] for n in first_blocks),
+        widths=tuple(_shape(shapes, f"input_blocks.{n}.{conv}", where)[0] for n in first_blocks),
         attention=attention,
         resnets=resnets,
         heads=(UNET_HEADS,) * len(first_blocks),
@@ -46,17 +48,18 @@ def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
 def vae_from_shapes(shapes: Shapes, where: str) -> VAEConfig:
     """A VAE's sizes. Raises InputError naming the tensor that should show a size and is not there."""
     levels = _count(shapes, r"encoder\.down\.(\d+)\.", where)
+    conv = "block.0.conv1.weight"
     return VAEConfig(
         in_channels=_shape(shapes, "encoder.conv_in.weight", where)[1],
         latent_channels=_shape(shapes, "decoder.conv_in.weight", where)[1],
-        widths=tuple(_shape(shapes, f"encoder.down.{n}.block.0.conv1.weight", where)[0] for n in range(levels)),
+        widths=tuple(_shape(shapes, f"encoder.down.{n}.{conv}", where)[0] for n in range(levels)),
         resnets=_count(shapes, r"encoder\.down\.0\.block\.(\d+)\.", where),
     )
 
 
 def text_from_shapes(shapes: Shapes, where: str) -> CLIPTextConfig:
     """The text tower's sizes, names beginning with `text_model.`. Raises InputError as above."""
-    vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight", where)
+    vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight", where)[:2]
     return CLIPTextConfig(
         vocab_size=vocabulary,
         hidden_size=width,
@@ -71,7 +74,7 @@ def _count(shapes: Shapes, pattern: str, where: str) -> int:
     """One more than the largest number that the pattern's group matches at the start of a key."""
     numbers = [int(match[1]) for key in shapes if (match := re.match(pattern, key))]
     if not numbers:
-        raise InputError(f"{where}: no tensor is named like {pattern}; the file is pruned or of another architecture")
+        raise InputError(f"{where}: no tensor is named like {pattern}; the file is pruned or another model")
     return max(numbers) + 1
 
 

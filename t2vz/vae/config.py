@@ -1,4 +1,4 @@
-"""The sizes of a VAE: what its checkpoint decides, and nothing else. The defaults are Stable Diffusion 1.5's."""
+"""The sizes of a VAE: what its checkpoint decides, and nothing else. Defaults: Stable Diffusion 1.5's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """One entry per level in `widths`, from the full image size down; each level but the last halves the size."""
+    """`widths` has one entry per level, from the image's size down; each level but the last halves it."""
 
     in_channels: int = 3
     latent_channels: int = 4

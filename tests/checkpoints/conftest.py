@@ -1,4 +1,5 @@
-"""Small checkpoints with random weights, made by the independent libraries, and SD 1.5's published names and shapes."""
+"""Small checkpoints with random weights, made by the independent libraries, and SD 1.5's published names and
+shapes."""
 
 import json
 import shutil
@@ -12,23 +13,42 @@ from transformers import CLIPTextConfig, CLIPTextModel
 MANIFEST = Path(__file__).parent / "data/sd15.json"
 
 UNET_SIZES = dict(
-    sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64),
-    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    cross_attention_dim=16, attention_head_dim=8, norm_num_groups=32,
+    sample_size=8,
+    in_channels=4,
+    out_channels=4,
+    layers_per_block=1,
+    block_out_channels=(32, 64),
+    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    cross_attention_dim=16,
+    attention_head_dim=8,
+    norm_num_groups=32,
 )
 VAE_SIZES = dict(
-    block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, layers_per_block=1,
-    up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, sample_size=16, norm_num_groups=32,
+    block_out_channels=(32, 64),
+    down_block_types=("DownEncoderBlock2D",) * 2,
+    layers_per_block=1,
+    up_block_types=("UpDecoderBlock2D",) * 2,
+    latent_channels=4,
+    sample_size=16,
+    norm_num_groups=32,
 )
 TEXT_SIZES = dict(
-    vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=1,
-    max_position_embeddings=10, bos_token_id=18, eos_token_id=19,
+    vocab_size=20,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=1,
+    max_position_embeddings=10,
+    bos_token_id=18,
+    eos_token_id=19,
 )
 
 
 @pytest.fixture(scope="session")
 def manifest():
-    """SD 1.5's tensors: rows (part, single-file name, its shape, folder name, its shape), extras, old VAE names."""
+    """SD 1.5's tensors: rows (part, single-file name, its shape, folder name, its shape), extras, old VAE
+    names."""
     return SimpleNamespace(**json.loads(MANIFEST.read_text()))
 
 
@@ -39,8 +59,11 @@ def originals():
 
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        models = SimpleNamespace(unet=UNet2DConditionModel(**UNET_SIZES), vae=AutoencoderKL(**VAE_SIZES),
-                                 text=CLIPTextModel(CLIPTextConfig(**TEXT_SIZES)))
+        models = SimpleNamespace(
+            unet=UNet2DConditionModel(**UNET_SIZES),
+            vae=AutoencoderKL(**VAE_SIZES),
+            text=CLIPTextModel(CLIPTextConfig(**TEXT_SIZES)),
+        )
         for model in vars(models).values():
             model.eval()
             for parameter in model.parameters():
@@ -68,7 +91,13 @@ def diffusers_folder(originals, tokenizer_folder, tmp_path_factory):
     originals.unet.save_pretrained(folder / "unet")
     originals.vae.save_pretrained(folder / "vae")
     originals.text.save_pretrained(folder / "text_encoder")
-    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
-                  set_alpha_to_one=False, clip_sample=False).save_pretrained(folder / "scheduler")
+    DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        set_alpha_to_one=False,
+        clip_sample=False,
+    ).save_pretrained(folder / "scheduler")
     shutil.copytree(tokenizer_folder, folder / "tokenizer")
     return folder

@@ -1,4 +1,5 @@
-"""What is no usable checkpoint: each a one-line InputError that says what was seen and what to do, and no pickle opened."""
+"""What is no usable checkpoint: each a one-line InputError that says what was seen and what to do, and no
+pickle opened."""
 
 import json
 import pickle
@@ -75,13 +76,23 @@ def test_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
     assert list(read_header(path)) == ["k" * (n + 1)]
 
 
-@pytest.mark.parametrize("content, word", [
-    (b"", "empty"), (b"\0", "not a safetensors"), (b"hello, I am no model at all", "not a safetensors"),
-    (b"<!DOCTYPE html><html>", "web page"), (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
-    (b"GGUF\x03\0\0\0\0\0\0\0", "GGUF"), (b"\x05" + b"\0" * 7 + b"{nop}", "header"),
-    (b"\x02" + b"\0" * 7 + b"{}", "no tensors"), (b"\xff" * 8 + b"{", "cut short"),
-    (b"\x08" + b"\0" * 7 + b'{"a": 1}', "header"), (b"\x0b" + b"\0" * 7 + b'{"a": {"b": 1}}'[:11], "header"),
-])
+@pytest.mark.parametrize(
+    "content, word",
+    [
+        (b"", "empty"),
+        (b"\0", "not a safetensors"),
+        (b"hello, I am no model at all", "not a safetensors"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
+        (b"GGUF\x03\0\0\0\0\0\0\0", "GGUF"),
+        (b"\x05" + b"\0" * 7 + b"{nop}", "header"),
+        (b"\x02" + b"\0" * 7 + b"{}", "no tensors"),
+        (b"\xff" * 8 + b"{", "not a safetensors"),
+        (b"\xff" * 3 + b"\0" * 5 + b"{", "cut short"),
+        (b"\x08" + b"\0" * 7 + b'{"a": 1}', "header"),
+        (b"\x0b" + b"\0" * 7 + b'{"a": {"b": 1}}'[:11], "header"),
+    ],
+)
 def test_other_content(tmp_path, content, word):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
@@ -139,9 +150,12 @@ def test_missing_unknown_and_misshaped_tensors_are_all_named(folder):
     tensors["stranger.weight"] = torch.zeros(2)
     tensors["conv_in.bias"] = torch.zeros(7)
     save_file(tensors, folder / UNET_FILE)
-    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float32),
-            "2 tensors missing: conv_out.bias, mid_block.resnets.0.conv1.weight", "1 tensors unknown: stranger.weight",
-            "conv_in.bias [7] for [32]")
+    refusal(
+        lambda: build(UNet, open_checkpoint(folder).unet, torch.float32),
+        "2 tensors missing: conv_out.bias, mid_block.resnets.0.conv1.weight",
+        "1 tensors unknown: stranger.weight",
+        "conv_in.bias [7] for [32]",
+    )
 
 
 def test_many_missing_tensors_are_counted(folder):
@@ -161,7 +175,11 @@ def test_weights_too_large_for_float16_say_so(folder):
     tensors = load_file(folder / UNET_FILE)
     tensors["conv_in.weight"][0, 0, 0, 0] = -1e6
     save_file(tensors, folder / UNET_FILE)
-    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "float32 or bfloat16")
+    refusal(
+        lambda: build(UNet, open_checkpoint(folder).unet, torch.float16),
+        "conv_in.weight",
+        "float32 or bfloat16",
+    )
     build(UNet, open_checkpoint(folder).unet, torch.bfloat16)
 
 
@@ -169,4 +187,6 @@ def test_quantised_weights_are_refused(folder):
     tensors = load_file(folder / UNET_FILE)
     tensors["conv_in.weight"] = tensors["conv_in.weight"].to(torch.int8)
     save_file(tensors, folder / UNET_FILE)
-    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "I8", "quantised")
+    refusal(
+        lambda: build(UNet, open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "I8", "quantised"
+    )

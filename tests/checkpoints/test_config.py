@@ -12,23 +12,57 @@ from t2vz.vae import VAEConfig
 
 # The files of the published SD 1.5, as they are.
 SD15_UNET = {
-    "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.6.0", "act_fn": "silu", "attention_head_dim": 8,
-    "block_out_channels": [320, 640, 1280, 1280], "center_input_sample": False, "cross_attention_dim": 768,
-    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-    "downsample_padding": 1, "flip_sin_to_cos": True, "freq_shift": 0, "in_channels": 4, "layers_per_block": 2,
-    "mid_block_scale_factor": 1, "norm_eps": 1e-05, "norm_num_groups": 32, "out_channels": 4, "sample_size": 64,
+    "_class_name": "UNet2DConditionModel",
+    "_diffusers_version": "0.6.0",
+    "act_fn": "silu",
+    "attention_head_dim": 8,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "center_input_sample": False,
+    "cross_attention_dim": 768,
+    "down_block_types": [
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "DownBlock2D",
+    ],
+    "downsample_padding": 1,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "in_channels": 4,
+    "layers_per_block": 2,
+    "mid_block_scale_factor": 1,
+    "norm_eps": 1e-05,
+    "norm_num_groups": 32,
+    "out_channels": 4,
+    "sample_size": 64,
     "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
 }
 SD15_VAE = {
-    "_class_name": "AutoencoderKL", "_diffusers_version": "0.6.0", "act_fn": "silu",
-    "block_out_channels": [128, 256, 512, 512], "down_block_types": ["DownEncoderBlock2D"] * 4, "in_channels": 3,
-    "latent_channels": 4, "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3, "sample_size": 512,
+    "_class_name": "AutoencoderKL",
+    "_diffusers_version": "0.6.0",
+    "act_fn": "silu",
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "in_channels": 3,
+    "latent_channels": 4,
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "out_channels": 3,
+    "sample_size": 512,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
 SD15_SCHEDULER = {
-    "_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012, "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085, "num_train_timesteps": 1000, "set_alpha_to_one": False, "skip_prk_steps": True,
-    "steps_offset": 1, "trained_betas": None, "clip_sample": False,
+    "_class_name": "PNDMScheduler",
+    "_diffusers_version": "0.6.0",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+    "clip_sample": False,
 }
 
 
@@ -45,8 +79,15 @@ def test_published_shapes_give_the_defaults(manifest):
     assert sizes.unet_from_shapes(shapes("unet", ldm.UNET), "file") == UNetConfig()
     assert sizes.vae_from_shapes(shapes("vae", ldm.VAE), "file") == VAEConfig()
     text = sizes.text_from_shapes(shapes("text", ldm.TEXT), "file")
-    assert (text.vocab_size, text.hidden_size, text.intermediate_size, text.num_hidden_layers, text.num_attention_heads,
-            text.max_position_embeddings, text.hidden_act) == (49408, 768, 3072, 12, 12, 77, "quick_gelu")
+    assert (
+        text.vocab_size,
+        text.hidden_size,
+        text.intermediate_size,
+        text.num_hidden_layers,
+        text.num_attention_heads,
+        text.max_position_embeddings,
+        text.hidden_act,
+    ) == (49408, 768, 3072, 12, 12, 77, "quick_gelu")
 
 
 @pytest.mark.parametrize("key", ["out.2.weight", "middle_block.1.transformer_blocks.0.attn2.to_k.weight"])
@@ -57,25 +98,40 @@ def test_a_pruned_single_file_is_named(manifest, key):
         sizes.unet_from_shapes(shapes, "file")
 
 
-@pytest.mark.parametrize("unet", [
-    UNetConfig(), UNetConfig(in_channels=8),
-    UNetConfig(widths=(32, 96), attention=(False, True), resnets=3, heads=(2, 4), context_dim=24, norm_groups=16),
-])
+@pytest.mark.parametrize(
+    "unet",
+    [
+        UNetConfig(),
+        UNetConfig(in_channels=8),
+        UNetConfig(
+            widths=(32, 96),
+            attention=(False, True),
+            resnets=3,
+            heads=(2, 4),
+            context_dim=24,
+            norm_groups=16,
+            sample_size=20,
+        ),
+    ],
+)
 def test_unet_config_survives_writing_and_diffusers(unet):
     from diffusers import UNet2DConditionModel
 
     written = json.loads(json.dumps(config.unet_to_json(unet)))
     assert config.unet_from_json(written) == unet
-    loaded = UNet2DConditionModel.load_config(written) if isinstance(written, str) else written
     if unet.widths[0] > 32:
         return  # the real size is only compared as a dictionary
-    theirs = UNet2DConditionModel.from_config(loaded)
+    theirs = UNet2DConditionModel.from_config(written)
     assert config.unet_from_json(json.loads(theirs.to_json_string())) == unet  # with every option it knows
 
 
-@pytest.mark.parametrize("vae", [
-    VAEConfig(), VAEConfig(widths=(32, 64, 64), resnets=1, norm_groups=8, latent_channels=3, scaling_factor=0.5),
-])
+@pytest.mark.parametrize(
+    "vae",
+    [
+        VAEConfig(),
+        VAEConfig(widths=(32, 64, 64), resnets=1, norm_groups=8, latent_channels=3, scaling_factor=0.5),
+    ],
+)
 def test_vae_config_survives_writing_and_diffusers(vae):
     from diffusers import AutoencoderKL
 
@@ -97,12 +153,39 @@ def test_schedule_survives_writing_and_diffusers():
 def test_text_config_survives_writing_and_transformers():
     from transformers import CLIPTextConfig
 
-    sizes_ = dict(vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-                  max_position_embeddings=10, hidden_act="gelu", layer_norm_eps=1e-6)
+    sizes_ = dict(
+        vocab_size=20,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=10,
+        hidden_act="gelu",
+        layer_norm_eps=1e-6,
+    )
     written = config.text_to_json(CLIPTextConfig(**sizes_))
     assert {name: getattr(config.text_from_json(written), name) for name in sizes_} == sizes_
     with pytest.raises(InputError, match="model_type = 't5'"):
         config.text_from_json({"model_type": "t5"})
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("hidden_size", "wide"),
+        ("num_attention_heads", 5),
+        ("hidden_act", "relu"),
+        ("layer_norm_eps", None),
+        ("vocab_size", 0),
+    ],
+)
+def test_text_options_not_built_are_refused_by_name(option, value):
+    json_ = {"hidden_size": 768, "num_attention_heads": 12, "layer_norm_eps": 1e-5}
+    if value is None:
+        assert config.text_from_json(json_ | {option: value}).layer_norm_eps == 1e-5
+        return
+    with pytest.raises(InputError, match=option):
+        config.text_from_json(json_ | {option: value})
 
 
 def test_head_counts():
@@ -112,16 +195,35 @@ def test_head_counts():
         config.unet_from_json(SD15_UNET | {"attention_head_dim": 7})
 
 
-@pytest.mark.parametrize("option, value", [
-    ("use_linear_projection", True), ("class_embed_type", "timestep"), ("num_class_embeds", 10), ("act_fn", "gelu"),
-    ("addition_embed_type", "text_time"), ("resnet_time_scale_shift", "scale_shift"), ("norm_eps", 1e-6),
-    ("down_block_types", ["DownBlock2D", "CrossAttnDownBlock2D", "AttnDownBlock2D", "DownBlock2D"]),
-    ("up_block_types", ["UpBlock2D"] * 4), ("mid_block_type", "UNetMidBlock2D"), ("layers_per_block", [1, 2, 2, 2]),
-    ("transformer_layers_per_block", [1, 2, 10, 1]), ("cross_attention_dim", [768, 768, 1280, 768]),
-    ("flip_sin_to_cos", False), ("time_cond_proj_dim", 256), ("an_option_of_tomorrow", 3), ("in_channels", "four"),
-    ("encoder_hid_dim", 1024), ("block_out_channels", [320, 640]), ("attention_head_dim", [8, 8]),
-    ("block_out_channels", [321, 640, 1280, 1280]), ("dual_cross_attention", True), ("only_cross_attention", [True] * 4),
-])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("use_linear_projection", True),
+        ("class_embed_type", "timestep"),
+        ("num_class_embeds", 10),
+        ("act_fn", "gelu"),
+        ("addition_embed_type", "text_time"),
+        ("resnet_time_scale_shift", "scale_shift"),
+        ("norm_eps", 1e-6),
+        ("down_block_types", ["DownBlock2D", "CrossAttnDownBlock2D", "AttnDownBlock2D", "DownBlock2D"]),
+        ("up_block_types", ["UpBlock2D"] * 4),
+        ("mid_block_type", "UNetMidBlock2D"),
+        ("layers_per_block", [1, 2, 2, 2]),
+        ("transformer_layers_per_block", [1, 2, 10, 1]),
+        ("cross_attention_dim", [768, 768, 1280, 768]),
+        ("flip_sin_to_cos", False),
+        ("time_cond_proj_dim", 256),
+        ("an_option_of_tomorrow", 3),
+        ("in_channels", "four"),
+        ("encoder_hid_dim", 1024),
+        ("block_out_channels", [320, 640]),
+        ("attention_head_dim", [8, 8]),
+        ("block_out_channels", [321, 640, 1280, 1280]),
+        ("dual_cross_attention", True),
+        ("down_block_types", 4),
+        ("only_cross_attention", [True] * 4),
+    ],
+)
 def test_unet_options_not_built_are_refused_by_name(option, value):
     with pytest.raises(InputError) as caught:
         config.unet_from_json(SD15_UNET | {option: value})
@@ -129,27 +231,52 @@ def test_unet_options_not_built_are_refused_by_name(option, value):
     assert (option in str(caught.value)) or option == "block_out_channels"
 
 
-@pytest.mark.parametrize("option, value", [("an_option_of_tomorrow", False), ("class_embed_type", None),
-                                           ("transformer_layers_per_block", [1, 1, 1, 1]), ("sample_size", 96),
-                                           ("upcast_attention", True), ("only_cross_attention", [False] * 4)])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("an_option_of_tomorrow", False),
+        ("class_embed_type", None),
+        ("transformer_layers_per_block", [1, 1, 1, 1]),
+        ("upcast_attention", True),
+        ("only_cross_attention", [False] * 4),
+    ],
+)
 def test_unet_options_that_change_nothing_are_taken(option, value):
     assert config.unet_from_json(SD15_UNET | {option: value}) == UNetConfig()
 
 
-@pytest.mark.parametrize("option, value", [
-    ("act_fn", "relu"), ("use_quant_conv", False), ("shift_factor", 0.1), ("out_channels", 4), ("scaling_factor", -1),
-    ("down_block_types", ["DownEncoderBlock2D"] * 3 + ["AttnDownEncoderBlock2D"]), ("latents_mean", [0.1] * 4),
-    ("mid_block_add_attention", False), ("norm_num_groups", 24),
-])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("act_fn", "relu"),
+        ("use_quant_conv", False),
+        ("shift_factor", 0.1),
+        ("out_channels", 4),
+        ("scaling_factor", -1),
+        ("down_block_types", ["DownEncoderBlock2D"] * 3 + ["AttnDownEncoderBlock2D"]),
+        ("latents_mean", [0.1] * 4),
+        ("mid_block_add_attention", False),
+        ("norm_num_groups", 24),
+    ],
+)
 def test_vae_options_not_built_are_refused(option, value):
     with pytest.raises(InputError):
         config.vae_from_json(SD15_VAE | {option: value})
 
 
-@pytest.mark.parametrize("option, value", [
-    ("prediction_type", "v_prediction"), ("prediction_type", "sample"), ("beta_schedule", "squaredcos_cap_v2"),
-    ("beta_schedule", None), ("trained_betas", [0.1, 0.2]), ("rescale_betas_zero_snr", True),
-])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("prediction_type", "v_prediction"),
+        ("prediction_type", "sample"),
+        ("beta_schedule", "squaredcos_cap_v2"),
+        ("beta_schedule", None),
+        ("beta_start", "small"),
+        ("steps_offset", 7),
+        ("trained_betas", [0.1, 0.2]),
+        ("rescale_betas_zero_snr", True),
+    ],
+)
 def test_other_schedules_are_refused_by_name(option, value):
     with pytest.raises(InputError, match=option):
         config.schedule_from_json(SD15_SCHEDULER | {option: value})

@@ -1,4 +1,5 @@
-"""Telling files apart by their keys: SD 1.5's published names, and what marks each relative, alone or added to them."""
+"""Telling files apart by their keys: SD 1.5's published names, and what marks each relative, alone or added
+to them."""
 
 import pytest
 import torch
@@ -32,15 +33,21 @@ def test_sd15_in_both_layouts(single, folder_unet):
 
 
 def test_parts_alone(manifest):
-    parts = {part: {row[3]: tuple(row[4]) for row in manifest.rows if row[0] == part} for part in ("vae", "text")}
+    parts = {
+        part: {row[3]: tuple(row[4]) for row in manifest.rows if row[0] == part} for part in ("vae", "text")
+    }
     assert {part: identify(shapes).kind for part, shapes in parts.items()} == {"vae": "vae", "text": "text"}
-    bare = {row[1].removeprefix("first_stage_model."): tuple(row[2]) for row in manifest.rows if row[0] == "vae"}
+    bare = {
+        row[1].removeprefix("first_stage_model."): tuple(row[2]) for row in manifest.rows if row[0] == "vae"
+    }
     assert (identify(bare).kind, identify(bare).layout) == ("vae", "single-file")
     short = {key.removeprefix("text_model."): shape for key, shape in parts["text"].items()}
     assert identify(short).kind == "text"
 
 
-@pytest.mark.parametrize("channels, kind", [(4, "sd1"), (8, "instruct-pix2pix"), (9, "inpainting"), (5, "unknown-unet")])
+@pytest.mark.parametrize(
+    "channels, kind", [(4, "sd1"), (8, "instruct-pix2pix"), (9, "inpainting"), (5, "unknown-unet")]
+)
 def test_first_convolution_tells(single, folder_unet, channels, kind):
     assert identify(single | {FIRST: (320, channels, 3, 3)}).kind == kind
     assert identify(folder_unet | {"conv_in.weight": (320, channels, 3, 3)}).kind == kind
@@ -53,38 +60,58 @@ def test_context_width_tells(single, folder_unet, width, kind):
 
 
 def test_a_small_network_may_have_any_context_width(folder_unet):
-    small = {key: (64, *shape[1:]) if key == "conv_in.weight" else shape for key, shape in folder_unet.items()}
+    small = {
+        key: (64, *shape[1:]) if key == "conv_in.weight" else shape for key, shape in folder_unet.items()
+    }
     assert identify(with_context(small, 1024)).kind == "sd1"
 
 
-@pytest.mark.parametrize("key, kind", [
-    ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", "lora"), ("unet.a.lora_A.weight", "lora"),
-    ("a.processor.to_q_lora.down.weight", "lora"), ("conditioner.embedders.0.x", "sdxl"),
-    ("model.diffusion_model.label_emb.0.0.weight", "sdxl"), ("cond_stage_model.model.positional_embedding", "sd2"),
-    ("cc_projection.weight", "zero123"), ("model.diffusion_model.joint_blocks.0.x", "sd3"),
-    ("model.diffusion_model.double_blocks.0.x", "flux"),
-])
+@pytest.mark.parametrize(
+    "key, kind",
+    [
+        ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", "lora"),
+        ("unet.a.lora_A.weight", "lora"),
+        ("a.processor.to_q_lora.down.weight", "lora"),
+        ("conditioner.embedders.0.x", "sdxl"),
+        ("model.diffusion_model.label_emb.0.0.weight", "sdxl"),
+        ("cond_stage_model.model.positional_embedding", "sd2"),
+        ("cc_projection.weight", "zero123"),
+        ("model.diffusion_model.joint_blocks.0.x", "sd3"),
+        ("model.diffusion_model.double_blocks.0.x", "flux"),
+    ],
+)
 def test_a_marking_key_tells_even_among_sd1s(single, key, kind):
     assert identify({key: (4, 4)}).kind == kind
     # SD 1.5's keys beside it (and, for Zero123, 8 channels) do not hide it.
     assert identify(single | {FIRST: (320, 8, 3, 3), key: (4, 4)}).kind == kind
 
 
-@pytest.mark.parametrize("shapes, kind", [
-    ({"control_model.input_hint_block.0.weight": (16, 3, 3, 3)}, "controlnet"),
-    ({"input_hint_block.0.weight": (16, 3, 3, 3)}, "controlnet"),
-    ({"input_hint_block.0.weight": (16, 3, 3, 3), "difference": (1,)}, "controlnet-delta"),
-    ({"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), "conv_in.weight": (320, 4, 3, 3)}, "controlnet"),
-    ({"whatever": (1,)}, "unknown"),
-])
+@pytest.mark.parametrize(
+    "shapes, kind",
+    [
+        ({"control_model.input_hint_block.0.weight": (16, 3, 3, 3)}, "controlnet"),
+        ({"input_hint_block.0.weight": (16, 3, 3, 3)}, "controlnet"),
+        ({"input_hint_block.0.weight": (16, 3, 3, 3), "difference": (1,)}, "controlnet-delta"),
+        (
+            {"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), "conv_in.weight": (320, 4, 3, 3)},
+            "controlnet",
+        ),
+        ({"whatever": (1,)}, "unknown"),
+    ],
+)
 def test_controlnets_and_strangers(shapes, kind):
     assert identify(shapes).kind == kind
 
 
-@pytest.mark.parametrize("key, words", [
-    ("conditioner.embedders.0.x", "SDXL"), ("cond_stage_model.model.x", "Stable Diffusion 2.x"), ("x.lora_A.weight", "LoRA"),
-    ("something.else", "something.else"),
-])
+@pytest.mark.parametrize(
+    "key, words",
+    [
+        ("conditioner.embedders.0.x", "SDXL"),
+        ("cond_stage_model.model.x", "Stable Diffusion 2.x"),
+        ("x.lora_A.weight", "LoRA"),
+        ("something.else", "something.else"),
+    ],
+)
 def test_a_refused_file_is_named_in_one_line(tmp_path, key, words):
     path = tmp_path / "model.safetensors"
     save_file({key: torch.zeros(2, 2)}, path)

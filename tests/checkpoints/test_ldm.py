@@ -1,4 +1,5 @@
-"""The two layouts' names: the rules against SD 1.5's published names, and against themselves at other sizes."""
+"""The two layouts' names: the rules against SD 1.5's published names, and against themselves at other
+sizes."""
 
 import itertools
 
@@ -21,7 +22,9 @@ def test_names_equal_the_published_map_both_ways(manifest, part, prefix, count):
     back = ldm.inverse(there)
     assert len(back) == len(there)
     assert {key: ldm.rename(key.removeprefix(prefix), there) for key in published} == published
-    assert {name: prefix + ldm.rename(name, back) for name in published.values()} == {v: k for k, v in published.items()}
+    assert {name: prefix + ldm.rename(name, back) for name in published.values()} == {
+        v: k for k, v in published.items()
+    }
 
 
 def test_text_names_equal_the_published_ones(manifest):
@@ -38,7 +41,9 @@ def test_names_are_bijective_at_any_size(levels, resnets):
         pairs = list(ldm.unet_modules(attention, resnets))
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
         blocks = {int(a.split(".")[1]) for a, _ in pairs if a.startswith("input_blocks.")}
-        assert blocks == set(range(levels * (resnets + 1)))  # no number left out: conv_in, resnets, downsamplers
+        assert blocks == set(
+            range(levels * (resnets + 1))
+        )  # no number left out: conv_in, resnets, downsamplers
     pairs = list(ldm.vae_modules(levels, resnets))
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 

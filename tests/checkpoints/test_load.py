@@ -1,26 +1,41 @@
-"""Loading: the same weights come out of a folder, shards, variants, old names and a single file, in any float type."""
+"""Loading: the same weights come out of a folder, shards, variants, old names and a single file, in any float
+type."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from t2vz.checkpoints import build, checkpoint_hash, find_tokenizer, ldm, open_checkpoint, read, save_single_file
+from t2vz.checkpoints import (
+    build,
+    checkpoint_hash,
+    find_tokenizer,
+    ldm,
+    open_checkpoint,
+    read,
+    save_single_file,
+)
 from t2vz.errors import InputError
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
 NETWORKS = {"unet": UNet, "vae": VAE, "text": CLIPTextModel}
-WEIGHTS = {"unet": "unet/diffusion_pytorch_model.safetensors", "vae": "vae/diffusion_pytorch_model.safetensors",
-           "text": "text_encoder/model.safetensors"}
+WEIGHTS = {
+    "unet": "unet/diffusion_pytorch_model.safetensors",
+    "vae": "vae/diffusion_pytorch_model.safetensors",
+    "text": "text_encoder/model.safetensors",
+}
 
 
 def build_all(path, dtype=torch.float32, device="cpu"):
     checkpoint = open_checkpoint(path)
-    return {name: build(network, getattr(checkpoint, name), dtype, device) for name, network in NETWORKS.items()}
+    return {
+        name: build(network, getattr(checkpoint, name), dtype, device) for name, network in NETWORKS.items()
+    }
 
 
 def assert_same(models, originals, dtype=torch.float32, device="cpu"):
@@ -43,7 +58,9 @@ def folder(diffusers_folder, tmp_path):
 @pytest.fixture
 def single_file(folder, tmp_path):
     models = build_all(folder)
-    save_single_file(tmp_path / "model.safetensors", models["unet"], models["vae"], models["text"], torch.float32)
+    save_single_file(
+        tmp_path / "model.safetensors", models["unet"], models["vae"], models["text"], torch.float32
+    )
     return tmp_path / "model.safetensors"
 
 
@@ -62,8 +79,9 @@ def test_folder_gives_the_original_weights(diffusers_folder, originals, dtype, d
 def test_folder_sizes_and_schedule(diffusers_folder):
     checkpoint = open_checkpoint(str(diffusers_folder))
     assert (checkpoint.kind, checkpoint.layout) == ("sd1", "folder")
-    assert checkpoint.unet.config == UNetConfig(widths=(32, 64), attention=(True, False), resnets=1, heads=(8, 8),
-                                                context_dim=16)
+    assert checkpoint.unet.config == UNetConfig(
+        widths=(32, 64), attention=(True, False), resnets=1, heads=(8, 8), context_dim=16, sample_size=8
+    )
     assert checkpoint.vae.config == VAEConfig(widths=(32, 64), resnets=1)
     assert checkpoint.text.config.num_hidden_layers == 2
     assert checkpoint.schedule.alpha_bar_at(999) == pytest.approx(0.0046601, abs=1e-6)
@@ -84,17 +102,24 @@ def test_single_file_gives_the_same_weights_as_the_folder(single_file, originals
 
 def test_single_file_sizes_are_the_folders(single_file, folder):
     one, other = open_checkpoint(single_file), open_checkpoint(folder)
-    assert one.unet.config == other.unet.config and one.vae.config == other.vae.config
-    assert one.text.config.to_dict() | {"bos_token_id": 0, "eos_token_id": 0} == \
-        other.text.config.to_dict() | {"bos_token_id": 0, "eos_token_id": 0}
+    assert one.unet.config == replace(other.unet.config, sample_size=64)  # which no tensor shows: SD 1.x's
+    assert one.vae.config == other.vae.config
+    assert one.text.config.to_dict() | {
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    } == other.text.config.to_dict() | {"bos_token_id": 0, "eos_token_id": 0}
 
 
 def test_single_file_with_extras_and_without_text_model(single_file, originals):
     def change(tensors):
         tensors = {key.replace("transformer.text_model.", "transformer."): t for key, t in tensors.items()}
         ids = torch.arange(10, dtype=torch.float16) * 1.5  # spoilt, as merging tools leave them
-        extras = {"betas": torch.ones(3), "model_ema.decay": torch.ones(()), "first_stage_model.loss.x": torch.ones(1),
-                  "cond_stage_model.transformer.embeddings.position_ids": ids[None]}
+        extras = {
+            "betas": torch.ones(3),
+            "model_ema.decay": torch.ones(()),
+            "first_stage_model.loss.x": torch.ones(1),
+            "cond_stage_model.transformer.embeddings.position_ids": ids[None],
+        }
         return tensors | extras
 
     rewrite(single_file, change)
@@ -116,7 +141,7 @@ def test_mixed_float_types_in_one_file(folder, originals):
 
 
 def test_fp16_variant_is_taken_when_alone(folder, originals):
-    for name, path in WEIGHTS.items():
+    for path in WEIGHTS.values():
         rewrite(folder / path, lambda tensors: {key: tensor.half() for key, tensor in tensors.items()})
         (folder / path).rename(folder / path.replace(".safetensors", ".fp16.safetensors"))
     models = build_all(folder)
@@ -125,8 +150,10 @@ def test_fp16_variant_is_taken_when_alone(folder, originals):
             assert torch.equal(tensor, getattr(originals, name).state_dict()[key].half().float())
 
 
-@pytest.mark.parametrize("index", ["diffusion_pytorch_model.safetensors.index.json",
-                                   "diffusion_pytorch_model.safetensors.index.fp16.json"])
+@pytest.mark.parametrize(
+    "index",
+    ["diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.fp16.json"],
+)
 def test_shards(folder, originals, index):
     single = folder / WEIGHTS["unet"]
     single.unlink()
@@ -161,9 +188,22 @@ def test_old_vae_names_and_4d_attention(folder, originals):
 
 @pytest.mark.parametrize("prefix", ["", "text_model."])
 def test_text_keys_with_and_without_text_model(folder, originals, prefix):
-    rewrite(folder / WEIGHTS["text"],
-            lambda tensors: {prefix + key.removeprefix("text_model."): tensor for key, tensor in tensors.items()})
+    rewrite(
+        folder / WEIGHTS["text"],
+        lambda tensors: {prefix + key.removeprefix("text_model."): tensor for key, tensor in tensors.items()},
+    )
     assert_same(build_all(folder), originals)
+
+
+def test_text_tower_that_keeps_the_published_names(diffusers_folder, originals):
+    class Published(torch.nn.Module):  # how transformers 4 arranges it
+        def __init__(self, sizes):
+            super().__init__()
+            self.text_model = CLIPTextModel(sizes)
+
+    text = build(Published, open_checkpoint(diffusers_folder).text, torch.float32)
+    assert_same({"text": text.text_model}, originals)
+    assert torch.equal(text.text_model.embeddings.position_ids, torch.arange(10)[None])
 
 
 def test_batches_of_any_size_give_the_same_weights(diffusers_folder, originals, monkeypatch):
@@ -214,8 +254,10 @@ def test_hash_depends_on_every_weight_file_and_not_on_the_place(folder, tmp_path
 
 def test_hash_of_a_single_file_is_sha256sum(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"abc")
-    assert checkpoint_hash(tmp_path / "x.safetensors") == \
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        checkpoint_hash(tmp_path / "x.safetensors")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_tokenizer_is_found_given_inside_or_beside(folder, single_file, tokenizer_folder):

@@ -1,4 +1,5 @@
-"""Saving: diffusers loads the folder unchanged, both layouts come back equal, and nothing half-written is left."""
+"""Saving: diffusers loads the folder unchanged, both layouts come back equal, and nothing half-written is
+left."""
 
 import json
 import shutil
@@ -18,8 +19,11 @@ from t2vz.vae import VAE
 @pytest.fixture
 def models(diffusers_folder):
     checkpoint = open_checkpoint(diffusers_folder)
-    return (build(UNet, checkpoint.unet, torch.float32), build(VAE, checkpoint.vae, torch.float32),
-            build(CLIPTextModel, checkpoint.text, torch.float32))
+    return (
+        build(UNet, checkpoint.unet, torch.float32),
+        build(VAE, checkpoint.vae, torch.float32),
+        build(CLIPTextModel, checkpoint.text, torch.float32),
+    )
 
 
 def test_diffusers_loads_the_folder_unchanged(models, tokenizer_folder, originals, tmp_path):
@@ -27,10 +31,14 @@ def test_diffusers_loads_the_folder_unchanged(models, tokenizer_folder, original
 
     schedule = NoiseSchedule(beta_first=0.001)
     save_folder(tmp_path / "new", *models, tokenizer_folder, schedule, dtype=torch.float32)
-    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "new", safety_checker=None,
-                                                   requires_safety_checker=False)
-    for theirs, original in ((pipe.unet, originals.unet), (pipe.vae, originals.vae),
-                             (pipe.text_encoder, originals.text)):
+    pipe = StableDiffusionPipeline.from_pretrained(
+        tmp_path / "new", safety_checker=None, requires_safety_checker=False
+    )
+    for theirs, original in (
+        (pipe.unet, originals.unet),
+        (pipe.vae, originals.vae),
+        (pipe.text_encoder, originals.text),
+    ):
         for key, tensor in original.state_dict().items():
             assert torch.equal(theirs.state_dict()[key], tensor)
     assert pipe.tokenizer("a bc")["input_ids"] == [18, 9, 1, 11, 19]
@@ -48,14 +56,17 @@ def test_folder_comes_back(models, tokenizer_folder, tmp_path):
     for key, tensor in models[0].state_dict().items():
         assert torch.equal(unet.state_dict()[key], tensor.half().float())
     text = load_file(tmp_path / "new/text_encoder/model.safetensors")
-    assert all(key.startswith("text_model.") and tensor.dtype == torch.float16 for key, tensor in text.items())
+    assert all(
+        key.startswith("text_model.") and tensor.dtype == torch.float16 for key, tensor in text.items()
+    )
 
 
 def test_single_file_has_the_published_names_and_shapes(models, manifest, tmp_path):
     save_single_file(tmp_path / "one.safetensors", *models)
     written = {key: tensor.ndim for key, tensor in load_file(tmp_path / "one.safetensors").items()}
     published = {row[1]: len(row[2]) for row in manifest.rows}
-    # Level 1 of 2 sits where SD 1.5's has transformers, and has none; the rest of the names are SD 1.5's, with as many axes.
+    # Level 1 of 2 sits where SD 1.5's has transformers, and has none; the rest of the names are SD 1.5's,
+    # with as many axes.
     shared = {key for key in written if key.startswith(("first_stage", "cond_stage"))}
     assert shared <= published.keys() and all(written[key] == published[key] for key in shared)
     assert sum(".attn_1." in key and written[key] == 4 for key in shared) == 8
@@ -75,7 +86,9 @@ def test_existing_things_are_replaced_only_when_told_and_only_checkpoints(models
     with pytest.raises(InputError, match="overwrite"):
         save_folder(path, *models, tokenizer_folder)
     (path / "marker").write_text("of the old one")
-    save_folder(path, *models, path / "tokenizer", overwrite=True)  # the tokenizer may come from what is replaced
+    save_folder(
+        path, *models, path / "tokenizer", overwrite=True
+    )  # the tokenizer may come from what is replaced
     assert not (path / "marker").exists() and open_checkpoint(path).kind == "sd1"
     other = tmp_path / "photos"
     other.mkdir()
