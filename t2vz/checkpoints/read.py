@@ -97,7 +97,7 @@ def read_tensors(entries: Mapping[str, Entry], dtype: torch.dtype) -> Iterator[t
     """Yield (name, tensor) in `dtype` on the CPU, in the order in which they lie in the files.
 
     An entry's shape may be another of as many elements ([c, c] for a stored [c, c, 1, 1]). The file is mapped
-    into memory and every tensor copied out of the map; the map's pages count as this process's memory until it
+    into memory and each tensor copied out of the map; the map's pages count as this process's memory until it
     is closed, so it is opened anew for every 64 MiB. Peak: the tensors the caller keeps, and about one batch.
     Raises InputError when a tensor is not floating point, holds a NaN or infinity, or does not fit in
     `dtype`.
