@@ -1,6 +1,7 @@
-"""The picture world: captioned scenes, painted from a seed at any size. The embedded model learns from these pictures alone.
+"""The picture world: captioned scenes, painted from a seed at any size, from which the embedded model learns.
 
-`canvas` holds ink and paper, `objects` the things, `backgrounds` the places, `scene` puts them together.
+`canvas` holds ink and paper, `look` what a thing may look like, `objects` the things, `decoration` what
+places share, `backgrounds` the places; `scene` puts them together.
 """
 
 from .scene import (

@@ -1,128 +1,32 @@
-"""The ten places of the picture world: one short function for each, in the unit square of the picture (y down).
+"""The ten places of the picture world: one short function for each, in the unit square of the picture.
 
-The caption names the place and no more. Hour of the day, horizon, hills, clouds and decoration are drawn from `rng`, and
-the decoration often comes in rows that share one unnamed look (a fence, houses of one style, wallpaper that goes on behind
-the thing in front): to paint those alike a network has to look far across the picture.
+The caption names the place and no more. Hour of the day, hills, clouds and decoration are drawn from `rng`;
+`horizon` is the height at which sky and ground meet, y pointing down.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 
-from .canvas import RGB, Pen, arc, blob, box, mix, oval
-
-WHITE, NIGHT = (255, 255, 255), (24, 26, 60)
-SKIES = (  # top and bottom of the sky: noon, clear, morning, evening, grey
-    ((92, 172, 238), (206, 234, 250)),
-    ((120, 196, 246), (226, 244, 252)),
-    ((150, 196, 236), (252, 228, 208)),
-    ((136, 146, 214), (254, 206, 160)),
-    ((168, 190, 210), (226, 234, 240)),
+from .canvas import Pen, arc, blob, box, mix, oval
+from .decoration import (
+    NIGHT,
+    WHITE,
+    along,
+    bunting,
+    cottages,
+    fence,
+    hills,
+    jitter,
+    parasols,
+    sails,
+    sky,
+    snowmen,
+    tint,
+    trees,
 )
-TINTS = ((226, 120, 110), (240, 184, 110), (238, 222, 140), (140, 190, 130), (120, 170, 214), (176, 150, 206), (236, 176, 196), (244, 240, 232))
-
-
-def jitter(rng: Generator, colour: RGB, amount: int = 12) -> RGB:
-    """The colour, moved a little at random."""
-    return tuple(int(np.clip(c + d, 0, 255)) for c, d in zip(colour, rng.integers(-amount, amount + 1, 3)))
-
-
-def tint(rng: Generator) -> RGB:
-    """A soft colour for decoration, so that it does not compete with the thing in front."""
-    return jitter(rng, TINTS[rng.integers(len(TINTS))], 8)
-
-
-def sky(pen: Pen, rng: Generator, horizon: float, clouds: bool = True) -> None:
-    """A daylight sky down to the horizon, with perhaps a sun and some clouds of one shape."""
-    top, bottom = SKIES[rng.choice(5, p=[0.32, 0.24, 0.16, 0.16, 0.12])]
-    bottom = jitter(rng, bottom, 6)
-    pen.canvas.gradient(0.0, horizon, [jitter(rng, top, 8), bottom])
-    pen.canvas.gradient(horizon, 1.0, [bottom, bottom])
-    if rng.random() < 0.45:
-        x, y, r = rng.uniform(0.1, 0.9), rng.uniform(0.08, 0.2), rng.uniform(0.05, 0.085)
-        pen.fill(oval(x, y, 1.35 * r), mix(bottom, (255, 240, 180), 0.6))
-        pen.fill(oval(x, y, r), (255, 236, 140))
-    if clouds and rng.random() < 0.75:
-        puffs = rng.uniform(0.5, 1.0, 3)
-        for x in rng.uniform(0, 1, rng.integers(2, 5)):
-            cloud(pen, x, rng.uniform(0.05, max(0.1, horizon - 0.2)), rng.uniform(0.05, 0.1), puffs, mix(bottom, WHITE, 0.75))
-
-
-def cloud(pen: Pen, x: float, y: float, size: float, puffs: np.ndarray, colour: RGB) -> None:
-    """A flat-bottomed cloud of three puffs."""
-    for dx, puff in zip((-0.8, 0.0, 0.8), puffs):
-        pen.fill(oval(x + dx * size, y - 0.35 * puff * size, 0.75 * puff * size + 0.2 * size, 0.6 * puff * size), colour)
-    pen.fill(box(x - 1.5 * size, y - 0.3 * size, x + 1.5 * size, y + 0.12 * size, 0.2 * size), colour)
-
-
-def hills(pen: Pen, rng: Generator, y: float, height: float, colour: RGB, waves: float = 1.5, rim: RGB | None = None) -> None:
-    """Rolling ground whose crest lies about `y`, filled down to the bottom edge; `rim` is a band along its crest."""
-    x = np.linspace(-0.02, 1.02, 40)
-    first, second = rng.random(2)
-    swell = 0.6 * np.sin(2 * np.pi * (waves * x + first)) + 0.4 * np.sin(2 * np.pi * (2.3 * waves * x + second))
-    ground = np.concatenate([np.stack([x, y + height * swell], axis=1), [(1.02, 1.02), (-0.02, 1.02)]])
-    if rim is not None:
-        pen.fill(ground - (0, 0.016), rim)
-    pen.fill(ground, colour)
-
-
-def along(rng: Generator, low: int, high: int) -> np.ndarray:
-    """Evenly spaced places across the picture, a random number of them from a random start."""
-    n = int(rng.integers(low, high + 1))
-    return (np.arange(n + 1) + rng.random() - 0.5) / n
-
-
-def fence(pen: Pen, rng: Generator, y: float) -> None:
-    """Posts of one shape and colour with two rails."""
-    colour, pointed, tall = mix(tint(rng), WHITE, 0.35), rng.random() < 0.5, rng.uniform(0.09, 0.13)
-    edge = mix(colour, NIGHT, 0.35)
-    for rail in (0.35, 0.7):
-        pen.line([(-0.05, y - rail * tall), (1.05, y - rail * tall)], edge, 0.016)
-        pen.line([(-0.05, y - rail * tall - 0.002), (1.05, y - rail * tall - 0.002)], colour, 0.009)
-    for x in along(rng, 7, 12):
-        post = [(x - 0.016, y), (x - 0.016, y - tall), (x, y - tall - (0.02 if pointed else 0)), (x + 0.016, y - tall), (x + 0.016, y)]
-        pen.fill(post, colour)
-        pen.outline(post, edge, 0.004)
-
-
-def cottages(pen: Pen, rng: Generator, y: float, size: float) -> None:
-    """Far houses of one style: same wall, roof and windows."""
-    wall, roof = mix(tint(rng), WHITE, 0.5), mix(tint(rng), NIGHT, 0.15)
-    flat, lit = rng.random() < 0.3, rng.random() < 0.5
-    for x in along(rng, 3, 5):
-        pen.fill(box(x - 0.5 * size, y - 0.6 * size, x + 0.5 * size, y), wall)
-        top = [(x - 0.62 * size, y - 0.58 * size), (x + 0.62 * size, y - 0.58 * size)]
-        pen.fill(top + ([(x + 0.4 * size, y - 0.9 * size), (x - 0.4 * size, y - 0.9 * size)] if flat else [(x, y - 1.1 * size)]), roof)
-        for dx in (-0.25, 0.25):
-            pen.fill(box(x + (dx - 0.11) * size, y - 0.44 * size, x + (dx + 0.11) * size, y - 0.18 * size), (255, 232, 150) if lit else (96, 120, 150))
-
-
-def trees(pen: Pen, rng: Generator, y: float, size: float, leaf: RGB, snowy: bool = False) -> None:
-    """Far trees of one shape: round, or fir."""
-    fir = snowy or rng.random() < 0.5
-    for x in along(rng, 4, 8):
-        pen.fill(box(x - 0.07 * size, y - 0.35 * size, x + 0.07 * size, y), (112, 82, 60))
-        if fir:
-            for low, high, half in ((0.2, 0.75, 0.42), (0.55, 1.15, 0.3)):
-                pen.fill([(x - half * size, y - low * size), (x, y - high * size), (x + half * size, y - low * size)], leaf)
-                if snowy:
-                    pen.fill([(x - 0.4 * half * size, y - (0.4 * low + 0.6 * high) * size), (x, y - high * size), (x + 0.4 * half * size, y - (0.4 * low + 0.6 * high) * size)], WHITE)
-        else:
-            pen.fill(oval(x, y - 0.68 * size, 0.36 * size, 0.42 * size), leaf)
-            pen.fill(oval(x - 0.1 * size, y - 0.76 * size, 0.16 * size), mix(leaf, WHITE, 0.15))
-
-
-def bunting(pen: Pen, rng: Generator, y: float) -> None:
-    """A string of little flags in two colours, turn and turn about."""
-    colours, sag, square = (tint(rng), tint(rng)), rng.uniform(0.03, 0.08), rng.random() < 0.4
-    x = np.linspace(-0.03, 1.03, int(rng.integers(9, 14)))
-    hang = y + sag * (1 - (2 * x - 1) ** 2)
-    for k in range(len(x) - 1):
-        low = (hang[k] + hang[k + 1]) / 2 + 0.085
-        middle = [((x[k] + x[k + 1]) / 2, low)] if not square else [(x[k + 1] - 0.01, low - 0.02), (x[k] + 0.01, low - 0.02)]
-        pen.fill([(x[k] + 0.006, hang[k]), (x[k + 1] - 0.006, hang[k + 1])] + middle, colours[k % 2])
-    pen.line(np.stack([x, hang], axis=1), (120, 110, 116), 0.008)
 
 
 def meadow(pen: Pen, rng: Generator, horizon: float) -> None:
@@ -162,24 +66,6 @@ def beach(pen: Pen, rng: Generator, horizon: float) -> None:
         pen.fill(oval(x, y, 0.008, 0.004), mix(sand, (150, 110, 70), 0.4))
 
 
-def sails(pen: Pen, rng: Generator, y: float) -> None:
-    """A far regatta: boats of one sail."""
-    sail, size = mix(tint(rng), WHITE, 0.3), rng.uniform(0.06, 0.09)
-    for x in along(rng, 3, 5):
-        pen.fill([(x, y - size), (x + 0.6 * size, y - 0.2 * size), (x, y - 0.2 * size)], sail)
-        pen.fill([(x - 0.5 * size, y - 0.14 * size), (x + 0.6 * size, y - 0.14 * size), (x + 0.4 * size, y + 0.1 * size), (x - 0.3 * size, y + 0.1 * size)], (120, 90, 80))
-
-
-def parasols(pen: Pen, rng: Generator, y: float) -> None:
-    """Sunshades in the same two colours."""
-    first, second, size = tint(rng), mix(tint(rng), WHITE, 0.6), rng.uniform(0.09, 0.12)
-    for x in along(rng, 3, 4):
-        pen.line([(x, y - size), (x, y + 0.7 * size)], (150, 120, 96), 0.01)
-        for k, colour in enumerate((first, second, first, second)):
-            wedge = np.concatenate([[(x + (k - 2) * size * 0.5, y - 0.1 * size)], [(x + (k - 1) * size * 0.5, y - 0.1 * size)], arc(x, y - 0.1 * size, size, 0.8 * size, -180 + 45 * (k + 1), -180 + 45 * k, 5)])
-            pen.fill(wedge, colour)
-
-
 def night(pen: Pen, rng: Generator, horizon: float) -> None:
     top = jitter(rng, (16, 20, 62), 8)
     pen.canvas.gradient(0.0, 1.0, [top, mix(top, (74, 70, 150), 0.75)])
@@ -189,27 +75,32 @@ def night(pen: Pen, rng: Generator, horizon: float) -> None:
     for x, y in rng.uniform(0, 1, (9, 2)):
         r = 0.02
         if sparkle:
-            pen.fill([(x - r, 0.85 * y), (x, 0.85 * y - 0.004), (x + r, 0.85 * y), (x, 0.85 * y + 0.004)], glow)
-            pen.fill([(x, 0.85 * y - r), (x + 0.004, 0.85 * y), (x, 0.85 * y + r), (x - 0.004, 0.85 * y)], glow)
+            pen.fill([(x - r, 0.85 * y), (x, 0.85 * y - 0.004), (x + r, 0.85 * y), (x, 0.85 * y + 0.004)],
+                     glow)
+            pen.fill([(x, 0.85 * y - r), (x + 0.004, 0.85 * y), (x, 0.85 * y + r), (x - 0.004, 0.85 * y)],
+                     glow)
         else:
             pen.fill(oval(x, 0.85 * y, 0.009), glow)
     if rng.random() < 0.7:
         x, y, r = rng.uniform(0.12, 0.88), rng.uniform(0.1, 0.24), rng.uniform(0.06, 0.09)
-        sickle = np.concatenate([arc(x, y, r, r, -60, 210, 24), arc(x + 0.4 * r, y - 0.3 * r, 0.85 * r, 0.85 * r, 190, -40, 18)])
+        sickle = np.concatenate([arc(x, y, r, r, -60, 210, 24),
+                                 arc(x + 0.4 * r, y - 0.3 * r, 0.85 * r, 0.85 * r, 190, -40, 18)])
         pen.fill(sickle if rng.random() < 0.5 else oval(x, y, r), (250, 240, 196))
     ground = mix(top, (10, 12, 30), 0.6)
     hills(pen, rng, 0.93, 0.025, ground, 1.2)
     if rng.random() < 0.5:
         window = (255, 214, 120)
         for x in along(rng, 5, 9):
-            pen.fill([(x - 0.035, 0.95), (x - 0.035, 0.89), (x, 0.855), (x + 0.035, 0.89), (x + 0.035, 0.95)], ground)
+            pen.fill([(x - 0.035, 0.95), (x - 0.035, 0.89), (x, 0.855), (x + 0.035, 0.89), (x + 0.035, 0.95)],
+                     ground)
             pen.fill(box(x - 0.012, 0.9, x + 0.012, 0.925), window)
 
 
 def city(pen: Pen, rng: Generator, horizon: float) -> None:
     sky(pen, rng, horizon, clouds=False)
     street = horizon + 0.14
-    wall = jitter(rng, ((206, 150, 126), (216, 196, 170), (168, 180, 196), (190, 170, 186))[rng.integers(4)], 8)
+    wall = jitter(rng, ((206, 150, 126), (216, 196, 170), (168, 180, 196), (190, 170, 186))[rng.integers(4)],
+                  8)
     far = mix(wall, (200, 216, 232), 0.6)
     for x in along(rng, 6, 9):
         pen.fill(box(x - 0.06, horizon - rng.uniform(0.2, 0.44), x + 0.07, street), far)
@@ -229,11 +120,13 @@ def city(pen: Pen, rng: Generator, horizon: float) -> None:
     pen.fill(box(-0.02, street, 1.02, 1.02), jitter(rng, (196, 194, 196), 6))
     pen.fill(box(-0.02, street + 0.06, 1.02, 1.02), jitter(rng, (118, 120, 130), 6))
     for x in along(rng, 4, 6):
-        pen.fill([(x, street + 0.2), (x + 0.1, street + 0.2), (x + 0.09, street + 0.225), (x - 0.01, street + 0.225)], (240, 236, 220))
+        pen.fill([(x, street + 0.2), (x + 0.1, street + 0.2), (x + 0.09, street + 0.225),
+                  (x - 0.01, street + 0.225)], (240, 236, 220))
 
 
 def desert(pen: Pen, rng: Generator, horizon: float) -> None:
-    top, bottom = (((90, 176, 232), (252, 236, 200)), ((240, 150, 110), (254, 220, 150)), ((120, 190, 226), (250, 226, 210)))[rng.integers(3)]
+    top, bottom = (((90, 176, 232), (252, 236, 200)), ((240, 150, 110), (254, 220, 150)),
+                   ((120, 190, 226), (250, 226, 210)))[rng.integers(3)]
     pen.canvas.gradient(0.0, 1.0, [top, bottom, bottom])
     x, r = rng.uniform(0.1, 0.9), rng.uniform(0.07, 0.1)
     pen.fill(oval(x, rng.uniform(0.1, 0.22), r), (255, 240, 160))
@@ -241,8 +134,10 @@ def desert(pen: Pen, rng: Generator, horizon: float) -> None:
     if rng.random() < 0.35:
         for k, x in enumerate(along(rng, 3, 4)):
             size = 0.13 + 0.04 * (k % 2)
-            pen.fill([(x - size, horizon + 0.04), (x, horizon + 0.04 - 1.1 * size), (x + size, horizon + 0.04)], mix(sand, (150, 90, 60), 0.25))
-            pen.fill([(x + 0.25 * size, horizon + 0.04), (x, horizon + 0.04 - 1.1 * size), (x + size, horizon + 0.04)], mix(sand, (150, 90, 60), 0.5))
+            pen.fill([(x - size, horizon + 0.04), (x, horizon + 0.04 - 1.1 * size),
+                      (x + size, horizon + 0.04)], mix(sand, (150, 90, 60), 0.25))
+            pen.fill([(x + 0.25 * size, horizon + 0.04), (x, horizon + 0.04 - 1.1 * size),
+                      (x + size, horizon + 0.04)], mix(sand, (150, 90, 60), 0.5))
     hills(pen, rng, horizon, 0.045, mix(sand, (255, 230, 180), 0.35), 0.9)
     hills(pen, rng, horizon + 0.1, 0.04, sand, 1.1)
     if rng.random() < 0.65:
@@ -251,7 +146,8 @@ def desert(pen: Pen, rng: Generator, horizon: float) -> None:
         for x in along(rng, 3, 6):
             pen.line([(x, y), (x, y - tall)], green, 0.034)
             for side, height in ((-1, 0.4), (1, 0.55)) if arms else ():
-                pen.line([(x, y - height * tall), (x + side * 0.04, y - height * tall), (x + side * 0.04, y - (height + 0.3) * tall)], green, 0.02)
+                pen.line([(x, y - height * tall), (x + side * 0.04, y - height * tall),
+                          (x + side * 0.04, y - (height + 0.3) * tall)], green, 0.02)
     hills(pen, rng, horizon + 0.24, 0.03, mix(sand, (255, 236, 190), 0.22), 0.8)
     for y in np.linspace(horizon + 0.32, 0.97, 4):
         x = np.linspace(rng.uniform(-0.1, 0.4), rng.uniform(0.6, 1.1), 16)
@@ -277,22 +173,11 @@ def snow(pen: Pen, rng: Generator, horizon: float) -> None:
         pen.fill(oval(x, y, 0.008), WHITE)
 
 
-def snowmen(pen: Pen, rng: Generator, y: float) -> None:
-    """Small snowmen with the same scarf."""
-    scarf, size = mix(tint(rng), NIGHT, 0.1), rng.uniform(0.12, 0.16)
-    for x in along(rng, 3, 4):
-        for height, r in ((0.25, 0.3), (0.68, 0.22)):
-            pen.fill(oval(x, y - height * size, r * size), (252, 253, 255))
-            pen.outline(oval(x, y - height * size, r * size), (176, 192, 214), 0.005)
-        pen.line([(x - 0.18 * size, y - 0.5 * size), (x + 0.18 * size, y - 0.5 * size)], scarf, 0.018)
-        pen.fill([(x, y - 0.72 * size), (x + 0.26 * size, y - 0.66 * size), (x, y - 0.62 * size)], (244, 150, 50))
-        pen.fill(oval(x - 0.07 * size, y - 0.78 * size, 0.006), NIGHT)
-
-
 def forest(pen: Pen, rng: Generator, horizon: float) -> None:
     dark = jitter(rng, (34, 88, 70), 10)
     pen.canvas.gradient(0.0, 1.0, [mix(dark, (170, 214, 160), 0.45), mix(dark, (180, 220, 170), 0.75), dark])
-    bark = jitter(rng, ((96, 70, 54), (122, 96, 78), (208, 204, 196))[rng.integers(3)], 8)  # the third is birch
+    oak, beech, birch = (96, 70, 54), (122, 96, 78), (208, 204, 196)
+    bark = jitter(rng, (oak, beech, birch)[rng.integers(3)], 8)
     ground, fir, marked = jitter(rng, (74, 110, 62), 8), rng.random() < 0.4, rng.random() < 0.6
     for layer, (y, width, fade) in enumerate(((horizon + 0.04, 0.016, 0.55), (horizon + 0.1, 0.032, 0.2))):
         leaf = mix(dark, (130, 180, 130), 0.35 * (1 - layer))
@@ -300,13 +185,16 @@ def forest(pen: Pen, rng: Generator, horizon: float) -> None:
         for x in along(rng, 4 + 2 * (1 - layer), 6 + 3 * (1 - layer)):
             trunk = mix(bark, (120, 170, 130), fade)
             top = y - 0.3 if fir else -0.02
-            pen.fill([(x - width, top), (x + width, top), (x + 1.3 * width, y + 0.02), (x - 1.3 * width, y + 0.02)], trunk)
+            pen.fill([(x - width, top), (x + width, top), (x + 1.3 * width, y + 0.02),
+                      (x - 1.3 * width, y + 0.02)], trunk)
             for mark in np.arange(0.22, y, 0.11) if marked and layer and not fir else ():
-                pen.line([(x - 0.7 * width, mark), (x + 0.2 * width, mark + 0.012)], mix(trunk, NIGHT, 0.5), 0.012)
+                pen.line([(x - 0.7 * width, mark), (x + 0.2 * width, mark + 0.012)], mix(trunk, NIGHT, 0.5),
+                         0.012)
             if fir:
                 for tier, low in enumerate((y - 0.1, y - 0.2, y - 0.3)):
                     half = (3.4 - 0.6 * tier) * width
-                    pen.fill([(x - half, low), (x, low - 0.17), (x + half, low)], mix(leaf, WHITE, 0.07 * tier))
+                    pen.fill([(x - half, low), (x, low - 0.17), (x + half, low)],
+                             mix(leaf, WHITE, 0.07 * tier))
     if not fir:
         for x in along(rng, 6, 9):
             pen.fill(oval(x, 0.02, 0.12, rng.uniform(0.08, 0.14)), dark)
@@ -329,8 +217,10 @@ def sea(pen: Pen, rng: Generator, horizon: float) -> None:
     if choice < 0.4:
         sails(pen, rng, horizon + 0.02)
     elif choice < 0.6:
-        hills_line = np.stack([np.linspace(0, 1, 20), horizon - 0.05 * np.sin(np.linspace(0, np.pi, 20))], axis=1)
-        pen.fill(hills_line * (rng.uniform(0.3, 0.6), 1) + (rng.uniform(0, 0.5), 0), mix(water, (110, 160, 120), 0.6))
+        hills_line = np.stack([np.linspace(0, 1, 20), horizon - 0.05 * np.sin(np.linspace(0, np.pi, 20))],
+                              axis=1)
+        pen.fill(hills_line * (rng.uniform(0.3, 0.6), 1) + (rng.uniform(0, 0.5), 0),
+                 mix(water, (110, 160, 120), 0.6))
     bend, foam, step = rng.uniform(0.3, 1.0), mix(water, WHITE, 0.45), rng.uniform(0.1, 0.16)
     for row, y in enumerate(np.linspace(horizon + 0.07, 0.97, 7)):  # crests of one shape all over the sea
         size = step * (0.45 + 0.1 * row)
@@ -340,7 +230,8 @@ def sea(pen: Pen, rng: Generator, horizon: float) -> None:
 
 def mountains(pen: Pen, rng: Generator, horizon: float) -> None:
     sky(pen, rng, horizon)
-    rock, cap = jitter(rng, ((128, 130, 158), (146, 128, 130), (112, 132, 146))[rng.integers(3)], 8), rng.uniform(0.28, 0.42)
+    rock, cap = jitter(rng, ((128, 130, 158), (146, 128, 130), (112, 132, 146))[rng.integers(3)],
+                       8), rng.uniform(0.28, 0.42)
     for far, (base, height) in enumerate(((horizon + 0.08, 0.4), (horizon + 0.1, 0.3))):
         colour = mix(rock, (196, 214, 236), 0.5 * (1 - far))
         for x in along(rng, 2 + far, 3 + far):
@@ -350,7 +241,8 @@ def mountains(pen: Pen, rng: Generator, horizon: float) -> None:
             pen.fill([left, peak, right], colour)
             pen.fill([peak, right, peak + (0.1 * wide, 0.62 * tall)], mix(colour, NIGHT, 0.2))
             a, b = peak + cap * (left - peak), peak + cap * (right - peak)
-            zigzag = [a + (b - a) * t + (0, 0.12 * cap * tall * (1 if k % 2 else -1.4)) for k, t in enumerate((0.2, 0.4, 0.6, 0.8))]
+            zigzag = [a + (b - a) * t + (0, 0.12 * cap * tall * (1 if k % 2 else -1.4)) for k,
+                      t in enumerate((0.2, 0.4, 0.6, 0.8))]
             pen.fill([peak, a, *zigzag, b], (250, 252, 255))
     grass = jitter(rng, (138, 168, 100), 10)
     hills(pen, rng, horizon + 0.09, 0.02, mix(grass, (90, 130, 100), 0.4), 1.3)
@@ -359,7 +251,8 @@ def mountains(pen: Pen, rng: Generator, horizon: float) -> None:
     hills(pen, rng, horizon + 0.15, 0.02, grass, 1.0)
     stone = mix(rock, WHITE, 0.25)
     for x, y in rng.uniform((0, horizon + 0.2), (1, 0.99), (12, 2)):
-        pen.fill(blob([(x - 0.02, y), (x - 0.01, y - 0.016), (x + 0.012, y - 0.014), (x + 0.02, y)], 4), stone)
+        pen.fill(blob([(x - 0.02, y), (x - 0.01, y - 0.016), (x + 0.012, y - 0.014), (x + 0.02, y)], 4),
+                 stone)
 
 
 def room(pen: Pen, rng: Generator, horizon: float) -> None:
@@ -372,7 +265,9 @@ def room(pen: Pen, rng: Generator, horizon: float) -> None:
     elif style < 3:
         for row, y in enumerate(np.arange(0.03, floor_y, 0.8 * step)):
             for x in np.arange(0.5 * step * (row % 2), 1.05, step):
-                spot = oval(x, y, 0.16 * step) if style == 1 else np.array([(x - 0.2 * step, y), (x, y - 0.28 * step), (x + 0.2 * step, y), (x, y + 0.28 * step)])
+                across, up = 0.2 * step, 0.28 * step
+                diamond = [(x - across, y), (x, y - up), (x + across, y), (x, y + up)]
+                spot = oval(x, y, 0.16 * step) if style == 1 else diamond
                 pen.fill(spot, printed)
     choice = rng.random()
     if choice < 0.3:
@@ -389,7 +284,8 @@ def room(pen: Pen, rng: Generator, horizon: float) -> None:
                 pen.fill(box(left, top, right, bottom), (168, 216, 244))
         curtain = tint(rng)
         for side in (-1, 1):
-            pen.fill([(x + 0.2 * side, 0.06), (x + 0.06 * side, 0.06), (x + 0.15 * side, 0.44), (x + 0.22 * side, 0.44)], curtain)
+            pen.fill([(x + 0.2 * side, 0.06), (x + 0.06 * side, 0.06), (x + 0.15 * side, 0.44),
+                      (x + 0.22 * side, 0.44)], curtain)
     elif choice < 0.75:
         bunting(pen, rng, rng.uniform(0.05, 0.12))
     wood = jitter(rng, ((206, 158, 112), (178, 132, 98), (224, 190, 150))[rng.integers(3)], 8)
@@ -405,9 +301,9 @@ def room(pen: Pen, rng: Generator, horizon: float) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """One background: its painter, how a caption speaks of it ("over …" too, where things may float), its horizon."""
+    """One background: its painter, how a caption speaks of it (on or over it), the range of its horizon."""
 
-    draw: object
+    draw: Callable[[Pen, Generator, float], None]
     phrases: tuple[str, ...]  # the first one is the usual
     over: str | None
     horizon: tuple[float, float]
@@ -423,6 +319,7 @@ PLACES: dict[str, Place] = {
     "snow": Place(snow, ("in the snow", "on a snowy field"), "over a snowy field", (0.4, 0.52)),
     "forest": Place(forest, ("in the forest", "in a dark forest"), None, (0.44, 0.56)),
     "sea": Place(sea, ("on the sea", "on the blue sea"), "over the sea", (0.34, 0.48)),
-    "mountains": Place(mountains, ("in the mountains", "in the high mountains"), "over the mountains", (0.44, 0.56)),
+    "mountains": Place(mountains, ("in the mountains", "in the high mountains"), "over the mountains",
+                       (0.44, 0.56)),
     "room": Place(room, ("in a room", "in a cosy room"), None, (0.46, 0.56)),
 }

@@ -1,9 +1,9 @@
-"""Ink and paper: polygons in a movable frame on a supersampled Pillow image, and the outlines they are made of.
+"""Ink and paper: polygons in a movable frame on a supersampled image, and the outlines they are made of.
 
-Nothing here knows what a cat is. A `Canvas` is a square image SUPERSAMPLE times larger than asked, reduced at the end by
-averaging (that is the anti-aliasing). A `Pen` draws on it in coordinates of its own: an affine map takes the pen's
-coordinates to the unit square of the picture, so the same calls paint the same picture at every size. Outlines are float
-arrays (n, 2) of (x, y), y pointing down.
+Nothing here knows what a cat is. A `Canvas` is a square image SUPERSAMPLE times larger than asked, reduced
+at the end by averaging (that is the anti-aliasing). A `Pen` draws on it in coordinates of its own: an
+affine map takes the pen's coordinates to the unit square of the picture, so the same calls paint the same
+picture at every size. Outlines are float arrays (n, 2) of (x, y), y pointing down.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def oval(x: float, y: float, rx: float, ry: float | None = None) -> np.ndarray:
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, n: int = 14) -> np.ndarray:
-    """Points on an ellipse from angle `start` to `stop` in degrees, clockwise on the picture from the right: (n, 2)."""
+    """Points on an ellipse from angle `start` to `stop`, in degrees, clockwise from the right: (n, 2)."""
     turn = np.radians(np.linspace(start, stop, n))
     return np.stack([x + rx * np.cos(turn), y + ry * np.sin(turn)], axis=1)
 
@@ -49,12 +49,13 @@ def blob(points, steps: int = 6) -> np.ndarray:
     p0, p2, p3 = np.roll(p1, 1, axis=0), np.roll(p1, -1, axis=0), np.roll(p1, -2, axis=0)
     u = (np.arange(steps) / steps)[None, :, None]
     p0, p1, p2, p3 = (p[:, None, :] for p in (p0, p1, p2, p3))
-    curve = 0.5 * (2 * p1 + (p2 - p0) * u + (2 * p0 - 5 * p1 + 4 * p2 - p3) * u**2 + (3 * p1 - p0 - 3 * p2 + p3) * u**3)
+    square, cube = 2 * p0 - 5 * p1 + 4 * p2 - p3, 3 * p1 - p0 - 3 * p2 + p3
+    curve = 0.5 * (2 * p1 + (p2 - p0) * u + square * u**2 + cube * u**3)
     return curve.reshape(-1, 2)
 
 
 class Canvas:
-    """A square sheet. In mode "RGB" it takes colours; in mode "L" it is a stencil, and every stroke leaves 255."""
+    """A square sheet. In mode "RGB" it takes colours; in mode "L", a stencil, every stroke leaves 255."""
 
     def __init__(self, size: int, mode: str = "RGB"):
         self.side = size * SUPERSAMPLE
@@ -63,12 +64,13 @@ class Canvas:
         self.stencil = mode == "L"
 
     def gradient(self, top: float, bottom: float, colours: list[RGB]) -> None:
-        """Fill the full-width band between heights `top` and `bottom` (0 to 1) with evenly spaced colours, blended."""
+        """Fill the band between heights `top` and `bottom` (0 to 1), blending evenly spaced colours."""
         start, stop = round(top * self.side), round(bottom * self.side)
         if stop <= start:
             return
         where = np.linspace(0, len(colours) - 1, stop - start)
-        column = np.stack([np.interp(where, range(len(colours)), channel) for channel in zip(*colours)], axis=1)
+        column = np.stack([np.interp(where, range(len(colours)), channel) for channel in zip(*colours)],
+                          axis=1)
         strip = Image.fromarray(column.round().astype(np.uint8)[:, None, :])
         self.image.paste(strip.resize((self.side, stop - start), Image.Resampling.NEAREST), (0, start))
 
@@ -79,7 +81,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What is printed on a surface, in the pen's coordinates: it turns and grows with the thing that wears it."""
+    """What is printed on a surface, in the pen's frame: it turns and grows with the thing that wears it."""
 
     name: str  # plain, stripes, dots or checks
     colour: RGB
@@ -88,9 +90,10 @@ class Pattern:
 
 
 class Pen:
-    """Draws on a canvas in a frame of its own: point p goes to centre + turn(angle) · (scale·mirror·x, scale·y)."""
+    """Draws on a canvas in a frame of its own: (x, y) goes to centre + turn(angle) · scale · (±x, y)."""
 
-    def __init__(self, canvas: Canvas, centre=(0.0, 0.0), scale: float = 1.0, angle: float = 0.0, mirror: bool = False):
+    def __init__(self, canvas: Canvas, centre=(0.0, 0.0), scale: float = 1.0, angle: float = 0.0,
+                 mirror: bool = False):
         self.canvas, self.scale = canvas, scale
         cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
         side = canvas.side * scale
@@ -122,8 +125,9 @@ class Pen:
         points = np.asarray(points, dtype=float)
         self.line(np.concatenate([points, points[:2]]), colour, width)
 
-    def surface(self, points, colour: RGB, shade: RGB, pattern: Pattern | None = None, depth: float = 0.14) -> None:
-        """A filled outline with a pattern printed on it and, `depth` wide along its lower right, a crescent of shade."""
+    def surface(self, points, colour: RGB, shade: RGB, pattern: Pattern | None = None,
+                depth: float = 0.14) -> None:
+        """A filled outline, a pattern printed on it, a crescent of shade `depth` wide at its lower right."""
         pixels = self.pixels(points)
         if self.canvas.stencil:
             self._polygon(pixels, colour)
@@ -145,13 +149,14 @@ class Pen:
         self.canvas.draw.polygon(pixels.ravel().tolist(), fill=255 if self.canvas.stencil else colour)
 
     def _print(self, pattern: Pattern, points, low: np.ndarray, size: tuple[int, int]) -> Image.Image:
-        """The stencil of a pattern over the bounding box of `points`: about a third of the surface is printed."""
+        """The stencil of a pattern over the box round `points`: about a third of the surface is printed."""
         stencil = Image.new("L", size)
         draw = ImageDraw.Draw(stencil)
         turn = np.radians(pattern.angle)
         frame = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
         across = np.asarray(points, dtype=float) @ frame.T
-        first, last = np.floor(across.min(axis=0) / pattern.period), np.ceil(across.max(axis=0) / pattern.period)
+        first = np.floor(across.min(axis=0) / pattern.period)
+        last = np.ceil(across.max(axis=0) / pattern.period)
         columns, rows = np.arange(first[0], last[0] + 1), np.arange(first[1], last[1] + 1)
         for shape in _print_shapes(pattern.name, columns, rows):
             pixels = self.pixels((shape * pattern.period) @ frame) - low
@@ -163,7 +168,7 @@ _HALF = [round(value * 0.75) for value in range(256)]
 
 
 def _print_shapes(name: str, columns: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
-    """Outlines of one pattern in units of its period: stripes across x, dots or squares on every other cell."""
+    """Outlines of one pattern in units of its period: stripes, or dots or squares on every other cell."""
     if name == "stripes":
         return [box(x - 0.17, rows[0] - 1, x + 0.17, rows[-1] + 1) for x in columns]
     if name == "dots":

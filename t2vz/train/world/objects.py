@@ -1,122 +1,29 @@
 """The things in the picture world: one short function for each, all in the same frame.
 
-A thing is drawn in a frame where it fills about [-1, 1] × [-1, 1], y down, and stands on y = 1. `Look` says what it looks
-like beyond its name and colour: pattern, accents, face and a few numbers that each drawing uses as it likes. Two things
-with one `Look` are alike, which is how a flock is drawn.
+A thing is drawn in a frame where it fills about [-1, 1] × [-1, 1], y down, and stands on y = 1. Later parts
+lie over earlier ones. What a thing looks like beyond its name comes in a `Look`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .canvas import RGB, Pattern, Pen, arc, blob, box, mix, oval
-
-COLOURS: dict[str, RGB] = {
-    "red": (218, 28, 36),
-    "orange": (248, 130, 12),
-    "yellow": (253, 226, 40),
-    "green": (44, 160, 62),
-    "blue": (36, 92, 218),
-    "purple": (132, 48, 178),
-    "pink": (252, 142, 194),
-    "brown": (126, 76, 40),
-    "white": (246, 246, 246),
-    "black": (32, 32, 36),
-}
-INK, PAPER, GLASS = (34, 30, 44), (252, 250, 244), (176, 222, 244)
-EDGE = 0.055  # width of outlines in the thing's own frame
-
-
-@dataclass(frozen=True)
-class Look:
-    """Everything about a thing's appearance that its caption leaves open, and the colour that it names."""
-
-    colour: RGB
-    shade: RGB
-    light: RGB
-    edge: RGB
-    ink: RGB  # for faces: dark on light colours, light on dark ones
-    pattern: Pattern
-    accent: RGB
-    face: int  # 0 none, 1 dots, 2 round eyes, 3 happy closed eyes
-    vary: tuple[float, float, float]  # numbers in [0, 1] for whatever the drawing leaves open
-
-
-def draw_look(rng: np.random.Generator, colour_name: str) -> Look:
-    """A random look in the named colour."""
-    colour = COLOURS[colour_name]
-    others = [rgb for name, rgb in COLOURS.items() if name not in (colour_name, "brown", "black")]
-    accent = others[rng.integers(len(others))]
-    darker = dim(colour, 0.62) if colour_name in ("green", "blue", "purple", "brown") else accent  # dim red is brown
-    printed = [mix(colour, PAPER, 0.82), darker, accent][rng.choice(3, p=[0.45, 0.2, 0.35])]
-    if colour_name in ("black", "white"):
-        printed = accent if rng.random() < 0.4 else (196, 198, 206)
-    name = ("plain", "stripes", "dots", "checks")[rng.choice(4, p=[0.34, 0.25, 0.25, 0.16])]
-    angle = (0.0, 90.0, 45.0, -30.0)[rng.integers(4)] if name != "dots" else 0.0
-    pattern = Pattern(name, printed, angle, float(rng.uniform(0.36, 0.56)))
-    edge = (132, 132, 142) if colour_name == "black" else mix(colour, INK, 0.42 if colour_name == "white" else 0.6)
-    eyes = int(rng.choice(4, p=[0.4, 0.2, 0.2, 0.2]))
-    if eyes == 1 and colour_name in ("red", "blue", "purple", "brown"):
-        eyes = 2  # dots would drown in a dark colour
-    return Look(colour, dim(colour, 0.76), mix(colour, PAPER, 0.78), edge, PAPER if colour_name == "black" else INK,
-                pattern, accent, eyes, tuple(float(v) for v in rng.random(3)))
-
-
-def dim(colour: RGB, gain: float) -> RGB:
-    """The colour in weaker light: unlike a mix with ink, it keeps its hue."""
-    return tuple(round(gain * c) for c in colour)
-
-
-def body(pen: Pen, look: Look, points, colour: RGB | None = None, printed: bool = True, depth: float = 0.14) -> None:
-    """A part of the thing: filled (with its own colour unless told), printed, shaded and outlined."""
-    shade = look.shade if colour is None else dim(colour, 0.78)
-    edge = look.edge if colour is None else mix(colour, INK, 0.55)
-    pen.surface(points, look.colour if colour is None else colour, shade, look.pattern if printed else None, depth)
-    pen.outline(points, edge, EDGE)
-
-
-def plain(pen: Pen, look: Look, points, colour: RGB | None = None, depth: float = 0.1) -> None:
-    """A part without a pattern."""
-    body(pen, look, points, colour, printed=False, depth=depth)
-
-
-def shine(pen: Pen, look: Look, x: float, y: float, r: float) -> None:
-    """A highlight: one slanted oval, towards the light at the upper left."""
-    leaning = oval(0, 0, r, 0.55 * r) @ np.array([[0.76, -0.65], [0.65, 0.76]]) + (x, y)
-    pen.fill(leaning, mix(look.colour, (255, 255, 255), 0.72))
-
-
-def eye(pen: Pen, look: Look, x: float, y: float, r: float, style: int) -> None:
-    """One eye of the given style (1 dot, 2 round, 3 closed)."""
-    if style == 3:
-        pen.line(arc(x, y + 0.3 * r, r, r, 195, 345, 8), look.ink, 0.55 * r)
-    elif style == 2:
-        pen.fill(oval(x, y, 1.25 * r), PAPER)
-        pen.outline(oval(x, y, 1.25 * r), INK, 0.3 * r)
-        pen.fill(oval(x + 0.15 * r, y, 0.72 * r), INK)
-        pen.fill(oval(x - 0.1 * r, y - 0.3 * r, 0.26 * r), PAPER)
-    else:
-        pen.fill(oval(x, y, 0.85 * r, r), look.ink)
-
-
-def face(pen: Pen, look: Look, x: float, y: float, size: float, always: bool = False) -> None:
-    """Two eyes, a smile and cheeks about (x, y); `size` is half the distance between the eyes."""
-    style = look.face or (1 if always else 0)
-    if style == 0:
-        return
-    for side in (-size, size):
-        eye(pen, look, x + side, y, 0.42 * size, style)
-        pen.fill(oval(x + 1.5 * side, y + 0.75 * size, 0.34 * size, 0.24 * size), (244, 150, 160))
-    smile = 0.45 + 0.35 * look.vary[2]
-    pen.line(arc(x, y + 0.45 * size, smile * size, 0.5 * size, 20, 160, 8), look.ink, 0.2 * size)
-
-
-def wheel(pen: Pen, look: Look, x: float, y: float, r: float) -> None:
-    """A tyre and its hub."""
-    pen.fill(oval(x, y, r), (44, 44, 52))
-    pen.outline(oval(x, y, r), (112, 112, 122), 0.035)
-    pen.fill(oval(x, y, 0.52 * r), (206, 208, 214))
-    pen.fill(oval(x, y, 0.2 * r), (90, 92, 100))
+from .canvas import Pen, arc, blob, box, mix, oval
+from .look import (
+    EDGE,
+    GLASS,
+    INK,
+    PAPER,
+    Look,
+    body,
+    dim,
+    eye,
+    face,
+    plain,
+    shine,
+    wheel,
+)
 
 
 def ball(pen: Pen, look: Look) -> None:
@@ -133,7 +40,8 @@ def car(pen: Pen, look: Look) -> None:
     body(pen, look, [(-0.82, 0.12), (-0.52, roof), (0.4, roof), (0.86, 0.12)])
     body(pen, look, box(-1.3, 0.02, 1.3, 0.7, 0.2))
     for left, right, slope in ((-0.58, -0.08, 0.2), (0.04, 0.62, -0.26)):
-        corners = [(left, 0.04), (left + max(slope, 0), roof + 0.14), (right + min(slope, 0), roof + 0.14), (right, 0.04)]
+        corners = [(left, 0.04), (left + max(slope, 0), roof + 0.14), (right + min(slope, 0), roof + 0.14),
+                   (right, 0.04)]
         pen.fill(corners, GLASS)
         pen.outline(corners, look.edge, 0.04)
     pen.line([(-0.02, 0.12), (-0.02, 0.58)], look.edge, 0.035)
@@ -150,7 +58,8 @@ def boat(pen: Pen, look: Look) -> None:
     if look.vary[0] > 0.35:
         body(pen, look, [(-0.08, -0.75), (-0.08, 0.26), (-0.78, 0.22)])
     pen.fill([(0, -1.06), (-0.34, -0.94), (0, -0.82)], look.accent)
-    hull = blob([(-1.15, 0.36), (-0.4, 0.42), (0.4, 0.42), (1.2, 0.32), (0.98, 0.74), (0.66, 0.96), (-0.62, 0.96), (-0.96, 0.72)])
+    hull = blob([(-1.15, 0.36), (-0.4, 0.42), (0.4, 0.42), (1.2, 0.32), (0.98, 0.74), (0.66, 0.96),
+                 (-0.62, 0.96), (-0.96, 0.72)])
     plain(pen, look, hull, depth=0.16)
     pen.line([(-1.0, 0.54), (0, 0.58), (1.04, 0.52)], look.light, 0.08)
     for x in (-0.5, 0.0, 0.5) if look.vary[1] > 0.5 else ():
@@ -159,10 +68,12 @@ def boat(pen: Pen, look: Look) -> None:
 
 def fish(pen: Pen, look: Look) -> None:
     tail = 0.45 + 0.2 * look.vary[0]
-    plain(pen, look, blob([(-0.55, 0.0), (-1.2, -tail), (-1.02, 0.0), (-1.2, tail)]), mix(look.colour, look.light, 0.25))
+    plain(pen, look, blob([(-0.55, 0.0), (-1.2, -tail), (-1.02, 0.0), (-1.2, tail)]),
+          mix(look.colour, look.light, 0.25))
     plain(pen, look, blob([(-0.45, -0.4), (-0.3, -0.9 + 0.2 * look.vary[1]), (0.35, -0.55), (0.3, -0.35)]))
     plain(pen, look, blob([(-0.2, 0.45), (-0.25, 0.85), (0.2, 0.55)]))
-    body(pen, look, blob([(-0.85, 0.0), (-0.3, -0.52), (0.4, -0.58), (1.05, -0.05), (0.95, 0.2), (0.4, 0.56), (-0.3, 0.5)]), depth=0.2)
+    body(pen, look, blob([(-0.85, 0.0), (-0.3, -0.52), (0.4, -0.58), (1.05, -0.05), (0.95, 0.2), (0.4, 0.56),
+                          (-0.3, 0.5)]), depth=0.2)
     plain(pen, look, blob([(0.1, 0.05), (-0.3, -0.08), (-0.36, 0.3)]))
     pen.line(arc(0.22, 0.0, 0.25, 0.46, -65, 65), look.edge, 0.05)
     eye(pen, look, 0.66, -0.14, 0.14, 3 if look.face == 3 else 2)
@@ -174,7 +85,8 @@ def tree(pen: Pen, look: Look) -> None:
     pen.outline([(-0.16, 0.1), (0.16, 0.1), (0.24, 1.0), (-0.24, 1.0)], (72, 48, 36), EDGE)
     if look.vary[0] < 0.33:
         for top, bottom, half in ((0.0, 0.62, 0.9), (-0.5, 0.2, 0.74), (-1.05, -0.25, 0.54)):
-            body(pen, look, blob([(0, top), (half, bottom - 0.05), (0, bottom + 0.06), (-half, bottom - 0.05)]))
+            body(pen, look, blob([(0, top), (half, bottom - 0.05), (0, bottom + 0.06),
+                                  (-half, bottom - 0.05)]))
     elif look.vary[0] < 0.66:
         body(pen, look, oval(0, -0.3, 0.86, 0.72), depth=0.22)
     else:
@@ -192,7 +104,9 @@ def house(pen: Pen, look: Look) -> None:
     body(pen, look, box(-0.82, -0.2 - tall, 0.82, 1.0), depth=0.16)
     roof = (92, 100, 120) if look.vary[0] > 0.5 else dim(look.colour, 0.8)
     plain(pen, look, [(-1.06, -0.16 - tall), (0.0, -1.0), (1.06, -0.16 - tall)], roof)
-    door = box(-0.18, 0.36, 0.2, 1.0) if look.vary[2] < 0.5 else np.concatenate([arc(0.01, 0.5, 0.2, 0.2, 180, 360), [(0.21, 1.0), (-0.19, 1.0)]])
+    door = box(-0.18, 0.36, 0.2, 1.0)
+    if look.vary[2] >= 0.5:
+        door = np.concatenate([arc(0.01, 0.5, 0.2, 0.2, 180, 360), [(0.21, 1.0), (-0.19, 1.0)]])
     plain(pen, look, door, mix(look.accent, INK, 0.12), depth=0.05)
     for x in (-0.5, 0.5):
         pane = box(x - 0.18, 0.02, x + 0.18, 0.38) if look.vary[2] < 0.5 else oval(x, 0.2, 0.19)
@@ -218,8 +132,10 @@ def rocket(pen: Pen, look: Look) -> None:
     pen.fill(blob([(-0.24, 0.55), (0.0, flame), (0.24, 0.55), (0, 0.5)]), (250, 120, 30))
     pen.fill(blob([(-0.12, 0.55), (0.0, flame - 0.16), (0.12, 0.55), (0, 0.5)]), (255, 226, 90))
     for side in (-1, 1):
-        plain(pen, look, [(0.3 * side, 0.1), (0.74 * side, 0.52), (0.72 * side, 0.82), (0.28 * side, 0.58)], dim(look.colour, 0.8))
-    hull = blob([(0, -1.1), (0.28, -0.72), (0.44, -0.2), (0.42, 0.28), (0.3, 0.64), (-0.3, 0.64), (-0.42, 0.28), (-0.44, -0.2), (-0.28, -0.72)])
+        plain(pen, look, [(0.3 * side, 0.1), (0.74 * side, 0.52), (0.72 * side, 0.82), (0.28 * side, 0.58)],
+              dim(look.colour, 0.8))
+    hull = blob([(0, -1.1), (0.28, -0.72), (0.44, -0.2), (0.42, 0.28), (0.3, 0.64), (-0.3, 0.64),
+                 (-0.42, 0.28), (-0.44, -0.2), (-0.28, -0.72)])
     body(pen, look, hull, depth=0.16)
     pen.fill([(0, -1.08), (0.2, -0.8), (0.26, -0.64), (-0.26, -0.64), (-0.2, -0.8)], dim(look.colour, 0.8))
     for y in (-0.24, 0.24) if look.vary[1] > 0.5 else (-0.2,):
@@ -231,9 +147,11 @@ def rocket(pen: Pen, look: Look) -> None:
 
 def cat(pen: Pen, look: Look) -> None:
     swing = 0.3 * look.vary[0]
-    tail = blob([(0.3, 0.85), (0.75, 0.8), (0.92, 0.35), (0.82 - swing, -0.05), (0.95 - swing, -0.1), (1.1, 0.3), (0.95, 0.9), (0.5, 1.0)])
+    tail = blob([(0.3, 0.85), (0.75, 0.8), (0.92, 0.35), (0.82 - swing, -0.05), (0.95 - swing, -0.1),
+                 (1.1, 0.3), (0.95, 0.9), (0.5, 1.0)])
     plain(pen, look, tail)
-    body(pen, look, blob([(-0.34, -0.1), (0.34, -0.1), (0.58, 0.5), (0.56, 0.96), (0, 1.0), (-0.56, 0.96), (-0.58, 0.5)]), depth=0.16)
+    body(pen, look, blob([(-0.34, -0.1), (0.34, -0.1), (0.58, 0.5), (0.56, 0.96), (0, 1.0), (-0.56, 0.96),
+                          (-0.58, 0.5)]), depth=0.16)
     for x in (-0.2, 0.2):
         plain(pen, look, oval(x, 0.92, 0.19, 0.1), look.light)
     for side in (-1, 1):
@@ -253,14 +171,17 @@ def cat(pen: Pen, look: Look) -> None:
 def bird(pen: Pen, look: Look) -> None:
     for x in (-0.1, 0.2):
         pen.line([(x, 0.6), (x, 0.96), (x + 0.16, 0.98)], (226, 130, 30), 0.07)
-    plain(pen, look, [(-0.5, 0.0), (-1.2, -0.32), (-1.22, 0.02), (-1.08, 0.26), (-0.5, 0.42)], dim(look.colour, 0.8))
+    plain(pen, look, [(-0.5, 0.0), (-1.2, -0.32), (-1.22, 0.02), (-1.08, 0.26), (-0.5, 0.42)],
+          dim(look.colour, 0.8))
     pen.fill([(0.8, -0.5), (1.24, -0.3), (0.8, -0.14)], (246, 164, 30))
     pen.outline([(0.8, -0.5), (1.24, -0.3), (0.8, -0.14)], (160, 90, 20), 0.04)
-    shape = blob([(0.5, -0.88), (0.86, -0.66), (0.9, -0.3), (0.66, 0.36), (0.1, 0.72), (-0.5, 0.52), (-0.74, 0.1), (-0.3, -0.1), (0.1, -0.4), (0.2, -0.74)])
+    shape = blob([(0.5, -0.88), (0.86, -0.66), (0.9, -0.3), (0.66, 0.36), (0.1, 0.72), (-0.5, 0.52),
+                  (-0.74, 0.1), (-0.3, -0.1), (0.1, -0.4), (0.2, -0.74)])
     plain(pen, look, shape, depth=0.18)
     pen.fill(oval(0.42, 0.2, 0.26, 0.3), look.light)
     lift = 0.0 if look.vary[0] < 0.5 else -0.75
-    wing = [(0.24, 0.0), (-0.2, -0.16 + lift), (-0.85, 0.08 + 1.3 * lift), (-0.5, 0.4 + 0.4 * lift), (0.02, 0.42)]
+    wing = [(0.24, 0.0), (-0.2, -0.16 + lift), (-0.85, 0.08 + 1.3 * lift), (-0.5, 0.4 + 0.4 * lift),
+            (0.02, 0.42)]
     body(pen, look, blob(wing))
     eye(pen, look, 0.58, -0.46, 0.14, look.face or 2)
 
@@ -269,7 +190,8 @@ def flower(pen: Pen, look: Look) -> None:
     bend = 0.2 * look.vary[1] - 0.1
     pen.line(blob([(0, -0.1), (bend, 0.5), (0, 1.0), (-bend, 0.5)])[:13], (52, 128, 56), 0.11)
     for side, y in ((-1, 0.72), (1, 0.6)):
-        leaf = blob([(bend, y + 0.16), (0.28 * side, y - 0.12), (0.6 * side, y - 0.2), (0.42 * side, y + 0.08)])
+        leaf = blob([(bend, y + 0.16), (0.28 * side, y - 0.12), (0.6 * side, y - 0.2),
+                     (0.42 * side, y + 0.08)])
         pen.surface(leaf, (84, 176, 76), (52, 128, 56))
         pen.outline(leaf, (36, 92, 48), 0.04)
     petals = 5 + int(3.99 * look.vary[0])
@@ -279,8 +201,7 @@ def flower(pen: Pen, look: Look) -> None:
         body(pen, look, oval(0, 0, 0.36, 0.26 + 0.4 / petals) @ frame + (x, y), depth=0.09)
     centre = (250, 206, 60) if look.colour[1] < 180 else (150, 96, 50)
     plain(pen, look, oval(0, -0.3, 0.29), centre)
-    dots = Look(**{**look.__dict__, "ink": INK})
-    face(pen, dots, 0.0, -0.34, 0.12)
+    face(pen, replace(look, ink=INK), 0.0, -0.34, 0.12)
 
 
 def balloon(pen: Pen, look: Look) -> None:
@@ -311,13 +232,15 @@ def bus(pen: Pen, look: Look) -> None:
 
 def mushroom(pen: Pen, look: Look) -> None:
     cream = (248, 236, 214)
-    plain(pen, look, blob([(-0.3, 0.0), (0.3, 0.0), (0.36, 0.6), (0.42, 0.98), (-0.42, 0.98), (-0.36, 0.6)]), cream)
-    cap = np.concatenate([arc(0, 0.08, 1.04, 0.92 + 0.14 * look.vary[0], 180, 360, 24), arc(0, 0.06, 1.04, 0.18, 0, 180, 16)])
+    plain(pen, look, blob([(-0.3, 0.0), (0.3, 0.0), (0.36, 0.6), (0.42, 0.98), (-0.42, 0.98), (-0.36, 0.6)]),
+          cream)
+    cap = np.concatenate([arc(0, 0.08, 1.04, 0.92 + 0.14 * look.vary[0], 180, 360, 24),
+                          arc(0, 0.06, 1.04, 0.18, 0, 180, 16)])
     body(pen, look, cap, depth=0.18)
     if look.pattern.name == "plain":
         for x, y, r in ((-0.5, -0.3, 0.15), (0.05, -0.55, 0.18), (0.55, -0.22, 0.14), (0.02, -0.06, 0.11)):
             pen.fill(oval(x, y, r), look.light)
-    face(pen, Look(**{**look.__dict__, "ink": INK}), 0.0, 0.48, 0.16)
+    face(pen, replace(look, ink=INK), 0.0, 0.48, 0.16)
 
 
 def umbrella(pen: Pen, look: Look) -> None:
@@ -328,8 +251,10 @@ def umbrella(pen: Pen, look: Look) -> None:
     body(pen, look, canopy, depth=0.14)
     if look.pattern.name == "plain" and look.vary[0] > 0.4:  # the two outer panels lighter
         for side in (-1, 1):
-            rim, rib = arc(0, 0.06, 1.04 * side, 0.87, 0, -90, 12), arc(0, 0.06, 0.54 * side, 0.87, -90, 0, 12)
-            pen.fill(np.concatenate([rim, rib, arc(0.81 * side, 0.06, 0.24 * side, 0.12, 180, 360, 8)]), mix(look.colour, PAPER, 0.35))
+            rim = arc(0, 0.06, 1.04 * side, 0.87, 0, -90, 12)
+            rib = arc(0, 0.06, 0.54 * side, 0.87, -90, 0, 12)
+            pen.fill(np.concatenate([rim, rib, arc(0.81 * side, 0.06, 0.24 * side, 0.12, 180, 360, 8)]),
+                     mix(look.colour, PAPER, 0.35))
     for bend in (-0.54, 0.54):
         pen.line(arc(0, 0.06, bend, 0.88, -90, 0), look.edge, 0.04)
     pen.line([(0, -0.82), (0, -0.04)], look.edge, 0.04)
@@ -337,8 +262,10 @@ def umbrella(pen: Pen, look: Look) -> None:
 
 def cup(pen: Pen, look: Look) -> None:
     for x in (-0.3, 0.15) if look.vary[0] > 0.4 else ():
-        pen.line(np.stack([x + 0.09 * np.sin(np.linspace(0, 6, 12)), np.linspace(-0.62, -1.02, 12)], axis=1), (236, 238, 244), 0.08)
-    plain(pen, look, np.concatenate([arc(0.6, 0.16, 0.5, 0.44, -100, 100), arc(0.6, 0.16, 0.28, 0.22, 100, -100)]))
+        pen.line(np.stack([x + 0.09 * np.sin(np.linspace(0, 6, 12)), np.linspace(-0.62, -1.02, 12)], axis=1),
+                 (236, 238, 244), 0.08)
+    plain(pen, look, np.concatenate([arc(0.6, 0.16, 0.5, 0.44, -100, 100),
+                                     arc(0.6, 0.16, 0.28, 0.22, 100, -100)]))
     if look.vary[1] > 0.5:
         plain(pen, look, oval(-0.08, 0.92, 1.0, 0.12), look.light)
     tall = np.concatenate([[(-0.86, -0.42)], arc(-0.08, 0.72, 0.6, 0.26, 180, 0, 14), [(0.7, -0.42)]])
@@ -359,8 +286,10 @@ def heart(pen: Pen, look: Look) -> None:
 
 def butterfly(pen: Pen, look: Look) -> None:
     for side in (-1, 1):
-        lower = blob([(0.06 * side, 0.1), (0.62 * side, 0.12), (0.86 * side, 0.55), (0.56 * side, 0.95), (0.2 * side, 0.66)])
-        upper = blob([(0.06 * side, 0.12), (0.2 * side, -0.5), (0.72 * side, -0.95), (1.12 * side, -0.7), (1.02 * side, -0.1), (0.56 * side, 0.18)])
+        lower = blob([(0.06 * side, 0.1), (0.62 * side, 0.12), (0.86 * side, 0.55), (0.56 * side, 0.95),
+                      (0.2 * side, 0.66)])
+        upper = blob([(0.06 * side, 0.12), (0.2 * side, -0.5), (0.72 * side, -0.95), (1.12 * side, -0.7),
+                      (1.02 * side, -0.1), (0.56 * side, 0.18)])
         body(pen, look, lower)
         body(pen, look, upper)
         spot = look.accent if look.vary[0] > 0.5 else look.light
@@ -388,7 +317,7 @@ def robot(pen: Pen, look: Look) -> None:
         pen.fill(oval(x, 0.25, 0.065), colour)
     plain(pen, look, box(-0.5, -0.84, 0.5, -0.2, 0.14), depth=0.13)
     plain(pen, look, box(-0.37, -0.7, 0.37, -0.34, 0.1), (60, 66, 84), depth=0.04)
-    bright = Look(**{**look.__dict__, "ink": (150, 240, 250)})
+    bright = replace(look, ink=(150, 240, 250))
     for x in (-0.18, 0.18):
         eye(pen, bright, x, -0.52, 0.1, look.face or 1)
 
@@ -396,9 +325,10 @@ def robot(pen: Pen, look: Look) -> None:
 def kite(pen: Pen, look: Look) -> None:
     tail = np.stack([0.16 * np.sin(np.linspace(0, 7, 18)), np.linspace(0.4, 1.1, 18)], axis=1)
     pen.line(tail, (110, 96, 104), 0.045)
-    for x, y in ((tail[6], 1), (tail[11], 1), (tail[16], 1)):
+    for x in tail[[6, 11, 16]]:  # the bows
         for side in (-1, 1):
-            pen.fill([x, x + (0.16 * side, -0.09), x + (0.16 * side, 0.09)], look.colour if look.vary[1] > 0.5 else look.accent)
+            pen.fill([x, x + (0.16 * side, -0.09), x + (0.16 * side, 0.09)],
+                     look.colour if look.vary[1] > 0.5 else look.accent)
     corners = [(0, -1.06), (0.74, -0.4), (0, 0.5), (-0.74, -0.4)]
     body(pen, look, corners, depth=0.1)
     if look.pattern.name == "plain":
@@ -410,9 +340,9 @@ def kite(pen: Pen, look: Look) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of thing: how it is drawn, its plural, half its width when it is 2 tall, and whether it can float."""
+    """One kind of thing: how it is drawn, its plural, half its width where it is 2 tall, can it float."""
 
-    draw: object
+    draw: Callable[[Pen, Look], None]
     plural: str
     half_width: float = 1.0
     floats: bool = False

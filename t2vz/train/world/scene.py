@@ -1,8 +1,8 @@
 """Scenes: what a caption says, where things stand, and the picture of it.
 
-A `Scene` is a caption's facts plus a seed. The seed decides everything the caption leaves open, in three separate streams
-(place, look, layout), so that the same scene is the same picture at every size and on every machine. About a tenth of all
-(kind, colour, background) triples are held out of training by a fixed hash, to ask later for what was never shown.
+A `Scene` is a caption's facts plus a seed. The seed decides everything the caption leaves open, in separate
+streams (horizon, place, layout, looks), so that the same scene is the same picture at every size. About a tenth of all (kind, colour, background) triples are held out of training by a fixed
+hash, to ask later for what was never shown.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from t2vz.errors import InputError
 
 from .backgrounds import PLACES
 from .canvas import Canvas, Pen, mix, oval
-from .objects import COLOURS, KINDS, Look, draw_look
+from .look import COLOURS, Look, draw_look
+from .objects import KINDS
 
 OBJECTS: tuple[str, ...] = tuple(KINDS)
 BACKGROUNDS: tuple[str, ...] = tuple(PLACES)
@@ -22,10 +23,19 @@ COUNTS = {2: "two", 3: "three", 4: "a row of", 5: "many"}
 SIZES = ("small", "big")
 OPENINGS = ("", "a picture of ", "a drawing of ")
 
+# How much smaller things are when there are several, and half the width that each may take: by count;
+# 0 stands for two different things.
+SHRINK = {0: 0.78, 1: 1.0, 2: 0.74, 3: 0.62, 4: 0.5, 5: 0.42}
+HALF_SPACE = {0: 0.24, 1: 0.47, 2: 0.24, 3: 0.165, 4: 0.125, 5: 0.12}
+SIZE_FACTOR = {"": 1.0, "small": 0.55, "big": 1.4}
+
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that determines a picture. `count` 1, 2, 3, 4 (a row) or 5 (many); `companion` is a second (kind, colour)."""
+    """Everything that determines a picture.
+
+    `count` is 1, 2, 3, 4 (a row) or 5 (many: seven of them); `companion` is a second thing, (kind, colour).
+    """
 
     kind: str
     colour: str
@@ -59,12 +69,13 @@ def sample_scene(rng: np.random.Generator, held_out: bool | None = False) -> Sce
         other = OBJECTS[rng.integers(len(OBJECTS))], list(COLOURS)[rng.integers(len(COLOURS))]
         split_agrees = held_out is not False or not is_held_out(*other, background)
         companion = other if other[0] != kind and split_agrees else None
-    phrase = place.over if floating else place.phrases[0 if rng.random() < 0.75 else rng.integers(len(place.phrases))]
+    usual = floating or rng.random() < 0.75
+    phrase = place.over if floating else place.phrases[0 if usual else rng.integers(len(place.phrases))]
     opening = OPENINGS[rng.choice(3, p=[0.9, 0.06, 0.04])]
     words = opening + name(kind, colour, count, size, one=rng.random() < 0.06)
     words += f" beside {name(*companion)}" if companion else ""
-    return Scene(kind, colour, background, count, f"{words} {phrase}", int(rng.integers(2**31)), size, floating, companion)
-
+    return Scene(kind, colour, background, count, f"{words} {phrase}", int(rng.integers(2**31)), size,
+                 floating, companion)
 
 
 def name(kind: str, colour: str, count: int = 1, size: str = "", one: bool = False) -> str:
@@ -92,7 +103,7 @@ def vocabulary() -> list[str]:
 
 @dataclass(frozen=True)
 class Placed:
-    """One thing in the picture: centre and half height in the unit square, its turn, and whether the ground carries it."""
+    """One thing in the picture: centre and half height in the unit square, turn, on the ground or not."""
 
     kind: str
     look: Look
@@ -132,9 +143,17 @@ def foreground_mask(scene: Scene, size: int) -> np.ndarray:
 def _check(scene: Scene, size: int) -> None:
     if size < 8:
         raise InputError(f"picture size {size}: a picture is at least 8 pixels wide; ask for 128 or 256")
-    for word, known in ((scene.kind, OBJECTS), (scene.colour, COLOURS), (scene.background, BACKGROUNDS)):
+    facts = [(scene.kind, OBJECTS), (scene.colour, COLOURS), (scene.background, BACKGROUNDS),
+             (scene.size, ("", *SIZES))]
+    if scene.companion:
+        facts += [(scene.companion[0], OBJECTS), (scene.companion[1], COLOURS)]
+    for word, known in facts:
         if word not in known:
             raise InputError(f"the picture world has no {word!r}; choose one of {', '.join(known)}")
+    if scene.count not in (1, *COUNTS):
+        raise InputError(f"{scene.count} things: a scene has 1, 2 or 3, or 4 for a row, or 5 for many")
+    if scene.seed < 0:
+        raise InputError(f"scene seed {scene.seed}: seeds are not negative; give 0 or more")
 
 
 def _horizon(scene: Scene) -> float:
@@ -160,10 +179,9 @@ def _layout(scene: Scene, horizon: float) -> list[Placed]:
     place, kind = PLACES[scene.background], KINDS[scene.kind]
     look = draw_look(np.random.default_rng([scene.seed, 3]), scene.colour)
     grounded = place.has_ground and not scene.floating
-    half = rng.uniform(0.19, 0.27) * {"": 1.0, "small": 0.55, "big": 1.4}[scene.size]
-    half *= {1: 1.0, 2: 0.74, 3: 0.62, 4: 0.5, 5: 0.42}[scene.count] if not scene.companion else 0.78
-    room_each = {1: 0.47, 2: 0.24, 3: 0.165, 4: 0.125, 5: 0.12}[scene.count] if not scene.companion else 0.24
-    half = min(half, room_each / kind.half_width)
+    number = 0 if scene.companion else scene.count
+    half = rng.uniform(0.19, 0.27) * SIZE_FACTOR[scene.size] * SHRINK[number]
+    half = min(half, HALF_SPACE[number] / kind.half_width)
     mirror, lean = bool(rng.random() < 0.5), rng.normal(0, 3.0 if grounded else 9.0)
     things = []
     for x, y in _spots(rng, scene, half, horizon, grounded, kind.half_width):
@@ -172,12 +190,14 @@ def _layout(scene: Scene, horizon: float) -> list[Placed]:
         first, other = things[0], KINDS[scene.companion[0]]
         second = draw_look(np.random.default_rng([scene.seed, 4]), scene.companion[1])
         small = min(first.half * rng.uniform(0.85, 1.1), 0.24 / other.half_width)
-        things.append(Placed(scene.companion[0], second, 1.0 - first.x, first.y + first.half - small, small, rng.normal(0, 3), mirror, grounded))
+        things.append(Placed(scene.companion[0], second, 1.0 - first.x, first.y + first.half - small, small,
+                             rng.normal(0, 3), mirror, grounded))
     return sorted(things, key=lambda thing: thing.y)
 
 
-def _spots(rng, scene: Scene, half: float, horizon: float, grounded: bool, half_width: float) -> list[tuple[float, float]]:
-    """Centres of the things: on the ground their feet stand below the horizon, in the air they hang above it."""
+def _spots(rng, scene: Scene, half: float, horizon: float, grounded: bool,
+           half_width: float) -> list[tuple[float, float]]:
+    """Centres of the things: feet on the ground below the horizon, or hanging in the air above it."""
     if grounded:
         low, high = max(horizon + 0.16, 0.72), 0.95
         feet = rng.uniform(max(low, 2 * half + 0.04), high) if 2 * half + 0.04 < high else high
@@ -197,9 +217,11 @@ def _spots(rng, scene: Scene, half: float, horizon: float, grounded: bool, half_
     rise = rng.uniform(-0.05, 0.05, columns)
     if scene.count == 5:
         upper = level - 1.9 * half if not grounded or level - 1.9 * half > 0.12 else level
-        rows = [(0.25, upper), (0.5, upper + 0.02), (0.75, upper), (0.14, level), (0.38, level + 0.02), (0.62, level), (0.86, level + 0.02)]
+        rows = [(0.25, upper), (0.5, upper + 0.02), (0.75, upper), (0.14, level), (0.38, level + 0.02),
+                (0.62, level), (0.86, level + 0.02)]
         return [(x + rng.uniform(-0.02, 0.02), y) for x, y in rows]
-    return [(x + rng.uniform(-0.02, 0.02), float(np.clip(level + dy, half + 0.02, 0.97 - half))) for x, dy in zip(middle, rise)]
+    return [(x + rng.uniform(-0.02, 0.02), float(np.clip(level + dy, half + 0.02, 0.97 - half))) for x,
+            dy in zip(middle, rise)]
 
 
 def _shadow(canvas: Canvas, thing: Placed) -> None:
