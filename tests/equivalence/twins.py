@@ -96,9 +96,9 @@ def pipeline(unet, vae, text_encoder, tokenizer, tables: torch.dtype = torch.flo
     return made
 
 
-def pipeline_twin(sd, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
-    """TextToVideoZeroPipeline around a StableDiffusion's weights and tokenizer files."""
-    tokenizer = CLIPTokenizer.from_pretrained(str(sd.tokenizer.folder), model_max_length=77, local_files_only=True)
+def pipeline_twin(sd, tokenizer, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
+    """TextToVideoZeroPipeline around a StableDiffusion's weights. tokenizer: the folder of its vocab.json and merges.txt."""
+    tokenizer = CLIPTokenizer.from_pretrained(str(tokenizer), model_max_length=77, local_files_only=True)
     return pipeline(unet_twin(sd.unet), vae_twin(sd.vae), text_twin(sd.text_encoder), tokenizer, tables)
 
 
