@@ -1,8 +1,9 @@
 """Scenes: what a caption says, where things stand, and the picture of it.
 
 A `Scene` is a caption's facts plus a seed. The seed decides everything the caption leaves open, in separate
-streams (horizon, place, layout, looks), so that the same scene is the same picture at every size. About a tenth of all (kind, colour, background) triples are held out of training by a fixed
-hash, to ask later for what was never shown.
+streams (horizon, place, layout, looks), so that the same scene is the same picture at every size. About a
+tenth of all (kind, colour, background) triples are held out of training by a fixed hash, to ask later for
+what was never shown.
 """
 
 import hashlib
