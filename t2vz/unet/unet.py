@@ -91,7 +91,7 @@ class UNet(nn.Module):
         attention maps. residuals: ControlNet's (E14), one (b·f, c, h, w) per skip and one for the middle, last.
         Raises InputError if the shapes do not fit the network.
         """
-        self._check(x, context)
+        self._check(x, t, context)
         b, f = x.shape[:2]
         view = FrameView(attention, start, memory, record)
         time = self.embed_time(t, b, f, x)
@@ -103,6 +103,7 @@ class UNet(nn.Module):
         x = self.mid_block(x, time, context, view)
         if residuals is not None:
             *for_skips, for_middle = residuals
+            _check_residuals(residuals, [*skips, x])
             skips = [skip + residual for skip, residual in zip(skips, for_skips, strict=True)]
             x = x + for_middle
         for block in self.up_blocks:
@@ -116,7 +117,7 @@ class UNet(nn.Module):
         sinusoids = timestep_embedding(t, self.config.widths[0]).to(like.dtype)
         return self.time_embedding(sinusoids).repeat_interleave(f, dim=0)
 
-    def _check(self, x: Tensor, context: Tensor) -> None:
+    def _check(self, x: Tensor, t: int | float | Tensor, context: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.config.in_channels:
             raise InputError(
                 f"the UNet reads latents (batch, frames, {self.config.in_channels}, height, width); got {tuple(x.shape)}"
@@ -126,3 +127,11 @@ class UNet(nn.Module):
                 f"the UNet reads text states (batch {x.shape[0]}, tokens, {self.config.context_dim}); "
                 f"got {tuple(context.shape)}"
             )
+        if isinstance(t, Tensor) and t.numel() != 1 and t.shape != (x.shape[0],):
+            raise InputError(f"the UNet reads one timestep, or one for each of a batch of {x.shape[0]}; got {tuple(t.shape)}")
+
+
+def _check_residuals(residuals: Sequence[Tensor], maps: list[Tensor]) -> None:
+    expected, given = [tuple(m.shape) for m in maps], [tuple(r.shape) for r in residuals]
+    if given != expected:
+        raise InputError(f"the UNet adds {len(expected)} residuals of shapes {expected}; got {len(given)}: {given}")
