@@ -1,0 +1,306 @@
+"""The UNet at a tiny size: frames as an axis, timesteps, sizes, residuals, float types, SD 1.5's names; METHOD's difference 8."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from t2vz.attention import VARIANTS, AttentionRecord, FrameMemory
+from t2vz.errors import InputError
+from t2vz.unet import UNet, UNetConfig
+from t2vz.unet.blocks import Downsample, Upsample
+from t2vz.unet.embedding import timestep_embedding
+from t2vz.unet.transformer import FeedForward, SelfAttention
+
+MANIFEST = Path(__file__).parents[1] / "checkpoints/data/sd15.json"
+TINY = UNetConfig(widths=(16, 32, 32), attention=(True, True, False), resnets=1, heads=(2, 4, 4), context_dim=6, norm_groups=8,
+                  sample_size=8)
+SKIPS = 6  # conv_in; resnet, halve; resnet, halve; resnet
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def build(device, config=TINY):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        unet = UNet(config)
+        for parameter in unet.parameters():
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return unet.requires_grad_(False).eval().to(device)
+
+
+@pytest.fixture
+def unet(device):
+    return build(device)
+
+
+@pytest.fixture
+def inputs(device):
+    """x (b 2, f 3, c 4, 8, 8) and text states (2, 5 tokens, 6)."""
+    return random(2, 3, 4, 8, 8).to(device), random(2, 5, 6, seed=1).to(device)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_epsilon_has_the_shape_of_the_latents_and_inputs_stay(unet, inputs, variant):
+    before = [tensor.clone() for tensor in inputs]
+    eps = unet(inputs[0], 501, inputs[1], variant)
+    assert eps.shape == inputs[0].shape and bool(torch.isfinite(eps).all())
+    assert all(torch.equal(a, b) for a, b in zip(before, inputs))
+
+
+def test_frames_are_an_axis_own_frame_attention_equals_every_frame_alone(unet, inputs):
+    x, context = inputs
+    t = torch.tensor([981, 21], device=x.device)
+    together = unet(x, t, context, "own")
+    for i in range(2):
+        for k in range(3):
+            alone = unet(x[i : i + 1, k : k + 1], int(t[i]), context[i : i + 1], "own")
+            torch.testing.assert_close(together[i : i + 1, k : k + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_e12_with_one_frame_every_variant_equals_self_attention_exactly(unet, inputs, variant):
+    x, context = inputs
+    assert torch.equal(unet(x[:, :1], 501, context, variant), unet(x[:, :1], 501, context, "own"))
+
+
+def test_e12_frames_that_equal_the_first_are_denoised_alike(unet, inputs):
+    x, context = inputs
+    same = x[:, :1].expand(-1, 4, -1, -1, -1)
+    eps = unet(same, 501, context, "first")
+    torch.testing.assert_close(eps, eps[:, :1].expand_as(eps), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(eps[:, :1], unet(x[:, :1], 501, context, "own"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant, moved", [
+    ("own", {1}), ("first", {1}), ("previous", {1, 2, 3}), ("first_previous", {1, 2, 3}), ("causal", {1, 2, 3}), ("all", {0, 1, 2, 3}),
+])
+def test_a_changed_second_frame_reaches_only_those_who_look_at_it(unet, inputs, variant, moved):
+    """Through several layers: frame 3 sees frame 2 in one layer, so frame 4 sees it in the next."""
+    context = inputs[1]
+    x = random(2, 4, 4, 8, 8, seed=5).to(context.device)
+    changed = x.clone()
+    changed[:, 1] += 1.0
+    difference = (unet(x, 501, context, variant) - unet(changed, 501, context, variant)).abs().amax(dim=(0, 2, 3, 4))
+    assert {k for k in range(4) if float(difference[k]) > 1e-4} == moved
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v != "all"])
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_difference_5_chunks_equal_the_whole(unet, inputs, variant, chunk):
+    context = inputs[1]
+    x = random(2, 5, 4, 8, 8, seed=6).to(context.device)
+    memory = FrameMemory()
+    parts = [unet(x[:, i : i + chunk], 501, context, variant, start=i, memory=memory) for i in range(0, 5, chunk)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), unet(x, 501, context, variant), rtol=1e-4, atol=1e-5)
+
+
+def test_memory_has_one_entry_for_each_self_attention_layer(unet, inputs):
+    memory = FrameMemory()
+    unet(*inputs[:1], 501, inputs[1], "first", memory=memory)
+    layers = {name for name, module in unet.named_modules() if isinstance(module, SelfAttention)}
+    assert set(memory.entries) == layers and len(layers) == 7  # 2 down, 1 middle, 4 up; names as in the checkpoint
+    assert {keys.shape[1] for _, keys, _ in memory.entries.values()} == {1}
+
+
+def test_difference_6_first_frame_attention_projects_one_frame_in_every_layer(unet, inputs):
+    """f·n queries, n keys: the other frames' keys and values are never computed."""
+    seen = []
+    for module in unet.modules():
+        if isinstance(module, SelfAttention):
+            for name in ("to_q", "to_k", "to_v"):
+                getattr(module, name).register_forward_hook(lambda _, x, __, name=name: seen.append((name, x[0].shape[1])))
+    unet(inputs[0], 501, inputs[1], "first")
+    assert set(seen) == {("to_q", 3), ("to_k", 1), ("to_v", 1)}
+
+
+def test_difference_8_a_change_of_frame_1_is_felt_by_all_frames(unet, inputs):
+    """Frames are an axis, so cross-frame attention cannot silently do nothing."""
+    x, context = inputs
+    changed = x.clone()
+    changed[:, 0] += 1.0
+    difference = (unet(x, 501, context, "first") - unet(changed, 501, context, "first")).abs().amax(dim=(0, 2, 3, 4))
+    assert bool((difference > 1e-3).all())
+
+
+def test_difference_8_other_side_frames_laid_out_as_a_batch_are_videos_of_one_frame(unet, inputs):
+    """A wrong frame count elsewhere amounts to this: "first" turns into "own", and nobody says so."""
+    x, context = inputs
+    flat = unet(x.flatten(0, 1)[:, None], 501, context.repeat_interleave(3, dim=0), "first").view_as(x)
+    torch.testing.assert_close(flat, unet(x, 501, context, "own"), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(flat[:, 1:], unet(x, 501, context, "first")[:, 1:], atol=1e-3)
+
+
+def test_difference_4_guidance_halves_do_not_mix(unet, inputs):
+    x, context = inputs
+    changed = x.clone()
+    changed[1] += 1.0
+    torch.testing.assert_close(unet(changed, 501, context, "first")[0], unet(x, 501, context, "first")[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("t", [0, 1, 21, 981, 999, 500.5])
+def test_time_embedding_is_cosines_first_then_sines(device, t):
+    width = 32
+    frequencies = [10000.0 ** (-i / 16) for i in range(16)]
+    expected = [math.cos(t * w) for w in frequencies] + [math.sin(t * w) for w in frequencies]
+    ours = timestep_embedding(torch.tensor([t], device=device), width)
+    assert ours.dtype == torch.float32 and ours.shape == (1, width)
+    assert ours[0].tolist() == pytest.approx(expected, abs=2e-4)
+
+
+def test_time_embedding_is_float32_even_for_half_precision_networks(device):
+    """As float16, 981 alone would be exact but 981·ω would not; rounding comes after the sine."""
+    unet = build(device).half()
+    hidden = []
+    unet.time_embedding.linear_1.register_forward_hook(lambda _, x, __: hidden.append(x[0]))
+    unet(random(1, 1, 4, 8, 8).to(device).half(), 981, random(1, 5, 6).to(device).half())
+    assert torch.equal(hidden[0][0], timestep_embedding(torch.tensor([981], device=device), 16)[0].half())
+
+
+def test_a_timestep_for_each_item_of_the_batch(unet, inputs):
+    x, context = inputs
+    both = unet(x, torch.tensor([981, 21], device=x.device), context)
+    for i, t in enumerate((981, 21)):
+        torch.testing.assert_close(both[i], unet(x, t, context)[i], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(both[1], unet(x, 981, context)[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 3), (7, 9), (5, 8), (2, 3), (16, 6)])
+def test_any_height_and_width(unet, inputs, size):
+    eps = unet(random(2, 2, 4, *size).to(inputs[1].device), 501, inputs[1], "first")
+    assert eps.shape == (2, 2, 4, *size) and bool(torch.isfinite(eps).all())
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
+def test_odd_sizes_round_up_on_the_way_down_and_back_on_the_way_up(device, n):
+    x = random(1, 4, n, n).to(device)
+    small = Downsample(4).to(device)(x)
+    assert small.shape[-2:] == (-(-n // 2), -(-n // 2))
+    up = Upsample(4).to(device)
+    with torch.no_grad():
+        up.conv.weight.zero_()[range(4), range(4), 1, 1] = 1.0  # the convolution passes its input on
+        up.conv.bias.zero_()
+        repeated = small.repeat_interleave(2, -1).repeat_interleave(2, -2)[..., :n, :n]
+        if n % 2 == 0:
+            assert torch.equal(up(small, x.shape[-2:]), repeated)
+    assert up(small, x.shape[-2:]).shape == x.shape
+
+
+def test_downsampling_pads_all_sides_by_one(device):
+    """The tap (0, 0) of the 3×3 kernel reads x[2i − 1, 2j − 1]: zeros above and to the left."""
+    down, x = Downsample(1).to(device), random(1, 1, 6, 6).to(device)
+    with torch.no_grad():
+        down.conv.weight.zero_()[0, 0, 0, 0] = 1.0
+        down.conv.bias.zero_()
+        out = down(x)
+    assert out.shape == (1, 1, 3, 3)
+    assert torch.equal(out[0, 0, 1:, 1:], x[0, 0, 1:4:2, 1:4:2]) and not out[0, 0, 0].any() and not out[0, 0, :, 0].any()
+
+
+def test_feed_forward_gates_with_the_exact_gelu(device):
+    ff, x = FeedForward(4).to(device).double(), random(3, 4).to(device).double()
+    hidden = x @ ff.net[0].proj.weight.T + ff.net[0].proj.bias
+    gelu = hidden[:, 16:] * 0.5 * (1 + torch.erf(hidden[:, 16:] / math.sqrt(2)))
+    torch.testing.assert_close(ff(x), (hidden[:, :16] * gelu) @ ff.net[2].weight.T + ff.net[2].bias)
+
+
+def test_norms_have_sd15_s_epsilons(unet):
+    for name, module in unet.named_modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            inside_transformer = ".attentions." in name
+            assert module.eps == (1e-6 if inside_transformer else 1e-5), name
+        if isinstance(module, torch.nn.LayerNorm):
+            assert module.eps == 1e-5, name
+
+
+def residuals(unet, x, value):
+    """One tensor for each skip and one for the middle, of the shapes the UNet adds them to."""
+    b, f, _, h, w = x.shape
+    sizes = [(16, h), (16, h), (16, h // 2), (32, h // 2), (32, h // 4), (32, h // 4), (32, h // 4)]
+    return [torch.full((b * f, c, s, s * w // h), value, device=x.device) for c, s in sizes]
+
+
+def test_e14_residuals_of_zero_change_nothing(unet, inputs):
+    x, context = inputs
+    assert torch.equal(unet(x, 501, context, residuals=residuals(unet, x, 0.0)), unet(x, 501, context))
+
+
+@pytest.mark.parametrize("place", range(SKIPS + 1))
+def test_e14_a_residual_in_any_place_changes_the_prediction(unet, inputs, place):
+    x, context = inputs
+    given = residuals(unet, x, 0.0)
+    given[place] = given[place] + random(*given[place].shape, seed=place).to(x.device)
+    assert not torch.allclose(unet(x, 501, context, residuals=given), unet(x, 501, context), atol=1e-3)
+
+
+def test_e14_a_wrong_number_of_residuals_is_refused(unet, inputs):
+    x, context = inputs
+    with pytest.raises(InputError, match="7"):
+        unet(x, 501, context, residuals=residuals(unet, x, 0.0)[1:])
+
+
+@pytest.mark.parametrize("x_shape, t, context_shape, said", [
+    ((2, 4, 8, 8), 1, (2, 5, 6), "(2, 4, 8, 8)"),
+    ((2, 3, 5, 8, 8), 1, (2, 5, 6), "(2, 3, 5, 8, 8)"),
+    ((2, 3, 4, 8, 8), 1, (3, 5, 6), "(3, 5, 6)"),
+    ((2, 3, 4, 8, 8), 1, (2, 5, 7), "(2, 5, 7)"),
+    ((2, 3, 4, 8, 8), 1, (5, 6), "(5, 6)"),
+    ((2, 3, 4, 8, 8), torch.tensor([1, 2, 3]), (2, 5, 6), "(3,)"),
+])
+def test_shapes_that_do_not_fit_are_refused_and_named(unet, device, x_shape, t, context_shape, said):
+    with pytest.raises(InputError) as caught:
+        unet(random(*x_shape).to(device), t, random(*context_shape).to(device))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_unknown_attention_variant_is_refused(unet, inputs):
+    with pytest.raises(InputError, match="frist"):
+        unet(inputs[0], 501, inputs[1], "frist")
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 5e-3), (torch.bfloat16, 4e-2)])
+def test_difference_7_half_precision_is_finite_and_near_float32(device, inputs, dtype, tolerance):
+    x, context = inputs
+    exact = build(device)(x, 981, context, "first")
+    half = build(device).to(dtype)(x.to(dtype), 981, context.to(dtype), "first")
+    assert half.dtype == dtype and bool(torch.isfinite(half).all())
+    assert float((half.float() - exact).norm() / exact.norm()) < tolerance
+
+
+def test_channels_last_weights_give_the_same_numbers(unet, inputs, device):
+    plain = unet(inputs[0], 501, inputs[1], "first")
+    last = build(device).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(last(inputs[0], 501, inputs[1], "first"), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_text_reaches_every_frame_by_its_own_half(unet, inputs):
+    x, context = inputs
+    changed = context.clone()
+    changed[1, 2] += 3.0
+    difference = (unet(x, 501, changed, "first") - unet(x, 501, context, "first")).abs().amax(dim=(2, 3, 4))
+    assert bool((difference[0] < 1e-6).all()) and bool((difference[1] > 1e-4).all())
+
+
+def test_record_collects_one_map_for_each_text_attention(unet, inputs):
+    record = AttentionRecord()
+    plain = unet(inputs[0], 501, inputs[1], "first")
+    torch.testing.assert_close(unet(inputs[0], 501, inputs[1], "first", record=record), plain)
+    assert len(record.layers) == 7 and all(layer.endswith("attn2") for layer in record.layers)
+    assert record.map(record.layers[0]).shape == (2, 3, 64, 5)  # b, f, cells, tokens
+    for layer in record.layers:
+        torch.testing.assert_close(record.map(layer).sum(-1), torch.ones(record.map(layer).shape[:-1]))
+
+
+def test_sd15_keys_shapes_and_parameter_count():
+    """The default config on the meta device (no memory) against the published folder layout."""
+    with torch.device("meta"):
+        unet = UNet(UNetConfig())
+    ours = {name: list(tensor.shape) for name, tensor in unet.state_dict().items()}
+    assert ours == {row[3]: row[4] for row in json.loads(MANIFEST.read_text())["rows"] if row[0] == "unet"}
+    assert len(ours) == 686
+    assert sum(parameter.numel() for parameter in unet.parameters()) == 859_520_964
+    assert sum(isinstance(module, SelfAttention) for module in unet.modules()) == 16

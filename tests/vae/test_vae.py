@@ -1,0 +1,132 @@
+"""The VAE at a tiny size: padding, factor, moments, pixels, SD 1.5's names."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from t2vz.errors import InputError
+from t2vz.vae import VAE, VAEConfig, to_pixels
+from t2vz.vae.vae import Attention, Downsample, Upsample
+
+MANIFEST = Path(__file__).parents[1] / "checkpoints/data/sd15.json"
+TINY = VAEConfig(widths=(8, 8, 16, 16), resnets=1, norm_groups=4)
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def vae(device):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        vae = VAE(TINY)
+    return vae.requires_grad_(False).eval().to(device)
+
+
+@pytest.mark.parametrize("tap", [(i, j) for i in range(3) for j in range(3)])
+def test_encoder_downsampling_pads_right_and_bottom_only(device, tap):
+    """Tap (a, b) of the kernel reads x[2i + a, 2j + b], and zero beyond the right and bottom edge: no loss on top."""
+    down, x = Downsample(1).to(device), random(1, 1, 6, 8).to(device)
+    with torch.no_grad():
+        down.conv.weight.zero_()[0, 0, tap[0], tap[1]] = 1.0
+        down.conv.bias.zero_()
+        out = down(x)
+    assert out.shape == (1, 1, 3, 4)
+    for i in range(3):
+        for j in range(4):
+            row, column = 2 * i + tap[0], 2 * j + tap[1]
+            assert float(out[0, 0, i, j]) == (float(x[0, 0, row, column]) if row < 6 and column < 8 else 0.0)
+
+
+def test_decoder_upsampling_doubles_every_pixel(device):
+    up, x = Upsample(1).to(device), random(1, 1, 3, 4).to(device)
+    with torch.no_grad():
+        up.conv.weight.zero_()[0, 0, 1, 1] = 1.0
+        up.conv.bias.zero_()
+        assert torch.equal(up(x), x.repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+
+def test_attention_has_one_head_over_all_pixels(device):
+    layer, x = Attention(8, 4).to(device).double(), random(2, 8, 3, 4).to(device).double()
+    with torch.no_grad():
+        tokens = layer.group_norm(x).flatten(2).transpose(1, 2)
+        q, k, v = (tokens @ linear.weight.T + linear.bias for linear in (layer.to_q, layer.to_k, layer.to_v))
+        mixed = (q @ k.transpose(1, 2) / 8**0.5).softmax(-1) @ v
+        expected = x + (mixed @ layer.to_out[0].weight.T + layer.to_out[0].bias).transpose(1, 2).view_as(x)
+        torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 24), (40, 8), (64, 64)])
+def test_latents_are_eight_times_smaller_each_way(vae, device, size):
+    latents = vae.encode(random(2, 3, *size).to(device))
+    assert vae.factor == 8
+    assert latents.shape == (2, 4, size[0] // 8, size[1] // 8)
+    assert vae.decode(latents).shape == (2, 3, *size)
+
+
+def test_the_factor_follows_the_number_of_levels():
+    assert [VAE(VAEConfig(widths=(4,) * levels, resnets=1, norm_groups=2)).factor for levels in (1, 2, 3)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("size", [(12, 16), (16, 20), (7, 7)])
+def test_sides_that_are_not_multiples_of_eight_are_refused(vae, device, size):
+    with pytest.raises(InputError) as caught:
+        vae.encode(random(1, 3, *size).to(device))
+    assert str(size[0]) in str(caught.value) and str(size[1]) in str(caught.value) and "multiples of 8" in str(caught.value)
+
+
+def test_encode_is_the_posterior_s_mean_and_log_variance_is_clamped(vae, device):
+    images = random(1, 3, 16, 16).to(device)
+    vae.quant_conv.weight.zero_()
+    vae.quant_conv.bias.copy_(torch.tensor([0.5, -1.0, 2.0, 40.0, -99.0, 99.0, -30.5, 3.0]))
+    mean, log_variance = vae.encode_moments(images)
+    assert torch.equal(mean[0, :, 1, 1].cpu(), torch.tensor([0.5, -1.0, 2.0, 40.0]))
+    assert torch.equal(log_variance[0, :, 0, 1].cpu(), torch.tensor([-30.0, 20.0, -30.0, 3.0]))
+    assert torch.equal(vae.encode(images), mean)
+
+
+def test_pictures_are_coded_one_by_one(vae, device):
+    images = random(3, 3, 16, 16).to(device)
+    latents = vae.encode(images)
+    torch.testing.assert_close(latents[1:2], vae.encode(images[1:2]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(vae.decode(latents)[2:], vae.decode(latents[2:]), rtol=1e-4, atol=1e-5)
+
+
+def test_every_norm_has_epsilon_1e_6(vae):
+    norms = [module for module in vae.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert len(norms) > 10 and {norm.eps for norm in norms} == {1e-6}
+
+
+def test_bfloat16_is_finite_and_near_float32(vae, device):
+    latents = random(1, 4, 2, 2).to(device)
+    exact = vae.decode(latents)
+    half = vae.to(torch.bfloat16).decode(latents.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert float((half.float() - exact).norm() / exact.norm()) < 0.05
+
+
+def test_to_pixels_clamps_rounds_and_puts_channels_last(device):
+    values = [-2.0, -1.0, -1 + 2 * 0.49 / 255, -1 + 2 * 0.51 / 255, 0.2, 1 - 2 * 0.51 / 255, 1 - 2 * 0.49 / 255, 1.0, 3.0]
+    images = torch.tensor(values, device=device).view(1, 1, 3, 3).expand(1, 3, 3, 3)
+    pixels = to_pixels(images)
+    assert pixels.dtype == torch.uint8 and pixels.shape == (1, 3, 3, 3)
+    assert pixels[0, :, :, 1].flatten().tolist() == [0, 0, 0, 1, 153, 254, 255, 255, 255]
+
+
+def test_to_pixels_undoes_the_scaling_of_every_byte(device):
+    bytes_ = torch.arange(256, device=device).view(1, 1, 16, 16).expand(2, 3, 16, 16)
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(to_pixels(bytes_.to(dtype) / 127.5 - 1), bytes_.permute(0, 2, 3, 1).to(torch.uint8))
+
+
+def test_sd15_keys_shapes_and_parameter_count():
+    with torch.device("meta"):
+        vae = VAE(VAEConfig())
+    ours = {name: list(tensor.shape) for name, tensor in vae.state_dict().items()}
+    assert ours == {row[3]: row[4] for row in json.loads(MANIFEST.read_text())["rows"] if row[0] == "vae"}
+    assert len(ours) == 248
+    assert sum(parameter.numel() for parameter in vae.parameters()) == 83_653_863
+    assert vae.config.scaling_factor == 0.18215
