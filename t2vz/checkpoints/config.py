@@ -210,12 +210,23 @@ def text_from_json(json: Mapping[str, Any], where: str = "text_encoder/config.js
     if sizes["hidden_size"] % sizes["num_attention_heads"]:
         options.refuse("num_attention_heads", sizes["num_attention_heads"], "heads that divide the width")
     eps = options.number("layer_norm_eps", 1e-5)
-    return CLIPTextConfig(**sizes, hidden_act=activation, layer_norm_eps=eps)
+    return text_config(**sizes, hidden_act=activation, layer_norm_eps=eps)
+
+
+def text_config(vocab_size: int, **sizes: Any) -> CLIPTextConfig:
+    """A CLIPTextConfig whose special tokens are CLIP's own, the vocabulary's last two: start, then end, also padding.
+
+    Published configs name others (0, 2, 1), which no tokenizer uses; the tokenizer decides, and transformers warns of
+    numbers that are not in the vocabulary.
+    """
+    special = {"bos_token_id": vocab_size - 2, "eos_token_id": vocab_size - 1, "pad_token_id": vocab_size - 1}
+    return CLIPTextConfig(vocab_size=vocab_size, **sizes, **special)
 
 
 def text_to_json(config: CLIPTextConfig) -> dict[str, Any]:
     """What `text_from_json` reads, written so that transformers' CLIPTextModel loads it."""
-    sizes = {name: getattr(config, name) for name in (*TEXT_SIZES, "hidden_act", "layer_norm_eps")}
+    names = (*TEXT_SIZES, "hidden_act", "layer_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id")
+    sizes = {name: getattr(config, name) for name in names}
     return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"} | sizes
 
 

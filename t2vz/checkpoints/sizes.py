@@ -15,6 +15,7 @@ from transformers import CLIPTextConfig
 from ..errors import InputError
 from ..unet.config import UNetConfig
 from ..vae.config import VAEConfig
+from .config import text_config
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -60,8 +61,8 @@ def vae_from_shapes(shapes: Shapes, where: str) -> VAEConfig:
 def text_from_shapes(shapes: Shapes, where: str) -> CLIPTextConfig:
     """The text tower's sizes, names beginning with `text_model.`. Raises InputError as above."""
     vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight", where)[:2]
-    return CLIPTextConfig(
-        vocab_size=vocabulary,
+    return text_config(
+        vocabulary,
         hidden_size=width,
         intermediate_size=_shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight", where)[0],
         num_hidden_layers=_count(shapes, r"text_model\.encoder\.layers\.(\d+)\.", where),
