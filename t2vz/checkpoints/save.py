@@ -5,20 +5,17 @@ Whole or not at all: everything is written under a temporary name in the same fo
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import FailedError, InputError
+from ..errors import InputError
+from ..files import atomic_folder, atomic_path
 from ..schedulers import NoiseSchedule
 from . import config, ldm, sizes
 from .tokenizer import TOKENIZER_FILES, find_tokenizer
@@ -54,8 +51,8 @@ def save_folder(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder:
     path = Path(path)
     tokenizer = find_tokenizer(path, tokenizer)
     schedule = schedule or NoiseSchedule.stable_diffusion()
-    with _whole(path, overwrite) as folder:
-        folder.mkdir()
+    _refuse_existing(path, overwrite)
+    with atomic_folder(path, replace_if=_is_checkpoint) as folder:
         _write_json(folder / "model_index.json", MODEL_INDEX)
         _write_json(folder / "scheduler/scheduler_config.json", config.schedule_to_json(schedule))
         _write_json(folder / "unet/config.json", config.unet_to_json(unet.config))
@@ -82,7 +79,8 @@ def save_single_file(path: str | Path, unet: nn.Module, vae: nn.Module, text_enc
         is_linear = ".attentions." in key and tensor.ndim == 2
         tensors[ldm.VAE + ldm.rename(key, vae_names)] = tensor[:, :, None, None] if is_linear else tensor
     tensors |= {ldm.TEXT + key: tensor for key, tensor in _text_state(text_encoder).items()}
-    with _whole(Path(path), overwrite) as file:
+    _refuse_existing(Path(path), overwrite)
+    with atomic_path(path) as file:
         _write_weights(file, tensors, dtype)
 
 
@@ -106,33 +104,14 @@ def _check_single_file_rules(unet: nn.Module, vae: nn.Module, text_encoder: nn.M
             raise InputError(f"a single file cannot say {what} {seen}: readers take {wanted}; save a folder")
 
 
-@contextlib.contextmanager
-def _whole(path: Path, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on any failure it is removed."""
-    path = path.resolve()
-    if path.exists() and not (overwrite and (path.is_file() or (path / "model_index.json").is_file())):
-        what = "it is no checkpoint folder, so it is never replaced; choose another name" if overwrite else \
-            "choose another name, or overwrite=True"
-        raise InputError(f"{path}: exists already; {what}")
-    temporary = path.with_name(f".{path.name[:40]}-{secrets.token_hex(4)}.tmp")
-    old = temporary.with_suffix(".old")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if path.is_dir():
-            os.replace(path, old)  # a folder cannot be replaced in one step: aside first
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise FailedError(f"{path}: not written ({reason}); free space or choose another place") from error
-    finally:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        for leftover in (temporary, old):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            elif leftover.exists():
-                leftover.unlink()
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; choose another name, or overwrite=True")
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    """Only a checkpoint folder is ever replaced by another."""
+    return (folder / "model_index.json").is_file()
 
 
 def _write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:

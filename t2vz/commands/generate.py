@@ -118,7 +118,7 @@ def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path], re
 
     from ..pipelines import generate
     from ..video import read_masks
-    from ..video.atomic import write_json
+    from ..files import write_json
     from .runfile import describe_run
 
     mask_path = args.masks or (repeated.get("masks") if repeated and settings.smooth_background else None)

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from t2vz.errors import FailedError, InputError
+from ..errors import FailedError, InputError
 
 # Colours are converted by the BT.709 matrix and the file says so. Left alone, ffmpeg uses BT.601 and says
 # nothing, and players guess by the size: the same file would look greener in one browser than in another.

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, ImageSequence
 
-from t2vz.errors import InputError
-from t2vz.video.ffmpeg import decode_frames, probe_fps
-from t2vz.video.video import DEFAULT_FPS, Video
+from ..errors import InputError
+from .ffmpeg import decode_frames, probe_fps
+from .video import DEFAULT_FPS, Video
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from t2vz.errors import InputError
+from ..errors import InputError
 
 PAPER = (250, 250, 248)
 INK = (70, 70, 70)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from t2vz.errors import InputError
-from t2vz.video.sheet import contact_sheet
-from t2vz.video.write import check_output, write_folder, write_gif, write_image, write_mp4
+from ..errors import InputError
+from .sheet import contact_sheet
+from .write import check_output, write_folder, write_gif, write_image, write_mp4
 
 DEFAULT_FPS = 4  # what the authors' release writes for text-to-video
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from t2vz.errors import FailedError, InputError
-from t2vz.video.atomic import atomic_folder, atomic_path, check_replaceable_folder, write_bytes
-from t2vz.video.ffmpeg import encode_mp4, find_ffmpeg
+from ..errors import FailedError, InputError
+from ..files import atomic_folder, atomic_path, check_replaceable_folder, write_bytes
+from .ffmpeg import encode_mp4, find_ffmpeg
 
 ENDINGS = ".mp4 (H.264), .gif, or a folder of PNGs: a name that ends in / or has no ending"
 GIF_MAX_FPS = 50  # GIF counts in 1/100 s, and browsers slow a frame shorter than 2/100 s down to 10/100 s

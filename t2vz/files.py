@@ -55,8 +55,9 @@ def atomic_folder(path, replace_if):
     with _undo_on_failure(path, target) as temporary:
         temporary.mkdir()
         yield temporary
-        for file in temporary.iterdir():
-            _flush(file)
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
         check_replaceable_folder(path, replace_if)  # again: minutes may have passed
         _swap_folders(temporary, target)
 

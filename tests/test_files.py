@@ -1,4 +1,4 @@
-"""Whole or not at all: what `t2vz.video.atomic` leaves on the disk after success, failure and Ctrl-C."""
+"""Whole or not at all: what `t2vz.files` leaves on the disk after success, failure and Ctrl-C."""
 
 import errno
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from t2vz.errors import FailedError, InputError
-from t2vz.video import atomic
+from t2vz import files
 
 
 def tree(folder):
@@ -25,7 +25,7 @@ def only_frames(folder):
 def test_success_replaces_and_leaves_one_file(tmp_path):
     target = tmp_path / "a" / "b" / "file.mp4"
     for text in ("first", "second"):
-        with atomic.atomic_path(target) as temporary:
+        with files.atomic_path(target) as temporary:
             assert temporary.parent == target.parent and temporary.suffix == ".mp4" and temporary != target
             temporary.write_text(text)
             assert not target.exists() or target.read_text() == "first"
@@ -37,7 +37,7 @@ def test_any_exception_leaves_the_old_file_and_nothing_else(tmp_path, error):
     (tmp_path / "old.bin").write_bytes(b"old")
     before = tree(tmp_path)
     for target in (tmp_path / "old.bin", tmp_path / "new" / "deep" / "x.bin"):
-        with pytest.raises(error), atomic.atomic_path(target) as temporary:
+        with pytest.raises(error), files.atomic_path(target) as temporary:
             temporary.write_bytes(b"half")
             raise error
         assert tree(tmp_path) == before
@@ -52,7 +52,7 @@ def test_any_exception_leaves_the_old_file_and_nothing_else(tmp_path, error):
     (OSError("two\nlines"), "two lines"),
 ])
 def test_system_errors_become_one_line(tmp_path, error, words):
-    with pytest.raises(FailedError, match=words) as caught, atomic.atomic_path(tmp_path / "x.bin") as file:
+    with pytest.raises(FailedError, match=words) as caught, files.atomic_path(tmp_path / "x.bin") as file:
         file.write_bytes(b"half")
         raise error
     assert "\n" not in str(caught.value) and "x.bin" in str(caught.value)
@@ -62,7 +62,7 @@ def test_system_errors_become_one_line(tmp_path, error, words):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_named(tmp_path):
     full = Path("/dev/full")
-    with pytest.raises(FailedError, match="disk is full"), atomic.atomic_path(tmp_path / "x.bin"):
+    with pytest.raises(FailedError, match="disk is full"), files.atomic_path(tmp_path / "x.bin"):
         full.write_bytes(b"data")
 
 
@@ -70,13 +70,13 @@ def test_devices_folders_and_files_in_the_way(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("keep")
     with pytest.raises(InputError, match="is a folder"):
-        atomic.write_bytes(tmp_path / "folder", b"")
+        files.write_bytes(tmp_path / "folder", b"")
     with pytest.raises(InputError, match="not a regular file"):
-        atomic.write_bytes(os.devnull, b"")  # a rename would replace the device itself
+        files.write_bytes(os.devnull, b"")  # a rename would replace the device itself
     with pytest.raises(FailedError, match="not a folder"):
-        atomic.write_bytes(tmp_path / "file" / "x.bin", b"")
+        files.write_bytes(tmp_path / "file" / "x.bin", b"")
     with pytest.raises(InputError, match="empty"):
-        atomic.write_bytes("", b"")
+        files.write_bytes("", b"")
     assert tree(tmp_path) == {"folder": None, "file": b"keep"}
 
 
@@ -84,31 +84,31 @@ def test_a_link_survives(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "x.json").write_text("old")
     (tmp_path / "link.json").symlink_to(tmp_path / "real" / "x.json")
-    atomic.write_json(tmp_path / "link.json", {"a": 1})
+    files.write_json(tmp_path / "link.json", {"a": 1})
     assert (tmp_path / "link.json").is_symlink()
     assert json.loads((tmp_path / "real" / "x.json").read_text()) == {"a": 1}
 
 
 def test_long_names_fit(tmp_path):
-    atomic.write_bytes(tmp_path / ("n" * 250 + ".bin"), b"x")
+    files.write_bytes(tmp_path / ("n" * 250 + ".bin"), b"x")
     assert len(tree(tmp_path)) == 1
     with pytest.raises(FailedError):
-        atomic.write_bytes(tmp_path / ("n" * 300), b"x")
+        files.write_bytes(tmp_path / ("n" * 300), b"x")
 
 
 def test_json_round_trip_and_no_nan(tmp_path):
     obj = {"prompt": "ein Bär tanzt ☃", "motion": [12.0, 1e-12], "seed": 2**60, "none": None}
-    atomic.write_json(tmp_path / "run.json", obj)
+    files.write_json(tmp_path / "run.json", obj)
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == obj
     with pytest.raises(ValueError):
-        atomic.write_json(tmp_path / "run.json", {"loss": float("nan")})
+        files.write_json(tmp_path / "run.json", {"loss": float("nan")})
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == obj
 
 
 def test_folder_appears_at_once_and_replaces_its_own_kind(tmp_path):
     target = tmp_path / "frames"
     for names in (("a.png", "b.png"), ("c.png",)):
-        with atomic.atomic_folder(target, only_frames) as temporary:
+        with files.atomic_folder(target, only_frames) as temporary:
             for name in names:
                 (temporary / name).write_bytes(b"x")
                 assert not (target / name).exists()
@@ -120,14 +120,14 @@ def test_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "photos" / "thesis.tex").write_text("keep")
     before = tree(tmp_path)
     target = tmp_path / "photos"
-    with pytest.raises(InputError, match="other files"), atomic.atomic_folder(target, only_frames):
+    with pytest.raises(InputError, match="other files"), files.atomic_folder(target, only_frames):
         raise AssertionError("the block must not run")
     assert tree(tmp_path) == before
 
 
 def test_a_file_that_arrives_meanwhile_is_kept(tmp_path):
     target = tmp_path / "d"
-    with pytest.raises(InputError, match="other files"), atomic.atomic_folder(target, only_frames) as new:
+    with pytest.raises(InputError, match="other files"), files.atomic_folder(target, only_frames) as new:
         (new / "a.png").write_bytes(b"x")
         target.mkdir()
         (target / "thesis.tex").write_text("keep")
@@ -136,14 +136,14 @@ def test_a_file_that_arrives_meanwhile_is_kept(tmp_path):
 
 def test_current_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="current folder"), atomic.atomic_folder(".", only_frames):
+    with pytest.raises(InputError, match="current folder"), files.atomic_folder(".", only_frames):
         pass
 
 
 @pytest.mark.parametrize("call", [1, 2])
 def test_interrupted_swap_restores_the_old_folder(tmp_path, monkeypatch, call):
     target = tmp_path / "frames"
-    with atomic.atomic_folder(target, only_frames) as temporary:
+    with files.atomic_folder(target, only_frames) as temporary:
         (temporary / "old.png").write_bytes(b"old")
     before, calls, rename = tree(tmp_path), [], os.rename
 
@@ -153,8 +153,8 @@ def test_interrupted_swap_restores_the_old_folder(tmp_path, monkeypatch, call):
             raise KeyboardInterrupt
         rename(source, destination)
 
-    monkeypatch.setattr(atomic.os, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt), atomic.atomic_folder(target, only_frames) as temporary:
+    monkeypatch.setattr(files.os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(target, only_frames) as temporary:
         (temporary / "new.png").write_bytes(b"new")
     assert tree(tmp_path) == before
 
@@ -162,9 +162,9 @@ def test_interrupted_swap_restores_the_old_folder(tmp_path, monkeypatch, call):
 def test_umask_is_respected(tmp_path):
     """A temporary file made by `tempfile` would be private (0600), and the finished video with it."""
     code = (
-        "import os, sys; from t2vz.video.atomic import write_bytes;"
+        "import os, sys; from t2vz.files import write_bytes;"
         "os.umask(0o022); write_bytes(sys.argv[1], b'')"
     )
-    root = Path(atomic.__file__).parents[2]
+    root = Path(files.__file__).parents[1]
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.bin")], check=True, cwd=root)
     assert (tmp_path / "x.bin").stat().st_mode & 0o777 == 0o644
