@@ -49,11 +49,14 @@ def denoise(
         x = x_s
 
 
-def check_finite(x: Tensor, where: str) -> None:
-    """Raise FailedError if x (m, …) holds a NaN or an infinity: which frame, at which step, and what to do."""
+def check_finite(x: Tensor, where: str, first: int = 0) -> None:
+    """Raise FailedError if x (f, …) holds a NaN or an infinity: which frame, at which step, and what to do.
+
+    first: index in the video of x's first frame.
+    """
     finite = torch.isfinite(x).flatten(1).all(dim=1)
     if not bool(finite.all()):
-        frame = int((~finite).nonzero()[0])
+        frame = first + int((~finite).nonzero()[0])
         raise FailedError(
             f"frame {frame + 1} is not finite (NaN or Inf) at: {where}; nothing was written. Half precision may have "
             "overflowed: use --dtype bfloat16 or float32 (or the checkpoint itself is broken)"

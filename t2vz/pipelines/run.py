@@ -18,16 +18,18 @@ class Descent:
     """Calls `denoise` from one timestep of the grid to another, and counts the work.
 
     grid: the sampler's timesteps, noisiest first. total: frames × steps of the whole generation, known from the start,
-    so that a progress bar can tell the time left.
+    so that a progress bar can tell the time left. moves: whether there are motion dynamics (E6–E9); rerun: whether all
+    frames are denoised twice, once to find the foreground (E13).
     """
 
     def __init__(self, predict: NoisePredictor, schedule: NoiseSchedule, settings: Settings, draws: Noise, T: int,
-                 T_prime: int, rerun: bool, device: torch.device, progress: Progress | None, on_step: Callable | None):
+                 T_prime: int, moves: bool, rerun: bool, device: torch.device, progress: Progress | None,
+                 on_step: Callable | None):
         self.predict, self.schedule, self.settings, self.draws = predict, schedule, settings, draws
         self.device, self.progress, self.on_step = device, progress, on_step
         self.grid = schedule.timesteps(settings.steps)
         m, passes = settings.frames, 2 if rerun else 1
-        if settings.motion is None:
+        if not moves:
             self.total = m * len(self.grid) * passes
         else:
             self.total = sum(t > T_prime for t in self.grid) + m * sum(t <= T for t in self.grid) * passes

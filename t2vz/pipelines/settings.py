@@ -57,14 +57,21 @@ class Settings:
             raise InputError(f"seed = {self.seed}: a whole number from 0 to 2⁶⁴ − 1 is needed")
         for side in ("height", "width"):
             check_side(side, getattr(self, side))
+        for name in ("t", "t_prime"):
+            if not isinstance(getattr(self, name), int):
+                raise InputError(f"{name} = {getattr(self, name)}: a timestep is needed, a whole number from 0 to 999")
         if not 0 <= self.t_prime <= self.t:
             raise InputError(
                 f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so 0 ≤ T' ≤ T is needed "
                 "(the paper's: 881 and 941)"
             )
         for name in ("guidance_scale", "eta", "smooth_background", "zoom", "rotation", "noise_strength", "fps"):
-            if not math.isfinite(getattr(self, name)):
+            if not _is_number(getattr(self, name)):
                 raise InputError(f"{name} = {getattr(self, name)}: a finite number is needed")
+        if self.motion is not None and not (
+            isinstance(self.motion, (tuple, list)) and len(self.motion) == 2 and all(map(_is_number, self.motion))
+        ):
+            raise InputError(f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, or None for no motion")
         if self.guidance_scale < 0:
             raise InputError(f"guidance_scale = {self.guidance_scale}: 0 or more is needed (1 is no guidance, 7.5 usual)")
         for name in ("eta", "smooth_background"):
@@ -72,9 +79,16 @@ class Settings:
                 raise InputError(f"{name} = {getattr(self, name)}: a number from 0 to 1 is needed")
         if self.zoom <= 0 or self.fps <= 0:
             raise InputError(f"zoom = {self.zoom}, fps = {self.fps}: both must be above 0")
+        if self.motion is None and (self.zoom != 1 or self.rotation != 0):
+            raise InputError(
+                f"zoom = {self.zoom} and rotation = {self.rotation} move the camera, but motion is off; "
+                "motion = (0, 0) goes with them"
+            )
         frames_seen(self.attention, 0, 1)  # raises for a variant that does not exist
         if self.initial_noise not in NOISES:
             raise InputError(f'initial noise "{self.initial_noise}" does not exist; choose one of: {", ".join(NOISES)}')
+        if self.noise_strength < 0 or (self.initial_noise == "residual" and self.noise_strength > 1):
+            raise InputError(f"noise_strength = {self.noise_strength}: 0 or more is needed, and at most 1 for residual noise")
         for name, known in (("jump_convention", ("release", "paper")), ("flow_convention", CONVENTIONS),
                             ("background_convention", ("release", "paper"))):
             if getattr(self, name) not in known:
@@ -93,9 +107,15 @@ class Settings:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def check_side(name: str, pixels: int, multiple: int = 8) -> None:
     """Raise InputError unless a picture's side is a positive multiple of `multiple`, naming the nearest that are."""
-    if not isinstance(pixels, int) or pixels < multiple or pixels > LARGEST_SIDE or pixels % multiple:
+    if not isinstance(pixels, int):
+        raise InputError(f"{name} = {pixels}: a whole number of pixels is needed, a multiple of {multiple}")
+    if pixels < multiple or pixels > LARGEST_SIDE or pixels % multiple:
         below = min(max(pixels // multiple, 1) * multiple, LARGEST_SIDE)
         near = below if below + multiple > LARGEST_SIDE or below > pixels else f"{below} or {below + multiple}"
         raise InputError(f"{name} = {pixels}: a multiple of {multiple} is needed, from {multiple} to {LARGEST_SIDE}; try {near}")

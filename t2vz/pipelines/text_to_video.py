@@ -51,8 +51,9 @@ def text_to_video(
     the latents stop being finite. Source: arXiv 2303.13439, Algorithm 1.
     """
     settings = Settings(
-        prompt, frames, steps, guidance_scale, negative_prompt, seed, height or sd.default_size, width or sd.default_size,
-        motion, t_prime=t_prime, t=t, attention=attention, smooth_background=smooth_background, chunk=chunk, **more,
+        prompt, frames, steps, guidance_scale, negative_prompt, seed,
+        sd.default_size if height is None else height, sd.default_size if width is None else width, motion,
+        t_prime=t_prime, t=t, attention=attention, smooth_background=smooth_background, chunk=chunk, **more,
     )
     return generate(sd, settings, noise, masks, flow, progress, on_step)
 
@@ -63,16 +64,21 @@ def generate(
 ) -> Video:
     """`text_to_video` for settings that are already one object (a run file's, a study's)."""
     notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
-    T, T_prime = _snap(sd.schedule, settings, notes)
+    moves = settings.motion is not None or flow is not None
+    rerun = settings.smooth_background > 0 and masks is None
+    T, T_prime = _snap(sd.schedule, settings, moves, notes)
     m, h, w = settings.frames, settings.height // sd.vae.factor, settings.width // sd.vae.factor
     latent = (sd.unet.config.in_channels, h, w)
     draws = Noise(settings.seed, noise)
     context = sd.encode_text([settings.negative_prompt, settings.prompt])
     predict = NoisePredictor(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
-    descent = Descent(predict, sd.schedule, settings, draws, T, T_prime, rerun=_reruns(settings, masks), device=sd.device,
+    descent = Descent(predict, sd.schedule, settings, draws, T, T_prime, moves, rerun, device=sd.device,
                       progress=progress, on_step=on_step)
+    _check_masks(masks, m)  # what cannot work is said before the work
+    _check_flow(flow, m, h, w)
+    subject = _subject(sd, settings) if rerun else []
 
-    if settings.motion is None and flow is None:
+    if not moves:
         T = descent.grid[0]
         flow = torch.zeros(m, 2, h, w)
         independent = draws.frames("initial", range(m), latent)
@@ -82,7 +88,7 @@ def generate(
         x = descent.place(draws.frames("x_T", range(1), latent))
         x_1_T = descent(x, descent.grid[0], T, "frame 1 to T")  # E6
         x_1_T_prime = descent(x_1_T, T, T_prime, "frame 1 to T'")
-        flow = camera_path(settings, h, w) if flow is None else _check_flow(flow, m, h, w)  # E7
+        flow = camera_path(settings, h, w) if flow is None else flow  # E7
         ratio = sd.schedule.jump_ratio(T_prime, T, settings.jump_convention)
         forward = descent.place(draws.frames("forward", range(1, m), latent))
         x_T = motion_dynamics(x_1_T, x_1_T_prime, flow[1:], ratio, forward)  # E8, E9
@@ -90,9 +96,10 @@ def generate(
     if settings.smooth_background > 0:  # E13
         if masks is None:
             record = descent.recording(lambda: descent(x_T, T, None, "all frames, to find the foreground"))
-            foreground = _attention_masks(sd, settings, record, h, w)
+            used = sd.tokenizer.encode(settings.prompt).used
+            foreground = foreground_from_attention(record, subject, used, h, w)
         else:
-            foreground = mask_to_latent(_check_masks(masks, m), h, w).expand(m, -1, -1, -1)
+            foreground = mask_to_latent(masks, h, w).expand(m, -1, -1, -1)
         x_T = blend(x_T, dilate(foreground).to(x_T), flow, settings.smooth_background, settings.background_convention)
     x_0 = descent(x_T, T, None, "all frames")  # E10
     return Video(frames=decode(sd, x_0), latents=x_0, fps=settings.fps,
@@ -105,7 +112,7 @@ def decode(sd, latents: Tensor):
     frames = []
     for latent in latents:
         image = sd.vae.decode((latent[None] / sd.vae.config.scaling_factor).to(sd.vae_dtype))
-        check_finite(image, f"VAE decoding of frame {len(frames) + 1}")
+        check_finite(image, "VAE decoding", first=len(frames))
         frames.append(to_pixels(image).cpu())
     return torch.cat(frames).numpy()
 
@@ -122,37 +129,30 @@ def camera_path(settings: Settings, height: int, width: int) -> Tensor:
     return flow
 
 
-def _snap(schedule, settings: Settings, notes: list[str]) -> tuple[int, int]:
+def _snap(schedule, settings: Settings, moves: bool, notes: list[str]) -> tuple[int, int]:
     """T and T' on the sampler's grid; what was moved is said in the notes."""
     T, T_prime = schedule.snap(settings.t, settings.steps), schedule.snap(settings.t_prime, settings.steps)
     if (T, T_prime) != (settings.t, settings.t_prime):
         notes.append(f"with {settings.steps} steps the nearest timesteps are T = {T} (asked: {settings.t}) and "
                      f"T' = {T_prime} (asked: {settings.t_prime})")
-    if T == T_prime and settings.t != settings.t_prime and settings.motion is not None:
+    if T == T_prime and settings.t != settings.t_prime and moves:
         notes.append("T and T' fall on the same step, so frames get no noise of their own and only the camera moves; "
                      "use more steps or a smaller t_prime")
     return T, T_prime
 
 
-def _reruns(settings: Settings, masks: Tensor | None) -> bool:
-    """Whether all frames are denoised twice: once to find the foreground, once for the result."""
-    return settings.smooth_background > 0 and masks is None
+def _subject(sd, settings: Settings) -> list[int]:
+    """Positions among the 77 tokens of the words that name the foreground."""
+    return sd.tokenizer.positions(settings.prompt, list(settings.foreground or subject_words(settings.prompt)))
 
 
-def _attention_masks(sd, settings: Settings, record, h: int, w: int) -> Tensor:
-    words = list(settings.foreground or subject_words(settings.prompt))
-    subject = sd.tokenizer.positions(settings.prompt, words)
-    used = sd.tokenizer.encode(settings.prompt).used
-    return foreground_from_attention(record, subject, used, h, w)
-
-
-def _check_masks(masks: Tensor, m: int) -> Tensor:
-    if masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1:
+def _check_masks(masks: Tensor | None, m: int) -> None:
+    if masks is not None and (masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1):
         raise InputError(f"masks must have shape ({m} or 1, 1, H, W), white (1) where the foreground is; got {tuple(masks.shape)}")
-    return masks
 
 
-def _check_flow(flow: Tensor, m: int, h: int, w: int) -> Tensor:
-    if tuple(flow.shape) != (m, 2, h, w):
+def _check_flow(flow: Tensor | None, m: int, h: int, w: int) -> None:
+    if flow is not None and tuple(flow.shape) != (m, 2, h, w):
         raise InputError(f"flow must have shape {(m, 2, h, w)}, latent cells (x, y) for every frame; got {tuple(flow.shape)}")
-    return flow
+    if flow is not None and not bool(torch.isfinite(flow).all()):
+        raise InputError("flow holds a NaN or an infinity; displacements are finite numbers of latent cells")
