@@ -1,0 +1,140 @@
+"""Foreground masks from attention (E13), Otsu's threshold by brute force, the subject's words; and the noise's rules."""
+
+import math
+
+import pytest
+import torch
+
+from t2vz.attention import AttentionRecord
+from t2vz.errors import InputError
+from t2vz.pipelines.masks import foreground_from_attention, layer_size, otsu_threshold, subject_words
+from t2vz.pipelines.randomness import Noise
+
+
+@pytest.mark.parametrize("prompt, words", [
+    ("a red ball on a green meadow", ["red", "ball"]),
+    ("a picture of a white cat in a room", ["white", "cat"]),
+    ("a photo of two dogs", ["dogs"]),
+    ("Three yellow Ducks, swimming in a pond.", ["yellow", "ducks", "swimming"]),
+    ("the blue kite and the sun over the sea", ["blue", "kite", "sun"]),
+    ("a cup of tea on a table", ["cup"]),
+    ("an astronaut is skiing down a hill", ["astronaut", "skiing", "down", "hill"]),
+    ("in the forest a bear walks", ["forest", "bear", "walks"]),
+    ("the", ["the"]),
+    ("a (big) dog", ["big", "dog"]),
+])
+def test_subject_words_are_those_before_the_first_preposition(prompt, words):
+    assert subject_words(prompt) == words
+
+
+def otsu_by_brute_force(values):
+    """The largest between-class variance over all splits of the sorted values."""
+    ordered = sorted(values.flatten().tolist())
+    return max(between(ordered[:i], ordered[i:]) for i in range(1, len(ordered)))
+
+
+def between(below, above):
+    if not below or not above:
+        return 0.0
+    return len(below) * len(above) * (sum(below) / len(below) - sum(above) / len(above)) ** 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_otsu_threshold_separates_as_well_as_the_best_split_by_brute_force(seed):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.cat([torch.randn(80, generator=generator), 2 + seed + torch.randn(30 + 20 * seed, generator=generator)])
+    threshold = otsu_threshold(values)
+    reached = between(values[values <= threshold].tolist(), values[values > threshold].tolist())
+    assert reached >= 0.995 * otsu_by_brute_force(values)  # 256 bins, so not every split can be named
+
+
+def test_otsu_threshold_of_two_values_stands_between_them_and_of_one_value_is_that_value():
+    assert 0.25 < otsu_threshold(torch.tensor([0.2] * 9 + [0.8] * 3)) < 0.75
+    assert otsu_threshold(torch.full((3, 4), 0.7)) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("n, size", [(64 * 48, (64, 48)), (32 * 24, (32, 24)), (16 * 12, (16, 12)), (8 * 6, None), (5, None)])
+def test_layers_from_full_to_quarter_size_are_used(n, size):
+    assert layer_size(n, 64, 48) == size
+
+
+@pytest.mark.parametrize("n, size", [(63, (7, 9)), (20, (4, 5)), (6, (2, 3)), (2, None)])
+def test_odd_sizes_round_up_from_layer_to_layer(n, size):
+    assert layer_size(n, 7, 9) == size
+
+
+@pytest.mark.parametrize("layers", [(1,), (1, 2), (2, 4, 8)])
+def test_foreground_is_where_the_subject_s_words_are_read(layers):
+    """Cells of a square in frame k read tokens 2 and 3 (of 1 … 5) more than others; the negative half says nonsense."""
+    h, w, m, tokens = 16, 8, 3, 10
+    square = torch.zeros(m, h, w)
+    for k in range(m):
+        square[k, 4:12, 0:4] = 1.0
+    square[2] = square[2].flip(-1)  # frame 3's stands on the other side
+    record = AttentionRecord()
+    for shrink in layers:
+        small = square[:, ::shrink, ::shrink].flatten(1)
+        weights = torch.full((2, m, 2, small.shape[1], tokens), 1.0)
+        weights[1, :, :, :, 2:4] += 3 * small[:, None, :, None]
+        weights[0, :, :, :, 2:4] += 9 * (1 - small[:, None, :, None])
+        record.add(f"layer {shrink}", 0, weights / weights.sum(-1, keepdim=True))
+    masks = foreground_from_attention(record, [2, 3], 5, h, w)
+    assert masks.shape == (m, 1, h, w) and set(masks.flatten().tolist()) == {0.0, 1.0}
+    if layers[0] == 1:
+        assert torch.equal(masks[:, 0], square)
+    else:  # seen only at half size: right but for the rim
+        assert float((masks[:, 0] != square).float().mean()) < 0.1
+
+
+def test_a_draw_is_fixed_by_seed_name_and_frame_alone():
+    noise = Noise(7)
+    latent = noise.draw("forward", 3, (4, 6, 5))
+    assert latent.dtype == torch.float32 and latent.device.type == "cpu"
+    assert torch.equal(latent, Noise(7).draw("forward", 3, (4, 6, 5)))
+    assert torch.equal(latent, noise.draw("forward", 3, (4, 6, 5)))  # no hidden state is used up
+    for other in (Noise(8).draw("forward", 3, (4, 6, 5)), noise.draw("initial", 3, (4, 6, 5)), noise.draw("forward", 2, (4, 6, 5))):
+        assert not torch.equal(latent, other)
+
+
+def test_global_random_state_is_neither_used_nor_changed():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = Noise(7).draw("x_T", 0, (4, 2, 2))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(Noise(7).draw("x_T", 0, (4, 2, 2)), first)
+
+
+def test_difference_5_frame_k_does_not_depend_on_how_many_or_which_are_asked_for():
+    noise = Noise(7)
+    many = noise.frames("forward", range(1, 9), (4, 3, 3))
+    assert torch.equal(noise.frames("forward", range(1, 4), (4, 3, 3)), many[:3])
+    assert torch.equal(noise.frames("forward", range(5, 9), (4, 3, 3)), many[4:])
+    assert len({float(frame.sum()) for frame in many}) == 8  # no two frames get the same
+
+
+def test_draws_are_standard_normal_and_independent_of_each_other():
+    """50 frames of 4096: a mean strays by 1/64 = 0.016, a variance by 0.022, a correlation by 0.016; five of those."""
+    frames = Noise(0).frames("initial", range(50), (4, 32, 32)).flatten(1)
+    assert float(frames.mean(dim=1).abs().max()) < 5 / 64
+    assert float((frames.var(dim=1) - 1).abs().max()) < 5 * math.sqrt(2 / 4096)
+    correlation = torch.corrcoef(frames) - torch.eye(50)
+    assert float(correlation.abs().max()) < 5 / 64
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32, 2**64 - 1])
+def test_any_seed_works(seed):
+    assert bool(torch.isfinite(Noise(seed).draw("x_T", 0, (4, 2, 2))).all())
+
+
+def test_the_caller_s_tensor_takes_the_draw_s_place():
+    given = torch.zeros(2, 4, 3, 3, dtype=torch.float64)
+    assert Noise(7, {"forward": given}).frames("forward", range(1, 3), (4, 3, 3)) is given
+    with pytest.raises(InputError, match=r"\(2, 4, 3, 3\)"):
+        Noise(7, {"forward": given}).frames("forward", range(1, 4), (4, 3, 3))
+    with pytest.raises(InputError, match="x_t"):
+        Noise(7, {"x_t": given})
+
+
+def test_no_frames_need_no_noise():
+    assert Noise(7).frames("forward", range(1, 1), (4, 3, 3)).shape == (0, 4, 3, 3)
