@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .warp import cell_grid
 
 CONVENTIONS = ("release", "exact")
 RELEASE_FIELD = 512  # the public code's motion field has this many points a side, whatever the video's size
@@ -72,9 +73,5 @@ def rotation_flow(degrees: Tensor, height: int, width: int) -> Tensor:
 
 def _from_centre(height: int, width: int) -> Tensor:
     """Each cell's position (x, y) relative to the picture's centre: (2, height, width), float64."""
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float64) - (height - 1) / 2,
-        torch.arange(width, dtype=torch.float64) - (width - 1) / 2,
-        indexing="ij",
-    )
-    return torch.stack([x, y])
+    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+    return cell_grid(height, width) - centre[:, None, None]
