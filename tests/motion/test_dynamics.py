@@ -42,13 +42,15 @@ def test_e9_without_a_jump_only_the_camera_moves(device):
     """T' = T: the ratio is 1, and frames 2 … m are the warped latents themselves."""
     x, flow = random(1, 4, 16, 16), flow_of(3, 16)
     ratio = SCHEDULE.jump_ratio(881, 881)
-    frames = motion_dynamics(x.to(device), x.to(device), flow[1:], ratio, random(2, 4, 16, 16, seed=1).to(device))
+    frames = motion_dynamics(x.to(device), x.to(device), flow[1:], ratio,
+        random(2, 4, 16, 16, seed=1).to(device))
     assert torch.equal(frames[1:].cpu(), warp(x, flow[1:]))
 
 
 def test_a_video_of_one_frame_is_frame_1(device):
     x, x_prime = random(1, 4, 8, 8).to(device), random(1, 4, 8, 8, seed=1).to(device)
-    assert torch.equal(motion_dynamics(x, x_prime, torch.zeros(0, 2, 8, 8), 0.6, torch.zeros(0, 4, 8, 8, device=device)), x)
+    no_flow, no_noise = torch.zeros(0, 2, 8, 8), torch.zeros(0, 4, 8, 8, device=device)
+    assert torch.equal(motion_dynamics(x, x_prime, no_flow, 0.6, no_noise), x)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 4, 8, 9), (2, 3, 8, 8)])
@@ -71,7 +73,8 @@ def test_e9_marginal_variance_after_the_jump_is_the_schedule_s_closed_form(varia
 
 @pytest.mark.parametrize("t_prime, t", [(881, 941), (481, 941)])
 def test_difference_1_release_jump_leaves_the_marginal_of_another_timestep(t_prime, t):
-    """One step early at both ends, it keeps a share of data ᾱ_T·α_T'/α_T; unit-variance latents do not notice."""
+    """One step early at both ends, it keeps a share of data ᾱ_T·α_T'/α_T; unit-variance latents do not
+    notice."""
     a_prime, a = SCHEDULE.alpha_bar_at(t_prime), SCHEDULE.alpha_bar_at(t)
     kept = SCHEDULE.jump_ratio(t_prime, t, "release") * a_prime
     assert kept == pytest.approx(a * float(SCHEDULE.alphas[t_prime] / SCHEDULE.alphas[t]), rel=1e-12)
@@ -80,7 +83,8 @@ def test_difference_1_release_jump_leaves_the_marginal_of_another_timestep(t_pri
 
 @pytest.mark.parametrize("convention", ["paper", "release"])
 def test_e9_measured_marginal_variance_is_one_for_unit_data(device, convention):
-    """65536 cells a frame: the sample variance of unit Gaussians strays by √(2/65536) = 0.0055; five of those are allowed."""
+    """65536 cells a frame: the sample variance of unit Gaussians strays by √(2/65536) = 0.0055; five of
+    those are allowed."""
     a_prime = SCHEDULE.alpha_bar_at(881)
     x_0, eps = random(1, 16, 64, 64), random(1, 16, 64, 64, seed=1)
     x_T_prime = math.sqrt(a_prime) * x_0 + math.sqrt(1 - a_prime) * eps
@@ -91,7 +95,8 @@ def test_e9_measured_marginal_variance_is_one_for_unit_data(device, convention):
 
 
 def test_e9_frames_share_frame_1_by_the_root_of_the_ratio(device):
-    """Correlation of frame k with the warped latent is √r: more Δt, more freedom. Strays by 1/256 at 65536 cells."""
+    """Correlation of frame k with the warped latent is √r: more Δt, more freedom. Strays by 1/256 at 65536
+    cells."""
     x, flow, noise = random(1, 16, 64, 64), flow_of(2, 64), random(1, 16, 64, 64, seed=2)
     correlations = []
     for t_prime in (881, 681):

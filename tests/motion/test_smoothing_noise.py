@@ -1,11 +1,13 @@
-"""E13, background smoothing, against its formula cell by cell; and the initial noises against their exact covariances."""
+"""E13, background smoothing, against its formula cell by cell; and the initial noises against their exact
+covariances."""
 
 import pytest
 import torch
 
 from t2vz.errors import InputError
 from t2vz.motion import (
-    NOISES, background_mask, correlate, dilate, global_motion, mask_to_latent, smooth_background, translation_flow, warp,
+    NOISES, background_mask, correlate, dilate, global_motion, mask_to_latent, smooth_background,
+    translation_flow, warp,
 )
 
 CONVENTIONS = ("release", "paper")
@@ -23,7 +25,8 @@ def scene(device):
 
 
 def background_by_loop(foreground, flow, convention):
-    """Where neither frame k's foreground is nor (release) the cell of frame 1 that arrives there was foreground."""
+    """Where neither frame k's foreground is nor (release) the cell of frame 1 that arrives there was
+    foreground."""
     m, _, h, w = foreground.shape
     arrived = warp(torch.arange(h * w).double().view(1, 1, h, w), flow).long()
     out = torch.zeros(m, 1, h, w, dtype=torch.float64)
@@ -92,7 +95,8 @@ def test_e13_foreground_is_untouched_and_so_is_frame_1(scene, convention, alpha)
 
 def test_e13_frame_1_is_unchanged_even_if_its_own_flow_is_not_zero(scene):
     x, foreground, flow = scene
-    torch.testing.assert_close(smooth_background(x, foreground, flow + 3, 1.0)[0], x[0], rtol=1e-15, atol=1e-15)
+    smoothed = smooth_background(x, foreground, flow + 3, 1.0)
+    torch.testing.assert_close(smoothed[0], x[0], rtol=1e-15, atol=1e-15)
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
@@ -132,8 +136,11 @@ def test_masks_come_to_latent_size_by_nearest_neighbour(device):
     ("residual", 0.25, lambda i, j: 0.25),
     ("residual", 1.0, lambda i, j: 1.0),
 ])
-def test_initial_noises_have_unit_variance_and_the_documented_correlations(device, kind, strength, correlation):
-    """Unit vectors stand for the draws: a frame's entries are its coefficients, their products the exact covariances."""
+def test_initial_noises_have_unit_variance_and_the_documented_correlations(
+    device, kind, strength, correlation
+):
+    """Unit vectors stand for the draws: a frame's entries are its coefficients, their products the exact
+    covariances."""
     m = 5
     basis = torch.eye(m + 1, dtype=torch.float64, device=device)[:, :, None, None]
     frames = correlate(basis[1:], basis[:1], kind, strength).flatten(1)
@@ -160,10 +167,12 @@ def test_independent_and_shared_noise_are_the_draws_themselves(device):
 @pytest.mark.parametrize("kind", NOISES)
 def test_frame_k_of_every_noise_does_not_depend_on_how_many_follow(device, kind):
     independent, shared = random(5, 4, 3, 3).to(device), random(1, 4, 3, 3, seed=1).to(device)
-    assert torch.equal(correlate(independent, shared, kind, 0.5)[:3], correlate(independent[:3], shared, kind, 0.5))
+    assert torch.equal(correlate(independent, shared, kind, 0.5)[:3],
+        correlate(independent[:3], shared, kind, 0.5))
 
 
-@pytest.mark.parametrize("kind, strength, said", [("white", 1.0, "white"), ("mixed", -1.0, "-1.0"), ("residual", 1.5, "1.5")])
+@pytest.mark.parametrize("kind, strength, said",
+    [("white", 1.0, "white"), ("mixed", -1.0, "-1.0"), ("residual", 1.5, "1.5")])
 def test_impossible_noises_are_refused(device, kind, strength, said):
     x = torch.zeros(2, 4, 3, 3, device=device)
     with pytest.raises(InputError, match=said):

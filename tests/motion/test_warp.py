@@ -1,4 +1,5 @@
-"""E7 and E8: flows and the warp against loops over pixels; METHOD's difference 2 (half a pixel) on both sides."""
+"""E7 and E8: flows and the warp against loops over pixels; METHOD's difference 2 (half a pixel) on both
+sides."""
 
 import math
 
@@ -33,7 +34,8 @@ def warp_by_loop(x, flow, mode):
             for j in range(w):
                 u, v = j + float(flow[k, 0, i, j]), i + float(flow[k, 1, i, j])
                 if mode == "nearest":
-                    out[k, :, i, j] = source[:, mirrored(math.floor(v + 0.5), h), mirrored(math.floor(u + 0.5), w)]
+                    row, column = math.floor(v + 0.5), math.floor(u + 0.5)
+                    out[k, :, i, j] = source[:, mirrored(row, h), mirrored(column, w)]
                     continue
                 left, top = math.floor(u), math.floor(v)
                 for dy in (0, 1):
@@ -57,7 +59,8 @@ def measured_shift(before, after, reach=12):
 
 
 def release_warp(x, dx, dy):
-    """The public code as METHOD's difference 2 tells it: a 512 × 512 field of pixels, normalised, then resized."""
+    """The public code as METHOD's difference 2 tells it: a 512 × 512 field of pixels, normalised, then
+    resized."""
     y0, x0 = torch.meshgrid(torch.arange(512).double(), torch.arange(512).double(), indexing="ij")
     field = torch.stack([2 * (x0 + dx) / 512 - 1, 2 * (y0 + dy) / 512 - 1])[None]
     field = F.interpolate(field, size=x.shape[-2:], mode="bilinear").permute(0, 2, 3, 1)
@@ -72,7 +75,8 @@ def test_e7_offsets_grow_linearly_and_do_not_depend_on_the_number_of_frames():
 
 
 @pytest.mark.parametrize("delta, frames, said", [
-    ((math.nan, 1.0), 2, "nan"), ((math.inf, 1.0), 2, "inf"), ((1.0, 2.0, 3.0), 2, "3.0"), ((1.0, 1.0), 0, "0"), ((1.0, 1.0), -2, "-2"),
+    ((math.nan, 1.0), 2, "nan"), ((math.inf, 1.0), 2, "inf"), ((1.0, 2.0, 3.0), 2, "3.0"),
+    ((1.0, 1.0), 0, "0"), ((1.0, 1.0), -2, "-2"),
 ])
 def test_e7_impossible_motion_is_refused(delta, frames, said):
     with pytest.raises(InputError, match=said):
@@ -124,7 +128,8 @@ def test_difference_2_release_convention_equals_the_public_code_s_field(device, 
 
 def test_difference_2_release_slips_by_a_sixteenth_of_a_cell_and_exact_does_not():
     offsets = global_motion((12.0, 16.0), 3)
-    release, exact = (translation_flow(offsets, 64, 64, convention)[:, :, 5, 9] for convention in ("release", "exact"))
+    release, exact = (translation_flow(offsets, 64, 64, convention)[:, :, 5, 9]
+        for convention in ("release", "exact"))
     assert exact.tolist() == [[0.0, 0.0], [1.5, 2.0], [3.0, 4.0]]
     assert (release - exact).tolist() == [[-1 / 16, -1 / 16]] * 3
     assert "float64" in str(release.dtype)
@@ -134,7 +139,8 @@ def test_difference_2_exact_is_in_pixels_and_release_in_512ths_of_the_frame():
     offsets = global_motion((16.0, 16.0), 2)
     for size in (16, 32, 64, 128):
         assert float(translation_flow(offsets, size, size, "exact")[1, 0, 0, 0]) == 2.0
-        assert float(translation_flow(offsets, size, size, "release")[1, 0, 0, 0]) == 16.0 * size / 512 - size / 1024
+        release = translation_flow(offsets, size, size, "release")[1, 0, 0, 0]
+        assert float(release) == 16.0 * size / 512 - size / 1024
 
 
 def test_an_unknown_flow_convention_is_refused():
@@ -192,7 +198,8 @@ def test_e8_sizes_that_do_not_fit_are_refused(device):
 
 def test_zoom_by_one_moves_nothing(device):
     x = random(1, 2, 6, 9)
-    assert torch.equal(warp(x.to(device), zoom_flow(torch.tensor([1.0, 1.0]), 6, 9)).cpu(), x.expand(2, -1, -1, -1))
+    assert torch.equal(warp(x.to(device), zoom_flow(torch.tensor([1.0, 1.0]), 6, 9)).cpu(),
+        x.expand(2, -1, -1, -1))
 
 
 def test_zoom_by_three_shows_the_middle_third_with_every_cell_three_times(device):
@@ -213,7 +220,8 @@ def test_zoom_factor_zero_is_refused():
 
 
 @pytest.mark.parametrize("size", [8, 9])
-@pytest.mark.parametrize("degrees, quarters", [(0.0, 0), (90.0, 1), (180.0, 2), (270.0, 3), (360.0, 0), (-90.0, -1)])
+@pytest.mark.parametrize("degrees, quarters",
+    [(0.0, 0), (90.0, 1), (180.0, 2), (270.0, 3), (360.0, 0), (-90.0, -1)])
 def test_rotation_by_quarter_turns_equals_rot90_clockwise(device, size, degrees, quarters):
     x = random(1, 2, size, size)
     turned = warp(x.to(device), rotation_flow(torch.tensor([degrees]), size, size)).cpu()
@@ -223,7 +231,8 @@ def test_rotation_by_quarter_turns_equals_rot90_clockwise(device, size, degrees,
 def test_rotation_direction_what_was_on_top_comes_to_the_right(device):
     x = torch.zeros(1, 1, 9, 9, device=device)
     x[0, 0, 0, 4] = 1.0  # 12 o'clock
-    assert warp(x, rotation_flow(torch.tensor([90.0]), 9, 9)).cpu().nonzero().tolist() == [[0, 0, 4, 8]]  # 3 o'clock
+    turned = warp(x, rotation_flow(torch.tensor([90.0]), 9, 9))
+    assert turned.cpu().nonzero().tolist() == [[0, 0, 4, 8]]  # 3 o'clock
 
 
 def test_rotation_keeps_distances_from_the_centre():

@@ -1,4 +1,5 @@
-"""The loop around the UNet, on a stand-in model whose prediction is known: progress, snapping, guidance, failures."""
+"""The loop around the UNet, on a stand-in model whose prediction is known: progress, snapping, guidance,
+failures."""
 
 import random
 from types import SimpleNamespace
@@ -33,7 +34,8 @@ class Linear:
         self.calls = []
 
     def __call__(self, x, t, context, attention, start=0, memory=None, record=None):
-        self.calls.append(SimpleNamespace(shape=tuple(x.shape), t=t, start=start, attention=attention, memory=memory))
+        self.calls.append(SimpleNamespace(shape=tuple(x.shape), t=t, start=start, attention=attention,
+            memory=memory))
         if record is not None:
             squares = torch.stack([square(start + k, *x.shape[3:]) for k in range(x.shape[1])]).flatten(1)
             weights = torch.ones(len(x), x.shape[1], 1, squares.shape[1], 77)
@@ -45,25 +47,34 @@ class Linear:
 def stand_in(device, numbers=(0.5, 1.0)):
     """As much of a StableDiffusion as `generate` touches; its texts are the two numbers."""
     context = torch.tensor(numbers, device=device)[:, None, None].expand(-1, 77, 1)
-    vae = SimpleNamespace(factor=8, config=SimpleNamespace(scaling_factor=0.18215),
-                          decode=lambda latents: latents[:, :3].repeat_interleave(8, -1).repeat_interleave(8, -2))
-    tokenizer = SimpleNamespace(positions=lambda prompt, words: [1, 2], encode=lambda prompt: SimpleNamespace(used=4))
-    return SimpleNamespace(unet=Linear(), vae=vae, vae_dtype=torch.float32, device=device, tokenizer=tokenizer,
-                           schedule=NoiseSchedule(), default_size=16, prompt_notes=lambda prompt: [],
-                           encode_text=lambda prompts: context)
+
+    def decode(latents):
+        return latents[:, :3].repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)
+
+    return SimpleNamespace(
+        unet=Linear(), device=device, schedule=NoiseSchedule(), default_size=16, vae_dtype=torch.float32,
+        vae=SimpleNamespace(factor=8, config=SimpleNamespace(scaling_factor=0.18215), decode=decode),
+        tokenizer=SimpleNamespace(positions=lambda prompt, words: [1, 2],
+                                  encode=lambda prompt: SimpleNamespace(used=4)),
+        prompt_notes=lambda prompt: [], encode_text=lambda prompts: context,
+    )
 
 
 def settings(**changes):
-    return Settings(**{"prompt": "a ball on a table", "frames": 3, "steps": 5, "height": 16, "width": 16, **changes})
+    chosen = {"prompt": "a ball on a table", "frames": 3, "steps": 5, "height": 16, "width": 16, **changes}
+    return Settings(**chosen)
 
 
 def some_settings(generator):
     """Settings drawn at random, of every kind that changes the amount of work."""
     t_prime, t = sorted((generator.randrange(1000), generator.randrange(1000)))
     return dict(
-        frames=generator.randint(1, 4), steps=generator.randint(1, 12), t_prime=t_prime, t=t, chunk=generator.choice([None, 1, 2, 7]),
-        motion=generator.choice([None, (0.0, 0.0), (12.0, 12.0), (500.0, -3.0)]), attention=generator.choice(VARIANTS),
-        smooth_background=generator.choice([0.0, 0.6]), eta=generator.choice([0.0, 1.0]), guidance_scale=generator.choice([1.0, 7.5]),
+        frames=generator.randint(1, 4), steps=generator.randint(1, 12), t_prime=t_prime, t=t,
+        chunk=generator.choice([None, 1, 2, 7]),
+        motion=generator.choice([None, (0.0, 0.0), (12.0, 12.0), (500.0, -3.0)]),
+        attention=generator.choice(VARIANTS),
+        smooth_background=generator.choice([0.0, 0.6]), eta=generator.choice([0.0, 1.0]),
+        guidance_scale=generator.choice([1.0, 7.5]),
         initial_noise=generator.choice(NOISES),
     )
 
@@ -86,15 +97,19 @@ def test_progress_ends_exactly_at_its_total_for_any_settings(device, seed):
 @pytest.mark.parametrize("steps", range(1, 61))
 def test_difference_3_any_number_of_steps_works_and_snapped_timesteps_are_reported(device, steps):
     grid = [i * (1000 // steps) + 1 for i in range(steps)]
-    T, T_prime = (max((t for t in grid), key=lambda t, asked=asked: (-abs(t - asked), t)) for asked in (941, 881))
+    T, T_prime = (max((t for t in grid), key=lambda t, asked=asked: (-abs(t - asked), t))
+        for asked in (941, 881))
     seen = []
     video = generate(stand_in(device), settings(steps=steps), on_step=seen.append)
     assert (video.settings["T"], video.settings["T_prime"]) == (T, T_prime)
     assert next(step.t for step in seen if step.stage == "all frames") == T
-    assert any(f"T = {T}" in note and f"T' = {T_prime}" in note for note in video.notes) == ((T, T_prime) != (941, 881))
+    said = any(f"T = {T}" in note and f"T' = {T_prime}" in note for note in video.notes)
+    assert said == ((T, T_prime) != (941, 881))
     assert any("same step" in note for note in video.notes) == (T == T_prime)
-    assert [step.t for step in seen if step.stage != "all frames"] == [t for t in reversed(grid) if t > T_prime]
-    assert [step.t for step in seen if step.stage == "all frames"] == [t for t in reversed(grid) if t <= T]
+    alone = [step.t for step in seen if step.stage != "all frames"]
+    together = [step.t for step in seen if step.stage == "all frames"]
+    assert alone == [t for t in reversed(grid) if t > T_prime]
+    assert together == [t for t in reversed(grid) if t <= T]
 
 
 @pytest.mark.parametrize("t_prime, t", [(0, 0), (0, 999), (999, 999), (500, 501)])
@@ -121,7 +136,8 @@ def test_difference_4_the_negative_prompt_is_the_first_half_and_the_prompt_the_s
 
 
 def test_difference_6_frame_1_is_denoised_alone_only_down_to_T_prime(device):
-    """The public code runs all 50 steps for frame 1 first; x_T and x_T' need 6 of them, 981 … 881's five and T's one."""
+    """The public code runs all 50 steps for frame 1 first; x_T and x_T' need 6 of them, 981 … 881's five
+    and T's one."""
     sd = stand_in(device)
     generate(sd, settings(steps=50, frames=8, chunk=None))
     alone = [call.t for call in sd.unet.calls if call.shape[1] == 1]
@@ -135,7 +151,8 @@ def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(dev
     video = generate(sd, settings(steps=50, frames=2), on_step=steps.append)
     x_T, x_T_prime = steps[1].x_s, steps[4].x_s
     kept = {}
-    whole = list(denoise(NoisePredictor(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t, sd.schedule.timesteps(50), 50, sd.schedule))
+    whole = list(denoise(NoisePredictor(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t,
+        sd.schedule.timesteps(50), 50, sd.schedule))
     for step in whole:
         kept[step.s] = step.x_s
     assert len(whole) - 5 == 45
@@ -144,7 +161,8 @@ def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(dev
     assert video.settings["T"] == 941
 
 
-@pytest.mark.parametrize("chunk, calls", [(None, [(0, 7)]), (3, [(0, 3), (3, 3), (6, 1)]), (7, [(0, 7)]), (1, [(k, 1) for k in range(7)])])
+@pytest.mark.parametrize("chunk, calls", [(None, [(0, 7)]), (3, [(0, 3), (3, 3), (6, 1)]), (7, [(0, 7)]),
+    (1, [(k, 1) for k in range(7)])])
 def test_chunks_cover_all_frames_in_order_with_one_memory_per_timestep(device, chunk, calls):
     sd = stand_in(device)
     generate(sd, settings(frames=7, chunk=chunk, motion=None))
@@ -168,7 +186,8 @@ def test_difference_7_a_nan_stops_at_once_and_names_step_and_frame(device, frame
 
     sd.unet = Broken()
     with pytest.raises(FailedError) as caught:
-        generate(sd, settings(motion=None, chunk=chunk), progress=lambda done, total, stage: told.append(done))
+        chosen = settings(motion=None, chunk=chunk)
+        generate(sd, chosen, progress=lambda done, total, stage: told.append(done))
     assert f"frame {frame + 1} is not finite" in str(caught.value) and f"timestep {t}" in str(caught.value)
     assert told[-1] == 3 * [801, 601, 401, 201, 1].index(t)  # the broken step is not counted as done
 
@@ -194,14 +213,16 @@ def test_denoise_follows_the_closed_form_of_a_linear_prediction(device):
 def test_eta_gives_frame_1_the_same_noise_in_every_stage_and_every_frame_its_own(device):
     """With ε = 0 a step leaves √(ᾱ_s/ᾱ_t)·x_t + σ·z, so z can be read off."""
     steps, schedule = [], NoiseSchedule()
-    generate(stand_in(device, numbers=(0.0, 0.0)), settings(eta=1.0, t_prime=401, t=801, steps=5), on_step=steps.append)
+    generate(stand_in(device, numbers=(0.0, 0.0)), settings(eta=1.0, t_prime=401, t=801, steps=5),
+        on_step=steps.append)
     noises = {}
     for step in steps:
         a_t, a_s = schedule.alpha_bar_at(step.t), schedule.alpha_bar_at(step.s)
         sigma = ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)) ** 0.5
         noises[step.stage, step.t] = (step.x_s - (a_s / a_t) ** 0.5 * step.x_t) / sigma
     for t in (801, 601):
-        torch.testing.assert_close(noises["frame 1 to T'", t][0], noises["all frames", t][0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(noises["frame 1 to T'", t][0], noises["all frames", t][0], rtol=1e-4,
+            atol=1e-4)
     drawn = torch.cat([noise for (stage, _), noise in noises.items() if stage == "all frames"])
     assert len(drawn) == 15 and float(torch.corrcoef(drawn.flatten(1)).triu(1).abs().max()) < 0.99
     assert float(drawn.var()) == pytest.approx(1.0, abs=5 * (2 / drawn.numel()) ** 0.5)
@@ -210,10 +231,12 @@ def test_eta_gives_frame_1_the_same_noise_in_every_stage_and_every_frame_its_own
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3])
 def test_e13_masks_from_attention_blend_outside_the_subject_whatever_the_chunk(device, chunk):
     """16 × 12 cells; the subject moves by a cell a frame. Release: frame 1's subject is left out as well."""
-    chosen = dict(frames=3, height=128, width=96, smooth_background=0.6, t_prime=601, t=801, motion=None, chunk=chunk)
+    chosen = dict(frames=3, height=128, width=96, smooth_background=0.6, t_prime=601, t=801, motion=None,
+        chunk=chunk)
     steps = []
     generate(stand_in(device), settings(**chosen), on_step=steps.append)
-    x_T, blended = (next(s.x_t for s in steps if s.stage == stage) for stage in ("all frames, to find the foreground", "all frames"))
+    x_T, blended = (next(s.x_t for s in steps if s.stage == stage)
+        for stage in ("all frames, to find the foreground", "all frames"))
     for k in range(3):
         keep = torch.zeros(16, 12, dtype=torch.bool, device=device)
         for i in (0, k):
@@ -224,7 +247,8 @@ def test_e13_masks_from_attention_blend_outside_the_subject_whatever_the_chunk(d
 
 def test_inputs_that_cannot_work_are_refused_before_the_first_step(device):
     sd = stand_in(device)
-    for wrong in ({"masks": torch.ones(3, 16, 16)}, {"flow": torch.zeros(3, 2, 3, 3)}, {"noise": {"x_t": torch.zeros(1)}}):
+    for wrong in ({"masks": torch.ones(3, 16, 16)}, {"flow": torch.zeros(3, 2, 3, 3)},
+        {"noise": {"x_t": torch.zeros(1)}}):
         with pytest.raises(InputError):
             generate(sd, settings(smooth_background=0.5), **wrong)
     assert sd.unet.calls == []

@@ -1,4 +1,5 @@
-"""Foreground masks from attention (E13), Otsu's threshold by brute force, the subject's words; and the noise's rules."""
+"""Foreground masks from attention (E13), Otsu's threshold by brute force, the subject's words; and the
+noise's rules."""
 
 import math
 
@@ -42,7 +43,8 @@ def between(below, above):
 @pytest.mark.parametrize("seed", range(6))
 def test_otsu_threshold_separates_as_well_as_the_best_split_by_brute_force(seed):
     generator = torch.Generator().manual_seed(seed)
-    values = torch.cat([torch.randn(80, generator=generator), 2 + seed + torch.randn(30 + 20 * seed, generator=generator)])
+    values = torch.cat([torch.randn(80, generator=generator),
+        2 + seed + torch.randn(30 + 20 * seed, generator=generator)])
     threshold = otsu_threshold(values)
     reached = between(values[values <= threshold].tolist(), values[values > threshold].tolist())
     assert reached >= 0.995 * otsu_by_brute_force(values)  # 256 bins, so not every split can be named
@@ -53,7 +55,8 @@ def test_otsu_threshold_of_two_values_stands_between_them_and_of_one_value_is_th
     assert otsu_threshold(torch.full((3, 4), 0.7)) == pytest.approx(0.7)
 
 
-@pytest.mark.parametrize("n, size", [(64 * 48, (64, 48)), (32 * 24, (32, 24)), (16 * 12, (16, 12)), (8 * 6, None), (5, None)])
+@pytest.mark.parametrize("n, size", [(64 * 48, (64, 48)), (32 * 24, (32, 24)), (16 * 12, (16, 12)),
+    (8 * 6, None), (5, None)])
 def test_layers_from_full_to_quarter_size_are_used(n, size):
     assert layer_size(n, 64, 48) == size
 
@@ -65,7 +68,8 @@ def test_odd_sizes_round_up_from_layer_to_layer(n, size):
 
 @pytest.mark.parametrize("layers", [(1,), (1, 2), (2, 4, 8)])
 def test_foreground_is_where_the_subject_s_words_are_read(layers):
-    """Cells of a square in frame k read tokens 2 and 3 (of 1 … 5) more than others; the negative half says nonsense."""
+    """Cells of a square in frame k read tokens 2 and 3 (of 1 … 5) more than others; the negative half says
+    nonsense."""
     h, w, m, tokens = 16, 8, 3, 10
     square = torch.zeros(m, h, w)
     for k in range(m):
@@ -92,7 +96,8 @@ def test_a_draw_is_fixed_by_seed_name_and_frame_alone():
     assert latent.dtype == torch.float32 and latent.device.type == "cpu"
     assert torch.equal(latent, Noise(7).draw("forward", 3, (4, 6, 5)))
     assert torch.equal(latent, noise.draw("forward", 3, (4, 6, 5)))  # no hidden state is used up
-    for other in (Noise(8).draw("forward", 3, (4, 6, 5)), noise.draw("initial", 3, (4, 6, 5)), noise.draw("forward", 2, (4, 6, 5))):
+    for other in (Noise(8).draw("forward", 3, (4, 6, 5)), noise.draw("initial", 3, (4, 6, 5)),
+        noise.draw("forward", 2, (4, 6, 5))):
         assert not torch.equal(latent, other)
 
 
@@ -114,7 +119,8 @@ def test_difference_5_frame_k_does_not_depend_on_how_many_or_which_are_asked_for
 
 
 def test_draws_are_standard_normal_and_independent_of_each_other():
-    """50 frames of 4096: a mean strays by 1/64 = 0.016, a variance by 0.022, a correlation by 0.016; five of those."""
+    """50 frames of 4096: a mean strays by 1/64 = 0.016, a variance by 0.022, a correlation by 0.016; five
+    of those."""
     frames = Noise(0).frames("initial", range(50), (4, 32, 32)).flatten(1)
     assert float(frames.mean(dim=1).abs().max()) < 5 / 64
     assert float((frames.var(dim=1) - 1).abs().max()) < 5 * math.sqrt(2 / 4096)

@@ -28,7 +28,8 @@ def vae(device):
 
 @pytest.mark.parametrize("tap", [(i, j) for i in range(3) for j in range(3)])
 def test_encoder_downsampling_pads_right_and_bottom_only(device, tap):
-    """Tap (a, b) of the kernel reads x[2i + a, 2j + b], and zero beyond the right and bottom edge: no loss on top."""
+    """Tap (a, b) of the kernel reads x[2i + a, 2j + b], and zero beyond the right and bottom edge: no loss
+    on top."""
     down, x = Downsample(1).to(device), random(1, 1, 6, 8).to(device)
     with torch.no_grad():
         down.conv.weight.zero_()[0, 0, tap[0], tap[1]] = 1.0
@@ -68,14 +69,16 @@ def test_latents_are_eight_times_smaller_each_way(vae, device, size):
 
 
 def test_the_factor_follows_the_number_of_levels():
-    assert [VAE(VAEConfig(widths=(4,) * levels, resnets=1, norm_groups=2)).factor for levels in (1, 2, 3)] == [1, 2, 4]
+    assert [VAE(VAEConfig(widths=(4,) * levels, resnets=1, norm_groups=2)).factor
+        for levels in (1, 2, 3)] == [1, 2, 4]
 
 
 @pytest.mark.parametrize("size", [(12, 16), (16, 20), (7, 7)])
 def test_sides_that_are_not_multiples_of_eight_are_refused(vae, device, size):
     with pytest.raises(InputError) as caught:
         vae.encode(random(1, 3, *size).to(device))
-    assert str(size[0]) in str(caught.value) and str(size[1]) in str(caught.value) and "multiples of 8" in str(caught.value)
+    said = str(caught.value)
+    assert str(size[0]) in said and str(size[1]) in said and "multiples of 8" in said
 
 
 def test_encode_is_the_posterior_s_mean_and_log_variance_is_clamped(vae, device):
@@ -109,7 +112,8 @@ def test_bfloat16_is_finite_and_near_float32(vae, device):
 
 
 def test_to_pixels_clamps_rounds_and_puts_channels_last(device):
-    values = [-2.0, -1.0, -1 + 2 * 0.49 / 255, -1 + 2 * 0.51 / 255, 0.2, 1 - 2 * 0.51 / 255, 1 - 2 * 0.49 / 255, 1.0, 3.0]
+    values = [-2.0, -1.0, -1 + 2 * 0.49 / 255, -1 + 2 * 0.51 / 255, 0.2, 1 - 2 * 0.51 / 255,
+        1 - 2 * 0.49 / 255, 1.0, 3.0]
     images = torch.tensor(values, device=device).view(1, 1, 3, 3).expand(1, 3, 3, 3)
     pixels = to_pixels(images)
     assert pixels.dtype == torch.uint8 and pixels.shape == (1, 3, 3, 3)
@@ -119,7 +123,8 @@ def test_to_pixels_clamps_rounds_and_puts_channels_last(device):
 def test_to_pixels_undoes_the_scaling_of_every_byte(device):
     bytes_ = torch.arange(256, device=device).view(1, 1, 16, 16).expand(2, 3, 16, 16)
     for dtype in (torch.float32, torch.float64):
-        assert torch.equal(to_pixels(bytes_.to(dtype) / 127.5 - 1), bytes_.permute(0, 2, 3, 1).to(torch.uint8))
+        assert torch.equal(to_pixels(bytes_.to(dtype) / 127.5 - 1),
+            bytes_.permute(0, 2, 3, 1).to(torch.uint8))
 
 
 def test_sd15_keys_shapes_and_parameter_count():
