@@ -1,0 +1,98 @@
+"""`python -m t2vz.train clip|vae|unet|all|export --out DIR`: the embedded model from nothing. `t2vz train` is
+the same."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from t2vz.errors import FailedError, InputError
+
+DESCRIPTION = """Train the small embedded model on painted pictures: a CLIP, an autoencoder, a UNet.
+
+Everything lies in --out and is continued there after an interruption: run the same command again.
+Without --minutes and --steps the stages take about 8, 35 and 45 minutes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `t2vz train`."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "stage",
+        choices=["clip", "vae", "unet", "all", "export"],
+        help="what to train; unet needs clip and vae; export writes the finished folder",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the training: pictures, states, curves, sheets"
+    )
+    parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels (default 128)")
+    parser.add_argument(
+        "--pictures", type=int, default=24_000, help="how many pictures to paint (default 24000)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="time for the stage, or for all three together with `all`"
+    )
+    parser.add_argument("--steps", type=int, help="steps of each stage, instead of --minutes")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the pictures, the weights and the batches (default 0)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads; by default the fastest number is found while training"
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path("weights/embedded"),
+        help="export: the checkpoint folder to write (default weights/embedded)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="export: replace a checkpoint that is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `t2vz train` with parsed arguments; returns 0. Raises InputError and FailedError."""
+    from .export import export
+    from .stages import STAGES, Options, train_all
+
+    if args.minutes is not None and args.steps is not None:
+        raise InputError(
+            f"--minutes {args.minutes} and --steps {args.steps}: a training ends after one of them; give one"
+        )
+    if args.stage == "export":
+        export(args.out, args.to, overwrite=args.overwrite)
+        return 0
+    options = Options(
+        out=args.out,
+        size=args.size,
+        pictures=args.pictures,
+        minutes=args.minutes,
+        steps=args.steps,
+        seed=args.seed,
+        device=args.device,
+        threads=args.threads,
+    )
+    (train_all if args.stage == "all" else STAGES[args.stage])(options)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse and run; the exit code: 0, 2 for wrong use, 1 for a failure, 130 for Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m t2vz.train")
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(arguments))
+    except InputError as error:
+        print(f"t2vz: {error}", file=sys.stderr)
+        return 2
+    except FailedError as error:
+        print(f"t2vz: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("t2vz: interrupted; the same command continues from the last saved state", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

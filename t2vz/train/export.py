@@ -1,0 +1,127 @@
+"""The trained networks as the checkpoint folder that is shipped: float16, the folder layout, a model card.
+
+Beside what a Stable Diffusion folder holds there is clip/, both towers of the CLIP, for the CLIP score (E16).
+Its text tower is the one in text_encoder/ again.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+from transformers import CLIPModel, CLIPTextModel
+
+from t2vz.checkpoints import save_folder
+from t2vz.files import write_bytes, write_json
+
+from .log import read_log
+from .stages import load_clip, load_unet, load_vae
+from .state import read_facts
+from .world import BACKGROUNDS, COLOURS, OBJECTS
+
+
+def export(out: Path, to: Path, overwrite: bool = False) -> None:
+    """Write the networks of a finished training folder as a checkpoint folder.
+
+    Raises InputError if a stage is not finished or `to` exists (and overwrite is False), FailedError if
+    writing fails.
+    """
+    clip, vae, unet = load_clip(out), load_vae(out), load_unet(out)
+    save_folder(to, unet, vae, text_tower(clip), out / "tokenizer", overwrite=overwrite)
+    write_clip(clip, to / "clip")
+    write_bytes(to / "README.md", model_card(out, to).encode())
+
+
+def text_tower(clip: CLIPModel) -> CLIPTextModel:
+    """The CLIP's text tower as a model of its own."""
+    text = CLIPTextModel(clip.config.text_config)
+    # transformers 4 puts the tower one level deeper in CLIPTextModel than in CLIPModel, transformers 5 does
+    # not
+    getattr(text, "text_model", text).load_state_dict(clip.text_model.state_dict())
+    return text.eval()
+
+
+def write_clip(clip: CLIPModel, folder: Path) -> None:
+    """The whole CLIP, float16, with what `transformers`' CLIPImageProcessor must know: pixels in [−1, 1], no
+    crop."""
+    copy.deepcopy(clip).half().save_pretrained(folder)
+    size = clip.config.vision_config.image_size
+    write_json(
+        folder / "preprocessor_config.json",
+        {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_resize": True,
+            "size": {"height": size, "width": size},
+            "resample": 3,
+            "do_center_crop": False,
+            "do_rescale": True,
+            "do_normalize": True,
+            "do_convert_rgb": True,
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+        },
+    )
+
+
+def model_card(out: Path, folder: Path) -> str:
+    """README.md: what the model is, how it was made, what was measured."""
+    clip, vae = read_facts(out / "clip/clip.safetensors"), read_facts(out / "vae/vae.safetensors")
+    unet = read_facts(out / "unet/unet.safetensors")
+    rows = [_row(out, name) for name in ("clip", "vae", "unet")]
+    size = sum(os.path.getsize(file) for file in folder.rglob("*") if file.is_file()) / 2**20
+    return f"""---
+license: mit
+---
+# The embedded model of t2vz
+
+A text-to-image diffusion model with exactly the anatomy of Stable Diffusion 1.5, small enough to ship with
+the code ({size:.1f} MiB in float16): a CLIP text tower, a UNet with 16 self-attention layers, a KL
+autoencoder (factor 8, 4 channels). It is there to learn and to test with. It knows one small world of
+painted scenes.
+
+**Loads** in t2vz (`StableDiffusion.load()`) and in diffusers (`from_pretrained(folder)` of
+`StableDiffusionPipeline` and `TextToVideoZeroPipeline`). Pictures are {unet["size"]}×{unet["size"]}.
+
+**Prompts**: "a red ball on a green meadow".
+- Things: {", ".join(OBJECTS)}.
+- Colours: {", ".join(COLOURS)}.
+- Places: {", ".join(BACKGROUNDS)}.
+- Counts "two", "three", "a row of", "many"; "small", "big"; "beside" another thing.
+
+## Data
+Pictures of `t2vz.train.world`, a procedural painter: {unet["pictures"]} of them, seed {unet["seed"]}. A tenth
+of all (thing, colour, place) combinations was held out. No photograph and no one's artwork was used.
+
+## Recipe
+`python -m t2vz.train all --out DIR`, here on {unet["hardware"]} that other work shared. bfloat16; AdamW
+with warmup and half a cosine over the time; a moving average of the weights.
+- CLIP: contrastive, both towers; `clip/` holds both, `text_encoder/` the text tower alone.
+- Autoencoder: L1 on pixels, on 2×2, 4×4 and 8×8 means and on gradients, and KL · 1e-6. It starts as a
+  codec of mean colours. Scaling factor {vae["config"]["scaling_factor"]:.5f}, measured.
+- UNet: noise prediction on {unet["latents"]} cached latents, Stable Diffusion's schedule, a tenth of the
+  captions empty, min-SNR weights (γ = 5).
+
+| network | parameters | steps | minutes | last loss |
+| --- | --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+## Measured
+- Autoencoder: {vae["psnr"]:.2f} dB PSNR on {unet["unseen"]} unseen scenes.
+- CLIP: of {clip["of"]} unseen scenes, {100 * clip["retrieval"]:.0f} % are nearest to their own caption.
+
+## Limits
+It was trained for minutes, not days: pictures are soft, small things and patterns blur, counting and "beside"
+are unreliable, and words outside the world mean nothing to it. Group norms have fewer groups than Stable
+Diffusion's 32 (widths are small), which a single-file checkpoint cannot say.
+
+Licence: MIT, as the code.
+"""
+
+
+def _row(out: Path, name: str) -> str:
+    log, facts = read_log(out / name), read_facts(out / name / f"{name}.safetensors")
+    last = [row["loss"] for row in log[-50:]]
+    steps, minutes = log[-1]["step"], log[-1]["seconds"] / 60
+    size, loss = facts["parameters"] / 1e6, sum(last) / len(last)
+    return f"| {name} | {size:.2f} M | {steps} | {minutes:.0f} | {loss:.3f} |"

@@ -1,0 +1,169 @@
+"""The trainings in their order, in one folder: pictures/ tokenizer/ clip/ vae/ unet/.
+
+Each stage finds there what it needs. One that was interrupted continues where it was saved; one that is
+finished is not run again.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from t2vz.errors import InputError
+from t2vz.files import atomic_path
+from t2vz.text import Tokenizer
+from t2vz.unet.config import UNetConfig
+from t2vz.unet.unet import UNet
+from t2vz.vae.config import VAEConfig
+from t2vz.vae.vae import VAE
+
+from . import clip as clip_training
+from . import unet as unet_training
+from . import vae as vae_training
+from .common import Settings
+from .pictures import Pictures, paint_pictures
+from .state import load_network, read_facts, save_network
+from .tokenizer import write_tokenizer
+
+SHARES = {"clip": 0.08, "vae": 0.42, "unet": 0.5}  # of the minutes given to all three
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a training run is asked for. minutes/steps: of each stage; None: the stage's own. size: of the
+    pictures."""
+
+    out: Path
+    size: int = 128
+    pictures: int = 24_000
+    unseen: int = 64
+    latents: int = 12_000  # how many of the pictures the UNet learns from
+    minutes: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    clip: clip_training.CLIPSizes = clip_training.CLIPSizes()
+    vae: VAEConfig = vae_training.EMBEDDED
+    unet: UNetConfig = unet_training.EMBEDDED
+
+    def __post_init__(self):
+        if self.size % 8 or self.size < 32:
+            raise InputError(f"size {self.size}: pictures have sides of at least 32, a multiple of 8")
+
+    def settings(self, stage: Settings) -> Settings:
+        """The stage's settings with what was asked for."""
+        common = {"seed": self.seed, "device": self.device, "threads": self.threads}
+        if self.steps is not None or self.minutes is not None:
+            common |= {"minutes": None if self.steps is not None else self.minutes, "steps": self.steps}
+        return replace(stage, **common)
+
+    def paint(self, stream: str, count: int) -> Pictures:
+        return paint_pictures(self.out / "pictures", count, self.size, self.seed, stream)
+
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(write_tokenizer(self.out / "tokenizer"))
+
+
+def train_clip_stage(options: Options) -> None:
+    """Train the CLIP into out/clip/clip.safetensors."""
+    target = options.out / "clip/clip.safetensors"
+    if target.is_file():
+        return
+    pictures, tokenizer = options.paint("training", options.pictures), options.tokenizer()
+    settings = options.settings(clip_training.SETTINGS)
+    clip = clip_training.train_clip(pictures, tokenizer, target.parent, options.clip, settings).cpu()
+    retrieval = clip_training.measure_retrieval(clip, tokenizer, options.paint("unseen", options.unseen))
+    facts = {"sizes": asdict(options.clip), "retrieval": retrieval, "of": options.unseen}
+    save_network(target, clip, facts)
+
+
+def train_vae_stage(options: Options) -> None:
+    """Train the VAE into out/vae/vae.safetensors."""
+    target = options.out / "vae/vae.safetensors"
+    if target.is_file():
+        return
+    pictures, unseen = options.paint("training", options.pictures), options.paint("unseen", options.unseen)
+    settings = options.settings(vae_training.SETTINGS)
+    vae = vae_training.train_vae(pictures, unseen, target.parent, options.vae, settings).cpu()
+    save_network(target, vae, {"config": asdict(vae.config), "psnr": vae_training.measure_psnr(vae, unseen)})
+
+
+def train_unet_stage(options: Options) -> None:
+    """Train the UNet into out/unet/unet.safetensors; needs a finished CLIP and VAE."""
+    target = options.out / "unet/unet.safetensors"
+    if target.is_file():
+        return
+    vae, clip, tokenizer = load_vae(options.out), load_clip(options.out), options.tokenizer()
+    latents, captions = cached_latents(options, vae)
+    examples = unet_training.make_examples(latents, captions, clip.text_model, tokenizer)
+    width, side = clip.config.text_config.hidden_size, options.size // vae.factor
+    config = replace(options.unet, context_dim=width, sample_size=side)
+    settings = options.settings(unet_training.SETTINGS)
+    vae, text = vae.to(options.device), clip.text_model.to(options.device)
+    unet = unet_training.train_unet(examples, vae, text, tokenizer, target.parent, config, settings).cpu()
+    facts = {"size": options.size, "pictures": options.pictures, "seed": options.seed, "latents": len(latents)}
+    facts |= {"config": asdict(unet.config), "unseen": options.unseen, "hardware": hardware(options.device)}
+    save_network(target, unet, facts)
+
+
+def cached_latents(options: Options, vae: VAE) -> tuple[Tensor, list[str]]:
+    """The scaled latents of the first `options.latents` pictures, encoded once into out/unet/, and their
+    captions."""
+    pictures = options.paint("training", options.pictures)
+    pictures = Pictures(pictures.images[: options.latents], pictures.captions[: options.latents])
+    cache = options.out / f"unet/latents-{len(pictures)}.safetensors"
+    if not cache.is_file():
+        latents = vae_training.encode_all(vae.to(options.device), pictures)
+        with atomic_path(cache) as temporary:
+            save_file({"latents": latents}, temporary)
+    return load_file(cache)["latents"], pictures.captions
+
+
+def hardware(device: str) -> str:
+    """What the training ran on, for the model card."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
+
+
+STAGES = {"clip": train_clip_stage, "vae": train_vae_stage, "unet": train_unet_stage}
+
+
+def train_all(options: Options) -> None:
+    """All three, one after the other. options.minutes is the budget of all together, divided by SHARES."""
+    for name, stage in STAGES.items():
+        part = (
+            options if options.minutes is None else replace(options, minutes=options.minutes * SHARES[name])
+        )
+        stage(part)
+
+
+def load_clip(out: Path):
+    """The finished CLIPModel of a training folder."""
+    path = out / "clip/clip.safetensors"
+    sizes = clip_training.CLIPSizes(**read_facts(path)["sizes"])
+    return load_network(path, clip_training.new_clip(Tokenizer(out / "tokenizer"), sizes))
+
+
+def load_vae(out: Path) -> VAE:
+    """The finished VAE of a training folder, with its scaling factor."""
+    path = out / "vae/vae.safetensors"
+    return load_network(path, VAE(VAEConfig(**_tuples(read_facts(path)["config"])))).to(
+        memory_format=torch.channels_last
+    )
+
+
+def load_unet(out: Path) -> UNet:
+    """The finished UNet of a training folder."""
+    path = out / "unet/unet.safetensors"
+    return load_network(path, UNet(UNetConfig(**_tuples(read_facts(path)["config"])))).to(
+        memory_format=torch.channels_last
+    )
+
+
+def _tuples(config: dict) -> dict:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}

@@ -1,0 +1,160 @@
+"""Training of the UNet: predict the noise in a noisy latent (Ho et al. 2020, arXiv 2006.11239, eq. 14).
+
+Latents are encoded once, captions too. A batch draws latents x_0, timesteps t and noise ε, forms
+x_t = √ᾱ_t·x_0 + √(1−ᾱ_t)·ε (E2 from the clean latent) and asks ε_θ(x_t, t, τ) for ε. One caption in ten is
+replaced by the empty prompt, which teaches the ε_∅ of classifier-free guidance (E5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from t2vz.schedulers import NoiseSchedule, classifier_free_guidance, ddim_step
+from t2vz.text import Tokenizer, encode_text
+from t2vz.unet.config import UNetConfig
+from t2vz.unet.unet import UNet
+from t2vz.vae.vae import VAE
+
+from .common import Settings, fit
+from .log import write_sheet
+
+EMBEDDED = UNetConfig(widths=(64, 80, 80, 64), heads=(4, 4, 4, 4), context_dim=128, norm_groups=8)
+SETTINGS = Settings(minutes=45, batch=16, learning_rate=8e-4, warmup=150, weight_decay=1e-3, ema=0.999)
+SHEET_PROMPTS = [
+    "a red ball on a green meadow",
+    "a blue fish in the sea",
+    "a yellow star in the night sky",
+    "a pink house in the snow",
+    "an orange cat in a cosy room",
+    "a purple rocket in the desert",
+    "a white umbrella on the beach",
+    "a black car in the city",
+    "a green tree in the mountains",
+    "three red robots in the forest",
+    "a brown bus in the city",
+    "a blue butterfly on a green meadow",
+    "two yellow hearts in the snow",
+    "a pink flower in the desert",
+    "an orange balloon over the sea",
+    "a row of green cups in a room",
+]
+
+
+@dataclass(frozen=True)
+class UNetLoss:
+    """no_prompt: the share of captions replaced by "". snr_cap γ: the loss at t is weighted by min(SNR_t,
+    γ)/SNR_t (Hang et al. 2023, arXiv 2303.09556), since at low noise there is little to learn and much to
+    lose; inf: unweighted."""
+
+    no_prompt: float = 0.1
+    snr_cap: float = 5.0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the UNet learns from: scaled latents (count, 4, h, w), the text states (distinct, 77, d) of the
+    distinct captions, the empty prompt's last, and which of them belongs to each latent (count,)."""
+
+    latents: Tensor
+    states: Tensor
+    which: Tensor
+
+
+def make_examples(
+    latents: Tensor, captions: list[str], text_encoder: CLIPTextModel, tokenizer: Tokenizer
+) -> Examples:
+    """Encode each distinct caption once."""
+    distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    prompts = [*distinct, ""]
+    states = [
+        encode_text(text_encoder, tokenizer, prompts[i : i + 256]).half().cpu()
+        for i in range(0, len(prompts), 256)
+    ]
+    return Examples(latents, torch.cat(states), torch.tensor([distinct[caption] for caption in captions]))
+
+
+def noise_loss(
+    unet: UNet,
+    x_0: Tensor,
+    context: Tensor,
+    alpha_bar: Tensor,
+    generator: torch.Generator,
+    snr_cap: float = 5.0,
+) -> dict[str, Tensor]:
+    """The weighted squared error of the predicted noise. x_0 (n, 4, h, w), context (n, tokens, d), alpha_bar
+    (1000,)."""
+    n, steps = x_0.shape[0], len(alpha_bar)
+    # One timestep in each n-th of the schedule: the batch always covers all noise levels.
+    t = ((torch.arange(n) + torch.rand(n, generator=generator)) * steps / n).long().clamp(max=steps - 1)
+    noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+    a = alpha_bar[t].float().to(x_0.device)[:, None, None, None]
+    x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
+    predicted = unet(x_t[:, None], t.to(x_0.device), context)[:, 0].float()  # one frame each
+    error = (predicted - noise).square().mean(dim=(1, 2, 3))
+    snr = (a / (1 - a)).flatten()
+    loss = (error * (snr_cap / snr).clamp(max=1.0)).mean()
+    return {"loss": loss, "error": error.mean().detach()}
+
+
+def train_unet(
+    examples: Examples,
+    vae: VAE,
+    text_encoder: CLIPTextModel,
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    config: UNetConfig = EMBEDDED,
+    settings: Settings = SETTINGS,
+    weights: UNetLoss = UNetLoss(),
+) -> UNet:
+    """Train a UNet on cached latents. vae, text_encoder, tokenizer: for the sheets of samples. Raises as
+    `common.fit`."""
+    alpha_bar = NoiseSchedule.stable_diffusion().alpha_bar
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        unet = UNet(config)
+    torch.nn.init.zeros_(unet.conv_out.weight)  # start from ε_θ = 0, not from a random guess
+
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        chosen = torch.randint(len(examples.latents), (settings.batch,), generator=generator)
+        dropped = torch.rand(settings.batch, generator=generator) < weights.no_prompt
+        context = examples.states[examples.which[chosen].masked_fill(dropped, len(examples.states) - 1)]
+        x_0 = examples.latents[chosen].float().to(settings.device)
+        return noise_loss(
+            unet, x_0, context.float().to(settings.device), alpha_bar, generator, weights.snr_cap
+        )
+
+    def show(path: Path) -> None:
+        size = examples.latents.shape[-1]
+        latents = sample(unet, text_encoder, tokenizer, SHEET_PROMPTS, size, seed=settings.seed)
+        write_sheet(path, vae.decode(latents.float() / vae.config.scaling_factor), 8, SHEET_PROMPTS)
+
+    return fit(unet, loss_of, folder, settings, show, "unet")
+
+
+@torch.no_grad()
+def sample(
+    unet: UNet,
+    text_encoder: CLIPTextModel,
+    tokenizer: Tokenizer,
+    prompts: list[str],
+    size: int,
+    steps: int = 25,
+    guidance_scale: float = 5.0,
+    seed: int = 0,
+) -> Tensor:
+    """Pictures' latents by DDIM (E3) with guidance (E5): prompts (n) -> scaled latents (n, 4, size, size)."""
+    schedule = NoiseSchedule.stable_diffusion()
+    device = next(unet.parameters()).device
+    context = encode_text(text_encoder, tokenizer, [*[""] * len(prompts), *prompts]).to(device)
+    x = torch.randn((len(prompts), 4, size, size), generator=torch.Generator().manual_seed(seed)).to(device)
+    for t in schedule.timesteps(steps):
+        with torch.autocast(device.type, torch.bfloat16):
+            eps = unet(torch.cat([x, x])[:, None], t, context)[:, 0].float()
+        eps = classifier_free_guidance(*eps.chunk(2), guidance_scale)
+        x = ddim_step(x, eps, schedule.alpha_bar_at(t), schedule.alpha_bar_at(schedule.previous(t, steps)))
+    return x

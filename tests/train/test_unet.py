@@ -1,0 +1,127 @@
+"""The UNet's training: its loss against the definition, the empty prompt, sampling."""
+
+import pytest
+import torch
+
+from t2vz.schedulers import NoiseSchedule
+from t2vz.text import Tokenizer
+from t2vz.train.clip import CLIPSizes, new_clip
+from t2vz.train.common import Settings
+from t2vz.train.tokenizer import write_tokenizer
+from t2vz.train.unet import UNetLoss, make_examples, noise_loss, sample, train_unet
+from t2vz.train.vae import new_vae
+from t2vz.unet.config import UNetConfig
+from t2vz.unet.unet import UNet
+from t2vz.vae.config import VAEConfig
+
+TINY = UNetConfig(
+    widths=(16, 16), attention=(True, False), resnets=1, heads=(2, 2), context_dim=64, norm_groups=4
+)
+ALPHA_BAR = NoiseSchedule.stable_diffusion().alpha_bar
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    tokenizer = Tokenizer(write_tokenizer(tmp_path_factory.mktemp("tokenizer")))
+    clip = new_clip(
+        tokenizer, CLIPSizes(width=64, text_layers=1, image_layers=1, image_size=32, patch=16)
+    ).eval()
+    return clip.text_model.requires_grad_(False), tokenizer
+
+
+class Seen(torch.nn.Module):
+    """A stand-in for the UNet that predicts a constant and remembers what it was shown."""
+
+    def __init__(self, value=0.0):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x, t, context):
+        self.x, self.t, self.context = x[:, 0], t, context
+        return torch.full_like(x, self.value)
+
+
+@pytest.mark.parametrize("snr_cap", [5.0, float("inf")])
+def test_loss_is_the_weighted_error_of_the_noise(snr_cap):
+    x_0 = torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(2))
+    unet = Seen(0.3)
+    losses = noise_loss(unet, x_0, torch.zeros(8, 3, 5), ALPHA_BAR, torch.Generator().manual_seed(9), snr_cap)
+    wanted, plain = 0.0, 0.0
+    for i in range(8):
+        a = float(ALPHA_BAR[unet.t[i]])
+        noise = (unet.x[i].double() - a**0.5 * x_0[i].double()) / (1 - a) ** 0.5  # E2 solved for the noise
+        error = (noise - 0.3).square().mean().item()
+        wanted += min(1.0, snr_cap * (1 - a) / a) * error / 8
+        plain += error / 8
+    assert losses["loss"].item() == pytest.approx(wanted, rel=1e-3)
+    assert losses["error"].item() == pytest.approx(plain, rel=1e-3)
+
+
+def test_timesteps_cover_the_schedule():
+    unet = Seen()
+    for seed in range(20):
+        noise_loss(
+            unet,
+            torch.zeros(10, 4, 2, 2),
+            torch.zeros(10, 1, 1),
+            ALPHA_BAR,
+            torch.Generator().manual_seed(seed),
+        )
+        assert (unet.t // 100).tolist() == list(range(10))
+
+
+def test_examples_share_states_of_equal_captions(text):
+    encoder, tokenizer = text
+    captions = ["a red ball", "a blue cat", "a red ball"]
+    examples = make_examples(torch.zeros(3, 4, 4, 4), captions, encoder, tokenizer)
+    assert examples.which.tolist() == [0, 1, 0] and examples.states.shape == (3, 77, 64)
+    for prompt, states in (("a blue cat", examples.states[1]), ("", examples.states[2])):
+        alone = encoder(input_ids=tokenizer.encode(prompt).ids[None]).last_hidden_state[0]
+        torch.testing.assert_close(states.float(), alone, atol=2e-3, rtol=1e-3)
+
+
+def test_no_prompt_share(text, tmp_path, monkeypatch):
+    """With share 1 every context is the empty prompt's; with 0 none is."""
+    encoder, tokenizer = text
+    examples = make_examples(torch.randn(2, 4, 4, 4), ["a red ball", "a blue cat"], encoder, tokenizer)
+    settings = Settings(steps=1, batch=4, threads=1, learning_rate=1e-3)
+    vae = new_vae(VAEConfig(widths=(16, 16), resnets=1, norm_groups=4), 0)
+    for share in (0.0, 1.0):
+        contexts = []
+        forward = UNet.forward
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                UNet,
+                "forward",
+                lambda self, x, t, context: contexts.append(context) or forward(self, x, t, context),
+            )
+            patch.setattr("t2vz.train.unet.sample", lambda *_, **__: torch.zeros(1, 4, 4, 4))
+            train_unet(
+                examples,
+                vae,
+                encoder,
+                tokenizer,
+                tmp_path / str(share),
+                TINY,
+                settings,
+                UNetLoss(no_prompt=share),
+            )
+        empty = [torch.equal(states, examples.states[-1].float()) for states in contexts[0]]
+        assert empty == [share == 1.0] * 4
+
+
+def test_one_latent_is_learnt_and_sampled(text):
+    """Trained long enough on a single latent, the sampler returns that latent."""
+    encoder, tokenizer = text
+    x_0 = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+
+    class Oracle(UNet):  # the exact ε_θ of a data set of one latent
+        def forward(self, x, t, context):
+            a = float(ALPHA_BAR[t])
+            return (x - a**0.5 * x_0) / (1 - a) ** 0.5
+
+    latents = sample(
+        Oracle(TINY), encoder, tokenizer, ["a red ball", "a blue cat"], 4, steps=10, guidance_scale=3.0
+    )
+    # DDIM ends at ᾱ_0 < 1: a little of the first noise stays
+    torch.testing.assert_close(latents, x_0.expand(2, -1, -1, -1), atol=0.15, rtol=0.0)
