@@ -1,22 +1,20 @@
 """`t2vz train`: make the small embedded model from nothing (see t2vz/train)."""
 
+import argparse
+
+from ..train.__main__ import DESCRIPTION, add_arguments
+
 HELP = "train the small embedded model on pictures it draws itself"
-DESCRIPTION = "Train the small embedded model: CLIP, autoencoder, UNet, on pictures drawn by t2vz itself."
 EXAMPLES = """examples:
   t2vz train all --out my-model --minutes 90
-  t2vz generate "a red ball on a green meadow" --weights my-model/weights
+  t2vz train export --out my-model --to my-weights
+  t2vz generate "a red ball on a green meadow" --weights my-weights
 """
+__all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "add_arguments", "run"]
 
 
-def add_arguments(parser) -> None:
-    """The training commands' own arguments."""
-    from ..train.arguments import add_arguments as add
-
-    add(parser)
-
-
-def run(args) -> None:
-    """Train what was asked for."""
+def run(args: argparse.Namespace) -> None:
+    """Train what was asked for. The states saved so far survive an interruption: the same command continues."""
     from ..train.__main__ import run as train
 
     train(args)
