@@ -79,6 +79,8 @@ def test_foreground_is_where_the_subject_s_words_are_read(layers):
     for shrink in layers:
         small = square[:, ::shrink, ::shrink].flatten(1)
         weights = torch.full((2, m, 2, small.shape[1], tokens), 1.0)
+        beside = square.flip(-1)[:, ::shrink, ::shrink].flatten(1)  # reads all words more, the subject's no more
+        weights[1, :, :, :, 1:6] += 30 * beside[:, None, :, None]
         weights[1, :, :, :, 2:4] += 3 * small[:, None, :, None]
         weights[0, :, :, :, 2:4] += 9 * (1 - small[:, None, :, None])
         record.add(f"layer {shrink}", 0, weights / weights.sum(-1, keepdim=True))
