@@ -107,13 +107,13 @@ def train_unet_stage(options: Options) -> None:
     settings = options.settings(unet_training.SETTINGS)
     vae, text = vae.to(options.device), clip.text_model.to(options.device)
     unet = unet_training.train_unet(examples, vae, text, tokenizer, target.parent, config, settings).cpu()
-    facts = {"size": options.size, "pictures": options.pictures, "seed": options.seed, "latents": len(latents)}
-    facts |= {"config": asdict(unet.config), "unseen": options.unseen, "hardware": hardware(options.device)}
+    facts = {key: getattr(options, key) for key in ("size", "pictures", "unseen", "seed")}
+    facts |= {"config": asdict(unet.config), "latents": len(latents), "hardware": hardware(options.device)}
     save_network(target, unet, facts)
 
 
 def cached_latents(options: Options, vae: VAE) -> tuple[Tensor, list[str]]:
-    """The scaled latents of the first `options.latents` pictures, encoded once into out/unet/, and their
+    """Scaled latents of the first `options.latents` pictures, encoded once into out/unet/, and their
     captions."""
     pictures = options.paint("training", options.pictures)
     pictures = Pictures(pictures.images[: options.latents], pictures.captions[: options.latents])
