@@ -58,7 +58,9 @@ def cross_frame_attention(q: Tensor, k: Tensor, v: Tensor, seen: list[tuple[int,
     variant is a single attention of f·n queries over n keys.
     """
     if k.shape[1] == q.shape[1] and all(s == (i,) for i, s in enumerate(seen)):
-        return attention(q, k, v)  # own frame: frames are one more batch axis
+        # Own frame: frames are a batch axis. (Fused kernels take four axes; with five, the n × n weights would be held.)
+        out = attention(*(rearrange(x, "b f heads n c -> (b f) heads n c") for x in (q, k, v)))
+        return rearrange(out, "(b f) heads n c -> b f heads n c", f=q.shape[1])
     outputs = []
     start = 0
     for frames, group in groupby(seen):
