@@ -9,6 +9,7 @@ from tiny import UNET, VAE_SIZES, randomize
 from torch import nn
 from twins import TOLERANCE, predict, relative, unet_twin, vae_twin
 
+from t2vz.model import lay_out
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
@@ -163,3 +164,31 @@ def test_a_wrong_batch_size_is_a_silent_no_op_in_theirs(device, normal):
         no_op = theirs(x.flatten(0, 1), 441, encoder_hidden_states=context.repeat_interleave(3, 0)).sample
         assert relative(unet(x, 441, context, "own").flatten(0, 1), no_op) <= 1e-9
         assert relative(unet(x, 441, context, "first").flatten(0, 1), no_op) > 1e-3
+
+
+@pytest.mark.parametrize("network", ["UNet", "VAE"])
+def test_channels_last_is_the_same_network(network, device, normal):
+    """The layout half precision runs in, in float64, where it must agree as the plain one does."""
+    if network == "UNet":
+        unet = make(UNet, UNETS["sd15 topology"], torch.float64, device).to(memory_format=torch.channels_last)
+        assert compare_unet(unet, normal, (9, 13), 441, "first") <= 1e-11
+        return
+    vae = make(VAE, VAES["sd15 topology"], torch.float64, device)
+    theirs, latents = vae_twin(vae), normal((2, 4, 5, 3))
+    vae.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert relative(vae.decode(latents), theirs.decode(latents).sample) <= 1e-11
+
+
+def test_float32_survives_large_means(device, normal):
+    """A decoder whose first maps have means of 30 standard deviations, laid out as loading does, in float32.
+
+    Norms that take the variance as E[x²] − E[x]² lose it there: with the weights channels-last this is 30 times as far off.
+    """
+    vae = make(VAE, VAES["sd15 topology"], torch.float64, device)
+    latents = normal((1, 4, 16, 16))
+    with torch.no_grad():
+        vae.decoder.conv_in.bias.add_(30.0)
+        exact = vae_twin(vae).decode(latents).sample
+        ours = lay_out(vae.float()).decode(latents.float())
+    assert relative(ours, exact) <= 1e-5
