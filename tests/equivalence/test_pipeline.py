@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_sd
-from twins import pipeline_twin, relative
+from twins import NEGATIVE, PROMPT, noise_for, pipeline_twin, relative
 from twins import text_to_video as their_text_to_video
 
 from t2vz import text_to_video
 from t2vz.schedulers import NoiseSchedule
 
-PROMPT, NEGATIVE = "a red ball rolls on a green meadow", "grey, blurry"
 # steps, T', T: where each falls on the grid of that many steps
 RUNS = {
     "50 steps": (50, 881, 941),
@@ -30,13 +29,6 @@ RUNS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("tiny")
-
-
-def noise_for(frames, height, width, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    shape = (4, height // 8, width // 8)
-    return {"x_T": torch.randn(1, *shape, generator=generator, dtype=torch.float64),
-            "forward": torch.randn(frames - 1, *shape, generator=generator, dtype=torch.float64)}
 
 
 def both(folder, device, monkeypatch, dtype, run="50 steps", frames=8, height=64, width=48, guidance=7.5,

@@ -7,12 +7,14 @@ import warnings
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 # For one call of a network, relative L2. Promised are 1e-5 and 1e-9; float64 is held to what rounding alone explains.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+PROMPT, NEGATIVE = "a red ball rolls on a green meadow", "grey, blurry"
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
@@ -104,10 +106,8 @@ def pipeline_twin(sd, tokenizer, tables: torch.dtype = torch.float32) -> zero.Te
 
 def cross_frame(unet: UNet2DConditionModel, attention: str) -> None:
     """Set the attention processors of diffusers for "own" or "first", for guidance batches of two halves."""
-    if attention == "first":
-        unet.set_attn_processor(zero.CrossFrameAttnProcessor2_0(batch_size=2))
-    else:
-        unet.set_default_attn_processor()
+    first = zero.CrossFrameAttnProcessor2_0(batch_size=2)
+    unet.set_attn_processor(first if attention == "first" else AttnProcessor2_0())
 
 
 @torch.no_grad()
@@ -117,6 +117,14 @@ def predict(unet: UNet2DConditionModel, x: Tensor, t: int, context: Tensor, atte
     cross_frame(unet, attention)
     eps = unet(x.flatten(0, 1), t, encoder_hidden_states=context.repeat_interleave(f, dim=0)).sample
     return eps.unflatten(0, (b, f))
+
+
+def noise_for(frames, height, width, seed=0) -> dict[str, Tensor]:
+    """Noise for both programs: x_T for frame 1, and the forward jump's for the others. height, width in pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (4, height // 8, width // 8)
+    return {"x_T": torch.randn(1, *shape, generator=generator, dtype=torch.float64),
+            "forward": torch.randn(frames - 1, *shape, generator=generator, dtype=torch.float64)}
 
 
 def text_to_video(pipe, monkeypatch, prompt: str, noise: dict[str, Tensor], output: str = "latent", **options):

@@ -1,0 +1,161 @@
+"""The comparison on a checkpoint of yours, a folder or a single file of Stable Diffusion 1.x:
+
+    pytest tests/equivalence/test_checkpoint.py --weights v1-5-pruned-emaonly.safetensors -rP
+
+Both programs load it with their own loaders, in float32. Without --weights the same runs on tiny made-up checkpoints of
+both layouts, so that it is known to work. A single file needs a tokenizer/ folder beside it (vocab.json, merges.txt);
+nothing is fetched.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors import safe_open
+from transformers import CLIPTextModel, CLIPTokenizer
+from twins import NEGATIVE, PROMPT, cross_frame, ddim, noise_for, pipeline, predict, relative, unet_options, vae_options
+from twins import text_to_video as their_text_to_video
+
+from t2vz import StableDiffusion, text_to_video
+from t2vz.checkpoints import find_tokenizer
+
+
+@pytest.fixture(scope="module", params=["a diffusers folder", "a t2vz folder", "a single file", "--weights"])
+def path(request, saved):
+    made_up = {"a diffusers folder": "theirs", "a t2vz folder": "ours", "a single file": "single"}
+    if request.param in made_up:
+        return saved[made_up[request.param]]
+    given = request.config.getoption("--weights")
+    if given is None:
+        pytest.skip("--weights PATH was not given: this one compares on a checkpoint of yours")
+    return Path(given)
+
+
+@pytest.fixture(scope="module")
+def programs(path, request, tmp_path_factory):
+    """Our model and their pipeline, each loaded from the path by its own code."""
+    device = torch.device(request.config.getoption("--device"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        pytest.skip(f"--device {device}: this machine has no CUDA device")
+    theirs = their_folder(path) if path.is_dir() else their_single_file(path, tmp_path_factory.mktemp("config"))
+    theirs.to(device, torch.float32)
+    return StableDiffusion.load(path, torch.float32, device), theirs
+
+
+def their_folder(path: Path):
+    """Part by part, so that a folder without model_index.json, or of half precision only, will do."""
+
+    def load(kind, name, stem):
+        plain = any((path / name).glob(f"{stem}.safetensors*")) or any((path / name).glob(f"{stem}-*-of-*.safetensors"))
+        return kind.from_pretrained(path / name, local_files_only=True, use_safetensors=True,
+                                    variant=None if plain else "fp16").eval()
+
+    unet = load(UNet2DConditionModel, "unet", "diffusion_pytorch_model")
+    vae = load(AutoencoderKL, "vae", "diffusion_pytorch_model")
+    text_encoder = load(CLIPTextModel, "text_encoder", "model")
+    return pipeline(unet, vae, text_encoder, their_tokenizer(path))
+
+
+def their_single_file(path: Path, configs: Path):
+    """`from_single_file` with config files written here: their own come from the hub. SD 1.x's, at the file's widths."""
+    from t2vz.unet import UNetConfig
+    from t2vz.vae import VAEConfig
+
+    def shapes(pattern):
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_slice(key).get_shape() for key in file.keys() if pattern in key}  # noqa: SIM118
+
+    unet, vae, text = shapes("model.diffusion_model."), shapes("first_stage_model."), shapes("cond_stage_model.")
+    down = {key.split(".")[3]: shape[0] for key, shape in vae.items() if ".encoder.down." in key and "conv2.weight" in key}
+    firsts = [i for i in range(1, 13) if f"model.diffusion_model.input_blocks.{i}.0.out_layers.3.weight" in unet]
+    halving = [i for i in range(1, 13) if f"model.diffusion_model.input_blocks.{i}.0.op.weight" in unet]
+    starts = [1] + [i + 1 for i in halving]
+    widths = tuple(unet[f"model.diffusion_model.input_blocks.{i}.0.out_layers.3.weight"][0] for i in starts)
+    attention = tuple(f"model.diffusion_model.input_blocks.{i}.1.norm.weight" in unet for i in starts)
+    resnets = len([i for i in firsts if not halving or i < halving[0]])
+    context = unet["model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1]
+    per_level = len({key.split(".block.")[1].split(".")[0] for key in vae if ".encoder.down.0.block." in key})
+    rows, width = text["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"]
+    inner = text["cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight"][0]
+    layers = len({key.split(".layers.")[1].split(".")[0] for key in text if ".layers." in key})
+
+    def write(name, content):
+        (configs / name).parent.mkdir(exist_ok=True)
+        (configs / name).write_text(json.dumps(content))
+
+    heads = (8,) * len(widths)
+    write("unet/config.json", {"_class_name": "UNet2DConditionModel"} | unet_options(
+        UNetConfig(widths=widths, attention=attention, resnets=resnets, heads=heads, context_dim=context)))
+    write("vae/config.json", {"_class_name": "AutoencoderKL"} | vae_options(
+        VAEConfig(widths=tuple(down[level] for level in sorted(down)), resnets=per_level)))
+    write("text_encoder/config.json", {
+        "architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "vocab_size": rows, "hidden_size": width,
+        "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": width // 64,
+        "max_position_embeddings": 77, "hidden_act": "quick_gelu", "bos_token_id": 0, "eos_token_id": rows - 1})
+    write("model_index.json", {
+        "_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"], "scheduler": ["diffusers", "DDIMScheduler"]})
+    tokenizer = their_tokenizer(path)
+    parts = StableDiffusionPipeline.from_single_file(
+        str(path), config=str(configs), local_files_only=True, tokenizer=tokenizer, scheduler=ddim(), safety_checker=None,
+        feature_extractor=None, torch_dtype=torch.float32)
+    return pipeline(parts.unet, parts.vae, parts.text_encoder, tokenizer)
+
+
+def their_tokenizer(path: Path) -> CLIPTokenizer:
+    return CLIPTokenizer.from_pretrained(str(find_tokenizer(path)), model_max_length=77, local_files_only=True)
+
+
+def size(sd) -> int:
+    """Pixels a side: enough to see every layer at work, few enough for a CPU at SD 1.5's real size."""
+    return min(sd.default_size, 256)
+
+
+@pytest.mark.parametrize("attention", ["own", "first"])
+def test_unet(programs, attention, normal, measured):
+    sd, theirs = programs
+    side = size(sd) // sd.vae.factor
+    x = normal((2, 2, 4, side, side), torch.float32)
+    context = sd.encode_text([NEGATIVE, PROMPT])
+    with torch.no_grad():
+        ours = sd.unet(x, 901, context, attention)
+    measured(f"UNet, {attention}", relative(ours, predict(theirs.unet, x, 901, context, attention)), 1e-5)
+    cross_frame(theirs.unet, "own")
+
+
+def test_vae(programs, normal, measured):
+    sd, theirs = programs
+    side = size(sd)
+    images = normal((1, 3, side // 8, side // 8), torch.float32).repeat_interleave(8, 2).repeat_interleave(8, 3).clamp(-1, 1)
+    with torch.no_grad():
+        posterior = theirs.vae.encode(images).latent_dist
+        mean, log_variance = sd.vae.encode_moments(images)
+        measured("VAE mean", relative(mean, posterior.mean), 1e-5)
+        measured("VAE log-variance", relative(log_variance, posterior.logvar), 1e-5)
+        measured("VAE decode", relative(sd.vae.decode(mean), theirs.vae.decode(mean).sample), 1e-5)
+    assert sd.vae.config.scaling_factor == theirs.vae.config.scaling_factor
+
+
+def test_text(programs, measured):
+    sd, theirs = programs
+    for prompt in (PROMPT, "", "an astronaut, 4k; “naïve” 🙂", "word " * 100):
+        with torch.no_grad():
+            text, none = theirs.encode_prompt([prompt], sd.device, 1, True, [NEGATIVE])
+        measured(f"text states of {prompt[:12]!r}", relative(sd.encode_text([NEGATIVE, prompt]), torch.cat([none, text])), 1e-5)
+
+
+def test_video(programs, monkeypatch, measured):
+    """4 steps, 3 frames: frame 1 alone, the jump, the warp, all frames with first-frame attention, decoding."""
+    sd, theirs = programs
+    side = size(sd)
+    noise = noise_for(3, side, side)
+    ours = text_to_video(sd, PROMPT, 3, 4, 7.5, NEGATIVE, height=side, width=side, t_prime=501, t=751, noise=noise)
+    options = {"num_inference_steps": 4, "t0": 2, "t1": 3, "negative_prompt": NEGATIVE, "height": side, "width": side}
+    latents = their_text_to_video(theirs, monkeypatch, PROMPT, noise, **options)
+    measured("video's latents", relative(ours.latents, latents), 1e-4)
+    with torch.no_grad():
+        frames = theirs.decode_latents(latents)
+    measured("video's frames, largest difference", float(abs(ours.frames / 255.0 - frames).max()), 1 / 255)
