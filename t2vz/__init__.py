@@ -17,7 +17,7 @@ def __getattr__(name: str):
 
         return Video
     if name == "text_to_video":
-        from .pipelines import text_to_video
+        from .pipelines.text_to_video import text_to_video
 
         return text_to_video
     raise AttributeError(f"module 't2vz' has no attribute {name!r}")

@@ -1,7 +1,12 @@
 """What all tests share: the device they run on, and the sizes of the small networks they build."""
 
-import pytest
-import torch
+import os
+
+# On tensors this small, threads wait for each other longer than they work. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 
 def pytest_addoption(parser):

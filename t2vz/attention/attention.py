@@ -14,7 +14,7 @@ def attention_weights(q: Tensor, k: Tensor) -> Tensor:
     """softmax(Q Kᵀ / √c): where each query looks, a distribution over the keys.
 
     q (…, n, c) queries, k (…, l, c) keys -> (…, n, l), rows sum to 1. The softmax of half-precision inputs is taken in
-    float32 (its exponentials overflow float16 beyond e¹¹), and so is the result.
+    float32, where small weights keep their digits, and so is the result.
     Source: Vaswani et al. 2017 (arXiv 1706.03762), eq. 1.
     """
     scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)

@@ -81,6 +81,10 @@ class FrameView:
 
         tokens (b, f, n, c) are the chunk's; only frames that somebody looks at are projected: one for "first", none
         at all if the memory already has it. Returns keys, values (b, g, heads, n, c) and f tuples of indices into g.
+
+        Example: "first_previous", frames 4, 5, 6 after a chunk that ended with 3. Seen: {0, 3}, {0, 4}, {0, 5}. The
+        memory knows 0 and 3; fresh are 4 and 5, and 6 because frame 7 will look at it. So g = 5, for the frames
+        0 3 4 5 6 in this order, the indices are (0, 1), (0, 2), (0, 3), and 0 and 6 are kept for the next chunk.
         Raises InputError if an earlier frame is needed that the memory does not hold.
         """
         f = tokens.shape[1]

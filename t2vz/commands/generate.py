@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first, then load, generate, and write."""
     from ..errors import InputError
-    from ..pipelines import Settings
+    from ..pipelines.settings import Settings
     from .runfile import read_run
 
     given = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
@@ -116,7 +116,7 @@ def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path], re
     """Make the video and write it, its run file, and its sheet."""
     from tqdm import tqdm
 
-    from ..pipelines import generate
+    from ..pipelines.text_to_video import generate
     from ..video import read_masks
     from ..files import write_json
     from .runfile import describe_run

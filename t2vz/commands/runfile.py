@@ -9,13 +9,13 @@ import transformers
 
 from .. import __version__
 from ..errors import InputError
-from ..pipelines import Settings
+from ..pipelines.settings import Settings
 
 
 def describe_run(video, sd, weights: str, device: str, dtype: str, masks: str | None, seconds: float) -> dict:
     """What a run file holds. weights: "embedded" or the path given. seconds: how long the generation took."""
-    settings = dict(video.settings)
-    on_grid = {name: settings.pop(name) for name in ("T", "T_prime")}
+    settings = video.settings
+    on_grid = {name: sd.schedule.snap(settings[asked], settings["steps"]) for name, asked in (("T", "t"), ("T'", "t_prime"))}
     return {
         "command": "generate",
         "settings": settings,
@@ -44,5 +44,5 @@ def read_run(path: str | Path) -> dict:
         raise InputError(f"--from {path}: is not a run file; give the .json that t2vz generate wrote beside a video")
     if run.get("command") != "generate":
         raise InputError(f"--from {path}: was written by t2vz {run.get('command')}; use that command")
-    Settings.from_dict({"prompt": "x", **run["settings"]})
+    Settings.from_dict(run["settings"])
     return run

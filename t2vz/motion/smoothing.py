@@ -34,7 +34,7 @@ def background_mask(foreground: Tensor, flow: Tensor, convention: str = "release
 def smooth_background(x_T: Tensor, foreground: Tensor, flow: Tensor, alpha: float, convention: str = "release") -> Tensor:
     """E13: x̄^k = M^k ⊙ x^k + (1 − M^k) ⊙ (α·x̂^k + (1 − α)·x^k) with x̂^k = W_k(x^1), all at the same timestep.
 
-    x_T (m, c, h, w); foreground (m, 1, h, w) in {0, 1}; flow (m, 2, h, w), frame 1's is not used (its x̂ is itself);
+    x_T (m, c, h, w); foreground (m, 1, h, w) in {0, 1}; flow (m, 2, h, w), frame 1's is not used: it stays as it is but for rounding;
     alpha in [0, 1]: 0 changes nothing, 1 makes all backgrounds frame 1's; paper 0.6. (The release's parameter
     `smooth_bg_strength` is 1 − alpha: there it weighs the frame's own latent.)
     """

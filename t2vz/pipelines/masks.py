@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..attention import AttentionRecord
+from ..errors import InputError
 
 PREPOSITIONS = frozenset(
     "in on at under over above below beside by near with behind before across through along around inside into onto of "
@@ -41,7 +42,8 @@ def foreground_from_attention(
 
     record: maps of a run (the last of the batch is the prompt's half). subject: positions of the subject's tokens among
     the 77; text_tokens: how many positions hold text. Score of a cell: the share of the attention to the prompt's words
-    that goes to the subject, averaged over layers from full to quarter size; threshold: Otsu's, one for all frames.
+    that goes to the subject, averaged over layers from full to quarter size; threshold: Otsu's, of frame 1's scores, for
+    all frames, so that a frame's mask does not depend on how many follow.
     """
     total = torch.zeros(())
     count = 0
@@ -55,8 +57,10 @@ def foreground_from_attention(
         share = rearrange(share, "m (h w) -> m 1 h w", h=size[0])
         total = total + F.interpolate(share, size=(height, width), mode="bilinear", align_corners=False)
         count += 1
+    if count == 0:
+        raise InputError("the UNet has no text attention near the latent's size to take masks from; give masks of your own")
     score = total / count
-    return (score > otsu_threshold(score)).float()
+    return (score > otsu_threshold(score[0])).float()
 
 
 def layer_size(n: int, height: int, width: int) -> tuple[int, int] | None:

@@ -16,11 +16,12 @@ from ..errors import InputError
 class Noise:
     """Standard normal draws by name. given: tensors that replace draws, by the same names.
 
-    Names in `text_to_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w), E9's; "initial"
-    (m, 4, h, w), all frames' pure noise when motion is off.
+    Names in `text_to_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w), E9's; with motion off
+    "initial" (m, 4, h, w), all frames' pure noise, and "shared" (1, 4, h, w), what correlated kinds have in common; with
+    η > 0 "eta" (steps, m, 4, h, w), z of each step of the grid, noisiest first.
     """
 
-    NAMES = ("x_T", "forward", "initial")
+    NAMES = ("x_T", "forward", "initial", "shared", "eta")
 
     def __init__(self, seed: int, given: dict[str, Tensor] | None = None):
         self.seed = int(seed)

@@ -1,11 +1,12 @@
 """The descent of one generation: stretches of the DDIM grid, with progress, observers and DDIM's own noise."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..attention import AttentionRecord
+from ..errors import InputError
 from ..schedulers import NoiseSchedule
 from .denoise import NoisePredictor, denoise
 from .randomness import Noise
@@ -28,6 +29,7 @@ class Descent:
         self.predict, self.schedule, self.settings, self.draws = predict, schedule, settings, draws
         self.device, self.progress, self.on_step = device, progress, on_step
         self.grid = schedule.timesteps(settings.steps)
+        self._check_eta()
         m, passes = settings.frames, 2 if rerun else 1
         if not moves:
             self.total = m * len(self.grid) * passes
@@ -60,10 +62,17 @@ class Descent:
         finally:
             self.predict.record = None
 
+    def _check_eta(self) -> None:
+        given = self.draws.given.get("eta")
+        expected = (len(self.grid), self.settings.frames)
+        if given is not None and tuple(given.shape[:2]) != expected:
+            raise InputError(f'noise "eta" must have shape ({expected[0]} steps, {expected[1]} frames, …); got {tuple(given.shape)}')
+
     def _eta_noise(self, t: int, x: Tensor) -> Tensor:
         """z of E3 for the frames of x at timestep t: frame 1 gets the same in every stage."""
-        draws: Iterable[Tensor] = (self.draws.draw(f"eta at {t}", k, tuple(x.shape[1:])) for k in range(len(x)))
-        return torch.stack(list(draws)).to(x)
+        if "eta" in self.draws.given:
+            return self.draws.given["eta"][self.grid.index(t), : len(x)].to(x)
+        return torch.stack([self.draws.draw(f"eta at {t}", k, tuple(x.shape[1:])) for k in range(len(x))]).to(x)
 
     def _tell(self, frames: int, stage: str) -> None:
         self.done += frames

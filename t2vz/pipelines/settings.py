@@ -60,6 +60,8 @@ class Settings:
         for name in ("t", "t_prime"):
             if not isinstance(getattr(self, name), int):
                 raise InputError(f"{name} = {getattr(self, name)}: a timestep is needed, a whole number from 0 to 999")
+        if self.t > 999:
+            raise InputError(f"t = {self.t}: the noisiest timestep is 999 (the paper's T is 941)")
         if not 0 <= self.t_prime <= self.t:
             raise InputError(
                 f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so 0 ≤ T' ≤ T is needed "
@@ -87,6 +89,8 @@ class Settings:
         frames_seen(self.attention, 0, 1)  # raises for a variant that does not exist
         if self.initial_noise not in NOISES:
             raise InputError(f'initial noise "{self.initial_noise}" does not exist; choose one of: {", ".join(NOISES)}')
+        if self.motion is not None and self.initial_noise != "independent":
+            raise InputError(f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start from warps of frame 1')
         if self.noise_strength < 0 or (self.initial_noise == "residual" and self.noise_strength > 1):
             raise InputError(f"noise_strength = {self.noise_strength}: 0 or more is needed, and at most 1 for residual noise")
         for name, known in (("jump_convention", ("release", "paper")), ("flow_convention", CONVENTIONS),
@@ -101,6 +105,8 @@ class Settings:
     @classmethod
     def from_dict(cls, values: dict) -> "Settings":
         """Settings from `to_dict`'s values; a name that does not exist is an InputError."""
+        if "prompt" not in values:
+            raise InputError("settings hold no prompt")
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise InputError(f'setting "{sorted(unknown)[0]}" does not exist')

@@ -66,6 +66,7 @@ def generate(
     notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
     moves = settings.motion is not None or flow is not None
     rerun = settings.smooth_background > 0 and masks is None
+    notes += _unused(settings)
     T, T_prime = _snap(sd.schedule, settings, moves, notes)
     m, h, w = settings.frames, settings.height // sd.vae.factor, settings.width // sd.vae.factor
     latent = (sd.unet.config.in_channels, h, w)
@@ -79,7 +80,6 @@ def generate(
     subject = _subject(sd, settings) if rerun else []
 
     if not moves:
-        T = descent.grid[0]
         flow = torch.zeros(m, 2, h, w)
         independent = draws.frames("initial", range(m), latent)
         x_T = correlate(independent, draws.frames("shared", range(1), latent), settings.initial_noise, settings.noise_strength)
@@ -102,8 +102,7 @@ def generate(
             foreground = mask_to_latent(masks, h, w).expand(m, -1, -1, -1)
         x_T = blend(x_T, dilate(foreground).to(x_T), flow, settings.smooth_background, settings.background_convention)
     x_0 = descent(x_T, T, None, "all frames")  # E10
-    return Video(frames=decode(sd, x_0), latents=x_0, fps=settings.fps,
-                 settings={**settings.to_dict(), "T": T, "T_prime": T_prime}, notes=notes)
+    return Video(frames=decode(sd, x_0), latents=x_0, fps=settings.fps, settings=settings.to_dict(), notes=notes)
 
 
 @torch.no_grad()
@@ -130,15 +129,24 @@ def camera_path(settings: Settings, height: int, width: int) -> Tensor:
 
 
 def _snap(schedule, settings: Settings, moves: bool, notes: list[str]) -> tuple[int, int]:
-    """T and T' on the sampler's grid; what was moved is said in the notes."""
+    """T and T' on the sampler's grid, what was moved is said in the notes; without motion all starts at its first step."""
+    if not moves:
+        return schedule.timesteps(settings.steps)[0], schedule.timesteps(settings.steps)[0]
     T, T_prime = schedule.snap(settings.t, settings.steps), schedule.snap(settings.t_prime, settings.steps)
     if (T, T_prime) != (settings.t, settings.t_prime):
         notes.append(f"with {settings.steps} steps the nearest timesteps are T = {T} (asked: {settings.t}) and "
                      f"T' = {T_prime} (asked: {settings.t_prime})")
-    if T == T_prime and settings.t != settings.t_prime and moves:
+    if T == T_prime and settings.t != settings.t_prime:
         notes.append("T and T' fall on the same step, so frames get no noise of their own and only the camera moves; "
                      "use more steps or a smaller t_prime")
     return T, T_prime
+
+
+def _unused(settings: Settings) -> list[str]:
+    """Notes on settings that have no effect beside others."""
+    if settings.attention == "all" and settings.chunk is not None and settings.chunk < settings.frames:
+        return ['attention "all" looks at every frame at once, so chunk is ignored and memory grows with the frames']
+    return []
 
 
 def _subject(sd, settings: Settings) -> list[int]:

@@ -51,11 +51,13 @@ class Tokenizer:
         Raises InputError for a word that the prompt does not contain, or only in the part that was cut.
         """
         text = self.text_ids(prompt)[: self.length - 2]
+        tokens = self._clip.convert_ids_to_tokens(text)
+        begins_word = [i == 0 or tokens[i - 1].endswith("</w>") for i in range(len(text))]  # CLIP marks where words end
         found = []
         for word in words:
             ids = self.text_ids(word)
-            starts = [i for i in range(len(text) - len(ids) + 1) if text[i : i + len(ids)] == ids]
-            if not ids or not starts:
+            starts = [i for i in range(len(text)) if ids and text[i : i + len(ids)] == ids and begins_word[i]]
+            if not starts:
                 raise InputError(f'the word "{word}" does not stand in the prompt "{prompt}" (or only past its first 75 tokens)')
             found += [1 + start + i for start in starts for i in range(len(ids))]  # 1: the start token
         return sorted(set(found))

@@ -8,7 +8,7 @@ import pytest
 from t2vz.attention import VARIANTS
 from t2vz.errors import InputError
 from t2vz.motion import NOISES
-from t2vz.pipelines import Settings
+from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.settings import check_side
 
 NAN, INF = float("nan"), float("inf")
@@ -47,7 +47,13 @@ def test_an_impossible_value_is_refused_and_named_in_one_line(name, value, said)
 
 def test_what_only_works_together_is_checked_together():
     with pytest.raises(InputError, match="1.5"):
-        Settings("a", initial_noise="residual", noise_strength=1.5)
+        Settings("a", motion=None, initial_noise="residual", noise_strength=1.5)
+    with pytest.raises(InputError, match="motion off"):
+        Settings("a", initial_noise="mixed")
+    with pytest.raises(InputError, match="t = 1000"):
+        Settings("a", t=1000)
+    with pytest.raises(InputError, match="no prompt"):
+        Settings.from_dict({"frames": 2})
     for camera in ({"zoom": 1.1}, {"rotation": 5.0}):
         with pytest.raises(InputError, match="motion is off"):
             Settings("a", motion=None, **camera)
