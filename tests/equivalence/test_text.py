@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import tiny_sd
 from transformers import CLIPTokenizer
-from twins import pipeline_twin, relative
+from twins import clip_by_hand, pipeline_twin, relative
 
 PROMPTS = [
     "a red ball on a green meadow",
@@ -58,33 +58,6 @@ def test_text_states(dtype, tolerance, folder, device, measured):
             text, none = theirs.encode_prompt([prompt], device, 1, True, [negative])
         measured(f"text states of {prompt[:20]!r}, {dtype}",
                  relative(sd.encode_text([negative, prompt]), torch.cat([none, text])), tolerance)
-
-
-def clip_by_hand(weights: dict[str, torch.Tensor], ids: torch.Tensor, heads: int) -> torch.Tensor:
-    """CLIP's text tower from its tensors alone: pre-norm transformer, causal, quick GELU, final norm. ids (n,) -> (n, dim)."""
-
-    def norm(x, name):
-        centred = x - x.mean(-1, keepdim=True)
-        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
-
-    def linear(x, name):
-        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-    n = len(ids)
-    x = weights["embeddings.token_embedding.weight"][ids] + weights["embeddings.position_embedding.weight"][:n]
-    later = torch.ones(n, n, dtype=torch.bool).triu(1)
-    layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.layers."))
-    for i in range(layers):
-        layer = f"encoder.layers.{i}"
-        normed = norm(x, f"{layer}.layer_norm1")
-        q, k, v = (linear(normed, f"{layer}.self_attn.{name}_proj").unflatten(-1, (heads, -1)) for name in "qkv")
-        scores = torch.einsum("ihc,jhc->hij", q, k) / q.shape[-1] ** 0.5
-        weighed = torch.einsum("hij,jhc->ihc", scores.masked_fill(later, -torch.inf).softmax(-1), v).flatten(1)
-        x = x + linear(weighed, f"{layer}.self_attn.out_proj")
-        inner = linear(norm(x, f"{layer}.layer_norm2"), f"{layer}.mlp.fc1")
-        x = x + linear(inner * torch.sigmoid(1.702 * inner), f"{layer}.mlp.fc2")
-    return norm(x, "final_layer_norm")
 
 
 def test_text_states_by_hand(folder, measured):

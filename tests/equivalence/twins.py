@@ -71,6 +71,33 @@ def text_twin(text_encoder) -> CLIPTextModel:
     return theirs.eval()
 
 
+def clip_by_hand(weights: dict[str, Tensor], ids: Tensor, heads: int) -> Tensor:
+    """CLIP's text tower from its tensors alone: pre-norm transformer, causal, quick GELU, final norm. ids (n,) -> (n, dim)."""
+
+    def norm(x, name):
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    n = len(ids)
+    x = weights["embeddings.token_embedding.weight"][ids] + weights["embeddings.position_embedding.weight"][:n]
+    later = torch.ones(n, n, dtype=torch.bool).triu(1)
+    layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.layers."))
+    for i in range(layers):
+        layer = f"encoder.layers.{i}"
+        normed = norm(x, f"{layer}.layer_norm1")
+        q, k, v = (linear(normed, f"{layer}.self_attn.{name}_proj").unflatten(-1, (heads, -1)) for name in "qkv")
+        scores = torch.einsum("ihc,jhc->hij", q, k) / q.shape[-1] ** 0.5
+        weighed = torch.einsum("hij,jhc->ihc", scores.masked_fill(later, -torch.inf).softmax(-1), v).flatten(1)
+        x = x + linear(weighed, f"{layer}.self_attn.out_proj")
+        inner = linear(norm(x, f"{layer}.layer_norm2"), f"{layer}.mlp.fc1")
+        x = x + linear(inner * torch.sigmoid(1.702 * inner), f"{layer}.mlp.fc2")
+    return norm(x, "final_layer_norm")
+
+
 def ddim(tables: torch.dtype = torch.float32) -> DDIMScheduler:
     """Stable Diffusion 1.5's sampler. It keeps its tables in float32; float64 puts exact ones in their place."""
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,

@@ -1,0 +1,70 @@
+"""The comparison at Stable Diffusion 1.5's real size, weights made up: 860 M, 84 M and 123 M parameters.
+
+    pytest tests/equivalence/test_real_size.py -m slow -rP
+
+Shapes are the configs' defaults, checked against the published ones in tests/checkpoints. One network is in memory at a
+time, and both programs share its tensors: 7 GB for the float64 UNet, half of it for float32.
+"""
+
+import gc
+
+import pytest
+import torch
+from tiny import randomize
+from transformers import CLIPTextConfig, CLIPTextModel
+from twins import clip_by_hand, predict, relative, unet_twin, vae_twin
+
+from t2vz.unet import UNet, UNetConfig
+from t2vz.vae import VAE, VAEConfig
+
+pytestmark = pytest.mark.slow
+
+
+def made_up(network, dtype, device):
+    """Built without memory, then filled tensor by tensor."""
+    gc.collect()
+    with torch.device("meta"):
+        module = network()
+    module = randomize(module.to_empty(device=device).to(dtype), seed=5)
+    return module.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("dtype", "size", "tolerance"), [(torch.float64, 16, 1e-9), (torch.float32, 32, 1e-5)], ids=str)
+def test_unet(dtype, size, tolerance, device, normal, measured):
+    unet = made_up(lambda: UNet(UNetConfig()), dtype, device)
+    assert sum(p.numel() for p in unet.parameters()) == 859_520_964
+    theirs = unet_twin(unet)
+    x, context = normal((2, 2, 4, size, size), dtype), normal((2, 77, 768), dtype, seed=1)
+    for attention, t in (("own", 981), ("first", 441)):
+        with torch.no_grad():
+            ours = unet(x, t, context, attention)
+        assert 0.1 < float(ours.std()) < 100, "the made-up network should neither die nor explode"
+        error = relative(ours, predict(theirs, x, t, context, attention))
+        measured(f"SD 1.5's UNet, {size}×{size}, {attention}, {dtype}", error, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "side", "tolerance"), [(torch.float64, 64, 1e-9), (torch.float32, 256, 1e-5)], ids=str)
+def test_vae(dtype, side, tolerance, device, normal, measured):
+    vae = made_up(lambda: VAE(VAEConfig()), dtype, device)
+    assert sum(p.numel() for p in vae.parameters()) == 83_653_863
+    theirs = vae_twin(vae)
+    images = normal((1, 3, side, side), dtype).clamp(-1, 1)
+    with torch.no_grad():
+        posterior = theirs.encode(images).latent_dist
+        mean, log_variance = vae.encode_moments(images)
+        measured(f"SD 1.5's VAE mean, {side} px, {dtype}", relative(mean, posterior.mean), tolerance)
+        measured(f"SD 1.5's VAE log-variance, {side} px, {dtype}", relative(log_variance, posterior.logvar), tolerance)
+        decoded = relative(vae.decode(mean), theirs.decode(mean).sample)
+        measured(f"SD 1.5's VAE decode, {side} px, {dtype}", decoded, tolerance)
+
+
+def test_text(measured):
+    """transformers' tower at CLIP ViT-L/14's size, as our encoder calls it, against the one written out by hand."""
+    config = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    tower = randomize(CLIPTextModel(config), seed=5).eval()
+    assert sum(p.numel() for p in tower.parameters()) == 123_060_480
+    ids = torch.randint(49406, (77,), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = tower(input_ids=ids[None]).last_hidden_state[0]
+        weights = {name.removeprefix("text_model."): tensor.double() for name, tensor in tower.state_dict().items()}
+        measured("CLIP's text tower, float32", relative(ours, clip_by_hand(weights, ids, 12)), 1e-5)
