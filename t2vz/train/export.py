@@ -16,7 +16,7 @@ from t2vz.checkpoints import save_folder
 from t2vz.files import write_bytes, write_json
 
 from .log import read_log
-from .stages import load_clip, load_unet, load_vae
+from .stages import STAGES, load_clip, load_unet, load_vae
 from .state import read_facts
 from .world import BACKGROUNDS, COLOURS, OBJECTS
 
@@ -68,7 +68,9 @@ def model_card(out: Path, folder: Path) -> str:
     """README.md: what the model is, how it was made, what was measured."""
     clip, vae = read_facts(out / "clip/clip.safetensors"), read_facts(out / "vae/vae.safetensors")
     unet = read_facts(out / "unet/unet.safetensors")
-    rows = [_row(out, name) for name in ("clip", "vae", "unet")]
+    rows = [_row(out, name) for name in STAGES if (out / name).is_dir()]
+    later = out / "decoder/decoder.safetensors"
+    psnr = read_facts(later)["psnr"] if later.is_file() else vae["psnr"]
     size = sum(os.path.getsize(file) for file in folder.rglob("*") if file.is_file()) / 2**20
     return f"""---
 license: mit
@@ -98,7 +100,8 @@ of all (thing, colour, place) combinations was held out. No photograph and no on
 with warmup and half a cosine over the time; a moving average of the weights.
 - CLIP: contrastive, both towers; `clip/` holds both, `text_encoder/` the text tower alone.
 - Autoencoder: L1 on pixels, on 2×2, 4×4 and 8×8 means and on gradients, and KL · 1e-6. It starts as a
-  codec of mean colours. Scaling factor {vae["config"]["scaling_factor"]:.5f}, measured.
+  codec of mean colours. Scaling factor {vae["config"]["scaling_factor"]:.5f}, measured. At last the decoder
+  alone is trained further on the UNet's latents, which leaves their meaning as it is.
 - UNet: noise prediction on {unet["latents"]} cached latents, Stable Diffusion's schedule, a tenth of the
   captions empty, min-SNR weights (γ = 5).
 
@@ -107,7 +110,7 @@ with warmup and half a cosine over the time; a moving average of the weights.
 {chr(10).join(rows)}
 
 ## Measured
-- Autoencoder: {vae["psnr"]:.2f} dB PSNR on {unet["unseen"]} unseen scenes.
+- Autoencoder: {psnr:.2f} dB PSNR on {unet["unseen"]} unseen scenes.
 - CLIP: of {clip["of"]} unseen scenes, {100 * clip["retrieval"]:.0f} % are nearest to their own caption.
 
 ## Limits

@@ -1,4 +1,4 @@
-"""The trainings in their order, in one folder: pictures/ tokenizer/ clip/ vae/ unet/.
+"""The trainings in their order, in one folder: pictures/ tokenizer/ clip/ vae/ unet/ decoder/.
 
 Each stage finds there what it needs. One that was interrupted continues where it was saved; one that is
 finished is not run again.
@@ -30,7 +30,7 @@ from .pictures import Pictures, paint_pictures
 from .state import load_network, read_facts, save_network
 from .tokenizer import write_tokenizer
 
-SHARES = {"clip": 0.08, "vae": 0.42, "unet": 0.5}  # of the minutes given to all three
+SHARES = {"clip": 0.08, "vae": 0.37, "unet": 0.43, "decoder": 0.12}  # of the minutes given to all
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,20 @@ def train_unet_stage(options: Options) -> None:
     save_network(target, unet, facts)
 
 
+def train_decoder_stage(options: Options) -> None:
+    """Train the VAE's decoder further, on the UNet's latents, into out/decoder/decoder.safetensors."""
+    target = options.out / "decoder/decoder.safetensors"
+    if target.is_file():
+        return
+    vae = load_vae(options.out)
+    latents, _ = cached_latents(options, vae)
+    pictures, unseen = options.paint("training", options.pictures), options.paint("unseen", options.unseen)
+    settings = options.settings(vae_training.DECODER_SETTINGS)
+    vae.to(options.device)
+    half = vae_training.train_decoder(vae, latents, pictures, unseen, target.parent, settings)
+    save_network(target, half, {"psnr": vae_training.measure_psnr(vae.eval(), unseen)})
+
+
 def cached_latents(options: Options, vae: VAE) -> tuple[Tensor, list[str]]:
     """Scaled latents of the first `options.latents` pictures, encoded once into out/unet/, and their
     captions."""
@@ -130,11 +144,16 @@ def hardware(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
 
 
-STAGES = {"clip": train_clip_stage, "vae": train_vae_stage, "unet": train_unet_stage}
+STAGES = {
+    "clip": train_clip_stage,
+    "vae": train_vae_stage,
+    "unet": train_unet_stage,
+    "decoder": train_decoder_stage,
+}
 
 
 def train_all(options: Options) -> None:
-    """All three, one after the other. options.minutes is the budget of all together, divided by SHARES."""
+    """All, one after the other. options.minutes is the budget of all together, divided by SHARES."""
     for name, stage in STAGES.items():
         part = (
             options if options.minutes is None else replace(options, minutes=options.minutes * SHARES[name])
@@ -150,11 +169,13 @@ def load_clip(out: Path):
 
 
 def load_vae(out: Path) -> VAE:
-    """The finished VAE of a training folder, with its scaling factor."""
-    path = out / "vae/vae.safetensors"
-    return load_network(path, VAE(VAEConfig(**_tuples(read_facts(path)["config"])))).to(
-        memory_format=torch.channels_last
-    )
+    """The finished VAE of a training folder, with its scaling factor; with the later decoder if there is
+    one."""
+    path, later = out / "vae/vae.safetensors", out / "decoder/decoder.safetensors"
+    vae = load_network(path, VAE(VAEConfig(**_tuples(read_facts(path)["config"]))))
+    if later.is_file():
+        load_network(later, vae_training.LatentsToImages(vae))
+    return vae.to(memory_format=torch.channels_last)
 
 
 def load_unet(out: Path) -> UNet:

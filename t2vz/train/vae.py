@@ -28,6 +28,8 @@ from .pictures import Pictures
 
 EMBEDDED = VAEConfig(widths=(32, 64, 96, 96), resnets=2, norm_groups=8, scaling_factor=1.0)
 SETTINGS = Settings(minutes=35, batch=2, learning_rate=1e-3, warmup=100, ema=0.999, sheet_minutes=2)
+DECODER_SETTINGS = replace(SETTINGS, minutes=10, learning_rate=7e-4)
+DECODER_NOISE = 0.05  # in units of the latents' own spread
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,18 @@ def vae_losses(
     mean, log_variance = (moment.float() for moment in vae.encode_moments(images))
     noise = torch.randn(mean.shape, generator=generator).to(mean.device)
     latents = mean + torch.exp(0.5 * log_variance) * noise
-    error = vae.decode(latents).float() - images
+    losses = picture_losses(vae.decode(latents).float() - images, weights)
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3)).mean()
+    return {**losses, "loss": losses["loss"] + weights.kl * kl, "kl": kl.detach()}
+
+
+def picture_losses(error: Tensor, weights: VAELoss) -> dict[str, Tensor]:
+    """The terms that look at x̂ − x (n, 3, H, W): their weighted sum "loss", and "l1", "mse" for the log."""
     l1 = error.abs().mean()
     pooled = sum(F.avg_pool2d(error, s).abs().mean() for s in (2, 4, 8))
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3)).mean()
-    loss = l1 + weights.pooled * pooled + weights.edges * edges + weights.kl * kl
-    return {"loss": loss, "l1": l1.detach(), "kl": kl.detach(), "mse": error.square().mean().detach()}
+    loss = l1 + weights.pooled * pooled + weights.edges * edges
+    return {"loss": loss, "l1": l1.detach(), "mse": error.square().mean().detach()}
 
 
 def new_vae(config: VAEConfig, seed: int) -> VAE:
@@ -127,16 +134,58 @@ def train_vae(
         chosen = torch.randint(len(pictures), (settings.batch,), generator=generator)
         return vae_losses(vae, pictures.batch(chosen, settings.device), generator, weights)
 
-    def show(path: Path) -> None:
-        images = unseen.batch(torch.arange(min(16, len(unseen))), settings.device)
-        with torch.no_grad():
-            again = vae.decode(vae.encode(images))
-        rows = [part for pair in zip(images.split(8), again.split(8)) for part in pair]
-        write_sheet(path, torch.cat(rows), 8)
-
-    fit(vae, loss_of, folder, settings, show, "vae")
+    fit(vae, loss_of, folder, settings, lambda path: show_pairs(vae, unseen, path), "vae")
     vae.config = replace(config, scaling_factor=measure_scaling_factor(vae, pictures))
     return vae
+
+
+@torch.no_grad()
+def show_pairs(vae: VAE, pictures: Pictures, path: Path) -> None:
+    """A sheet of 16 pictures: a row of originals above a row of reconstructions, twice."""
+    images = pictures.batch(torch.arange(min(16, len(pictures))), next(vae.parameters()).device)
+    again = vae.decode(vae.encode(images))
+    rows = [part for pair in zip(images.split(8), again.split(8)) for part in pair]
+    write_sheet(path, torch.cat(rows), 8)
+
+
+class LatentsToImages(torch.nn.Module):
+    """The half of a VAE that may still learn when a UNet was trained on its latents."""
+
+    def __init__(self, vae: VAE):
+        super().__init__()
+        self.post_quant_conv, self.decoder = vae.post_quant_conv, vae.decoder
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.decoder(self.post_quant_conv(latents))
+
+
+def train_decoder(
+    vae: VAE,
+    latents: Tensor,
+    pictures: Pictures,
+    unseen: Pictures,
+    folder: str | Path,
+    settings: Settings = DECODER_SETTINGS,
+    weights: VAELoss = VAELoss(),
+) -> LatentsToImages:
+    """Train the decoder of `vae` further, in place, on cached scaled latents (count, 4, h, w) of the
+    pictures.
+
+    What a latent means stays as it is, so a UNet trained on such latents is not disturbed. A little noise is
+    added, like the posterior's, so that the decoder forgives a UNet's small errors. Raises as `common.fit`.
+    """
+    half = LatentsToImages(vae).requires_grad_(True)
+
+    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        chosen = torch.randint(len(latents), (settings.batch,), generator=generator)
+        noisy = latents[chosen].float()
+        noisy = noisy + DECODER_NOISE * torch.randn(noisy.shape, generator=generator)
+        given = noisy.to(settings.device) / vae.config.scaling_factor
+        error = half(given).float() - pictures.batch(chosen, settings.device)
+        return picture_losses(error, weights)
+
+    fit(half, loss_of, folder, settings, lambda path: show_pairs(vae, unseen, path), "decoder")
+    return half
 
 
 @torch.no_grad()

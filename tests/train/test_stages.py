@@ -34,10 +34,11 @@ def trained(tmp_path_factory):
 
 
 def test_everything_is_written(trained):
-    for name in ("clip", "vae", "unet"):
+    for name in ("clip", "vae", "unet", "decoder"):
         for file in (f"{name}.safetensors", "state.safetensors", "losses.csv", "losses.png"):
             assert (trained.out / name / file).is_file()
     assert (trained.out / "vae/sheet.png").is_file() and (trained.out / "unet/sheet.png").is_file()
+    assert (trained.out / "decoder/sheet.png").is_file()
     assert load_unet(trained.out).config.sample_size == 8
 
 

@@ -1,6 +1,7 @@
 """The autoencoder's training: its start, its loss, its measurements."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from t2vz.train.vae import (
     measure_psnr,
     measure_scaling_factor,
     new_vae,
+    picture_losses,
+    train_decoder,
     train_vae,
     vae_losses,
 )
@@ -92,6 +95,19 @@ def test_training_lowers_the_loss_and_measures(tmp_path, pictures):
     latents = encode_all(vae, pictures, batch=4)
     assert latents.dtype == torch.float16 and latents.shape == (6, 4, 4, 4)
     assert latents.float().std() == pytest.approx(1.0, abs=0.02)
+
+
+def test_decoder_learns_and_latents_keep_their_meaning(tmp_path, pictures):
+    vae = new_vae(replace(TINY, scaling_factor=0.5), 0)
+    images = pictures.batch(torch.arange(6))
+    latents = (vae.encode(images) * 0.5).detach()
+    before = [value.clone() for value in (*vae.encoder.parameters(), *vae.quant_conv.parameters())]
+    error = picture_losses(vae.decode(latents / 0.5) - images, VAELoss())["loss"]
+    settings = Settings(steps=30, batch=2, learning_rate=1e-3, warmup=2, ema=0.5, threads=1)
+    train_decoder(vae, latents, pictures, pictures, tmp_path, settings)
+    after = [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after))
+    assert picture_losses(vae.decode(latents / 0.5) - images, VAELoss())["loss"] < error
 
 
 class Halves:
