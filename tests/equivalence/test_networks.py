@@ -150,7 +150,7 @@ def test_the_comparison_catches_a_vae_epsilon_and_a_swapped_embedding(device, no
 
 
 def test_a_wrong_batch_size_is_a_silent_no_op_in_theirs(device, normal):
-    """METHOD's eighth difference, shown: what their processor does when it is told of one half too many frames.
+    """docs/method.md, difference 8, shown: what their processor does when it is told of one half too many frames.
 
     With batch_size = 2·frames every frame is its own "first": the same numbers as our variant "own".
     """

@@ -1,4 +1,4 @@
-"""The noise schedule against plain Python loops, and METHOD's differences 1 (forward jump) and 3 (step
+"""The noise schedule against plain Python loops, and differences 1 (forward jump) and 3 (step
 indices)."""
 
 import math
@@ -22,7 +22,7 @@ def schedule():
 
 
 def beta(i):
-    """METHOD's β_i, written out."""
+    """β_i of docs/method.md, written out."""
     return (math.sqrt(0.00085) + i / 999 * (math.sqrt(0.012) - math.sqrt(0.00085))) ** 2
 
 

@@ -1,5 +1,5 @@
 """The UNet at a tiny size: frames as an axis, timesteps, sizes, residuals, float types, SD 1.5's names;
-METHOD's difference 8."""
+docs/method.md, difference 8."""
 
 import json
 import math
