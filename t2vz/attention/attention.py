@@ -27,5 +27,8 @@ def attention_plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """E11, fused: never holds the (n, l) weights, accumulates in float32. q (…, n, c), k, v (…, l, c) -> (…, n, c)."""
+    """E11 by torch's fused kernel, where there is one: the (n, l) weights are never held.
+
+    q (…, n, c), k, v (…, l, c) -> (…, n, c).
+    """
     return F.scaled_dot_product_attention(q, k, v)

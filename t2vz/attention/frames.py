@@ -49,6 +49,12 @@ def frames_seen(variant: str, k: int, frames: int | None = None) -> tuple[int, .
     raise InputError(f'attention "{variant}" does not exist; choose one of: {", ".join(VARIANTS)}')
 
 
+def cross_frame_attention_plain(q: Tensor, k: Tensor, v: Tensor, seen: list[tuple[int, ...]]) -> Tensor:
+    """E12 frame by frame, the reference for `cross_frame_attention`: softmax(Q^i [K^j]ᵀ / √c) [V^j], j in seen[i]."""
+    frames = [attention(q[:, i], _side_by_side(k, seen[i]), _side_by_side(v, seen[i])) for i in range(q.shape[1])]
+    return torch.stack(frames, dim=1)
+
+
 def cross_frame_attention(q: Tensor, k: Tensor, v: Tensor, seen: list[tuple[int, ...]]) -> Tensor:
     """E12, general form: frame i of q attends to the tokens of the frames seen[i] of k and v, side by side.
 
@@ -58,7 +64,7 @@ def cross_frame_attention(q: Tensor, k: Tensor, v: Tensor, seen: list[tuple[int,
     variant is a single attention of f·n queries over n keys.
     """
     if k.shape[1] == q.shape[1] and all(s == (i,) for i, s in enumerate(seen)):
-        # Own frame: frames are a batch axis. (Fused kernels take four axes; with five, the n × n weights would be held.)
+        # Own frame: frames are a batch axis. (Fused kernels take four axes; with five the weights would be held.)
         out = attention(*(rearrange(x, "b f heads n c -> (b f) heads n c") for x in (q, k, v)))
         return rearrange(out, "(b f) heads n c -> b f heads n c", f=q.shape[1])
     outputs = []

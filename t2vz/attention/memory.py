@@ -8,7 +8,7 @@ and values here, the others read them. Memory does not grow with m. Other varian
 A memory is valid for one timestep, one prompt and one set of latents: start every denoising step with a new one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 import torch
@@ -39,15 +39,19 @@ class FrameMemory:
 class AttentionRecord:
     """Collects text cross-attention maps: where does each word look? Give one to UNet calls (E13's masks use it).
 
+    cells: keep only layers with one of these numbers of latent cells n (default: all layers).
     Maps are means over heads, on the CPU. Those of several timesteps are added up; those of a video's chunks are put
     side by side by `map`.
     """
 
-    def __init__(self):
+    def __init__(self, cells: Container[int] | None = None):
+        self.cells = cells
         self.chunks: dict[str, dict[int, Tensor]] = {}  # layer -> index of the chunk's first frame -> (b, f, n, tokens)
 
     def add(self, layer: str, start: int, weights: Tensor) -> None:
         """Add the weights (b, f, heads, n, tokens) of one layer for the frames from `start` on."""
+        if self.cells is not None and weights.shape[-2] not in self.cells:
+            return
         mean = weights.float().mean(dim=2).cpu()
         chunks = self.chunks.setdefault(layer, {})
         chunks[start] = chunks[start] + mean if start in chunks else mean

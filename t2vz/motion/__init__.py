@@ -1,12 +1,12 @@
 """E6–E9 and E13: flow fields, warp, motion dynamics, background smoothing. Pure functions on tensors."""
 
 from .dynamics import motion_dynamics
-from .flow import global_motion, rotation_flow, translation_flow, zoom_flow
+from .flow import global_motion, similarity_flow, translation_flow
 from .noise import NOISES, correlate
 from .smoothing import background_mask, dilate, mask_to_latent, smooth_background
 from .warp import warp
 
 __all__ = [
     "NOISES", "background_mask", "correlate", "dilate", "global_motion", "mask_to_latent", "motion_dynamics",
-    "rotation_flow", "smooth_background", "translation_flow", "warp", "zoom_flow",
+    "similarity_flow", "smooth_background", "translation_flow", "warp",
 ]

@@ -41,34 +41,26 @@ def translation_flow(offsets: Tensor, height: int, width: int, convention: str =
     """
     if convention == "release":
         cells = torch.tensor([width, height], dtype=torch.float64) / RELEASE_FIELD
-        displacement = offsets.double() * cells - cells / 2
+        displacement = offsets.cpu().double() * cells - cells / 2
     elif convention == "exact":
-        displacement = offsets.double() / 8.0
+        displacement = offsets.cpu().double() / 8.0
     else:
         raise InputError(f'flow convention "{convention}" does not exist; choose one of: {", ".join(CONVENTIONS)}')
     return displacement[:, :, None, None].expand(-1, -1, height, width)
 
 
-def zoom_flow(factors: Tensor, height: int, width: int) -> Tensor:
-    """The camera moves in: frame k shows frame 1 enlarged by factors[k] > 0 about its centre (< 1: moves out).
+def similarity_flow(factors: Tensor, degrees: Tensor, height: int, width: int) -> Tensor:
+    """The camera zooms and turns about the picture's centre: p + flow = centre + R(−angle)·(p − centre) / factor.
 
-    factors (f,) -> flow (f, 2, height, width): p + flow = centre + (p − centre) / factor.
+    factors (f,) > 0: frame k shows frame 1 enlarged so many times (< 1: the camera moves out). degrees (f,): and turned
+    clockwise (y points down) by so much. -> flow (f, 2, height, width), float64. (1, 0) is no motion at all.
     """
     if not bool((factors > 0).all()):
         raise InputError(f"zoom factors are above 0; got {factors.tolist()}")
-    from_centre = _from_centre(height, width)
-    return from_centre * (1.0 / factors.double()[:, None, None, None] - 1.0)
-
-
-def rotation_flow(degrees: Tensor, height: int, width: int) -> Tensor:
-    """The picture turns clockwise (y points down) by degrees[k] about its centre.
-
-    degrees (f,) -> flow (f, 2, height, width): p + flow = centre + R(−angle)·(p − centre).
-    """
     x, y = _from_centre(height, width)
-    angle = torch.deg2rad(degrees.double())[:, None, None]
+    angle = torch.deg2rad(degrees.cpu().double())[:, None, None]
     turned = torch.stack([angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x], dim=1)
-    return turned - torch.stack([x, y])
+    return turned / factors.cpu().double()[:, None, None, None] - torch.stack([x, y])
 
 
 def _from_centre(height: int, width: int) -> Tensor:

@@ -7,6 +7,8 @@ from torch import Tensor
 from ..errors import InputError
 from .warp import warp
 
+CONVENTIONS = ("release", "paper")
+
 
 def mask_to_latent(masks: Tensor, height: int, width: int) -> Tensor:
     """Masks (m, 1, H, W) at any size -> (m, 1, height, width), nearest neighbour; above ½ is foreground (1), else 0."""
@@ -28,7 +30,7 @@ def background_mask(foreground: Tensor, flow: Tensor, convention: str = "release
         return 1.0 - foreground
     if convention == "release":
         return (1.0 - foreground) * (1.0 - warp(foreground[:1], flow))
-    raise InputError(f'background convention "{convention}" does not exist; choose "release" or "paper"')
+    raise InputError(f'background convention "{convention}" does not exist; choose one of: {", ".join(CONVENTIONS)}')
 
 
 def smooth_background(x_T: Tensor, foreground: Tensor, flow: Tensor, alpha: float, convention: str = "release") -> Tensor:

@@ -18,7 +18,7 @@ def warp(x: Tensor, flow: Tensor, mode: str = "nearest") -> Tensor:
     """
     if flow.ndim != 4 or flow.shape[1] != 2 or flow.shape[-2:] != x.shape[-2:] or x.shape[0] not in (1, flow.shape[0]):
         raise InputError(f"warp: a flow (f, 2, h, w) for latents (f or 1, c, h, w); got {tuple(flow.shape)} for {tuple(x.shape)}")
-    positions = cell_grid(*x.shape[-2:]) + flow.to("cpu", torch.float64)
+    positions = cell_grid(*x.shape[-2:]) + flow.cpu().double()
     if mode == "nearest":
         positions = torch.floor(positions + 0.5)
     # grid_sample counts in [−1, 1] from edge to edge; with align_corners=False the centre of cell p is (2p + 1)/w − 1.

@@ -77,17 +77,16 @@ class NoisePredictor:
         self.guidance_scale = guidance_scale
         self.attention = attention
         self.chunk = None if attention == "all" else chunk
-        self.record: AttentionRecord | None = None  # set while attention maps are wanted
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, t: int) -> Tensor:
-        """x (m, c, h, w) -> ε (m, c, h, w) in x's type; the UNet computes in its own."""
+    def __call__(self, x: Tensor, t: int, record: AttentionRecord | None = None) -> Tensor:
+        """x (m, c, h, w) -> ε (m, c, h, w) in x's type; the UNet computes in its own. record: collects text attention."""
         memory = FrameMemory() if self.chunk and self.chunk < len(x) else None
         size = self.chunk or len(x)
-        return torch.cat([self._chunk(x[i : i + size], t, i, memory) for i in range(0, len(x), size)])
+        return torch.cat([self._chunk(x[i : i + size], t, i, memory, record) for i in range(0, len(x), size)])
 
-    def _chunk(self, x: Tensor, t: int, start: int, memory: FrameMemory | None) -> Tensor:
+    def _chunk(self, x: Tensor, t: int, start: int, memory: FrameMemory | None, record: AttentionRecord | None) -> Tensor:
         both = x.to(self.context.dtype).expand(len(self.context), *x.shape)  # the same frames for both prompts
-        eps = self.unet(both, t, self.context, self.attention, start=start, memory=memory, record=self.record)
+        eps = self.unet(both, t, self.context, self.attention, start=start, memory=memory, record=record)
         eps = eps.to(x.dtype)
         return classifier_free_guidance(eps[0], eps[1], self.guidance_scale) if len(eps) == 2 else eps[0]

@@ -5,6 +5,8 @@ the subject's words more than the rest of the sentence is foreground. (The relea
 was never published; masks from the caller are the other way.)
 """
 
+from contextlib import suppress
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -12,13 +14,14 @@ from torch import Tensor
 
 from ..attention import AttentionRecord
 from ..errors import InputError
+from .settings import Settings
 
 PREPOSITIONS = frozenset(
     "in on at under over above below beside by near with behind before across through along around inside into onto of "
     "from to during against between among".split()
 )
 FUNCTION_WORDS = frozenset("a an the one two three four five six some many several picture photo painting and or is are".split())
-FINEST, COARSEST = 1, 4  # layers whose maps are used: from the latent's own size down to a quarter of it
+SHRINKS = (1, 2, 4)  # below a quarter of the latent's size a map is too coarse for a mask
 
 
 def subject_words(prompt: str) -> list[str]:
@@ -35,12 +38,28 @@ def subject_words(prompt: str) -> list[str]:
     return chosen or [word for word in words if word]
 
 
+def subject_positions(tokenizer, settings: Settings) -> list[int]:
+    """Positions among the 77 tokens of the words that name the foreground: the caller's, or a guess.
+
+    Raises InputError for a word of the caller's that the prompt does not have, or if the guess finds nothing.
+    """
+    if settings.foreground is not None:
+        return tokenizer.positions(settings.prompt, list(settings.foreground))
+    positions = set()
+    for word in subject_words(settings.prompt):
+        with suppress(InputError):  # past the 75 tokens that are read: not this guess's fault
+            positions.update(tokenizer.positions(settings.prompt, [word]))
+    if not positions:
+        raise InputError('no word of the prompt was taken for the foreground; name some with foreground, e.g. "red ball"')
+    return sorted(positions)
+
+
 def foreground_from_attention(
     record: AttentionRecord, subject: list[int], text_tokens: int, height: int, width: int
 ) -> Tensor:
     """Foreground masks M^k (m, 1, height, width) in {0, 1} from recorded text attention; height, width in latent cells.
 
-    record: maps of a run (the last of the batch is the prompt's half). subject: positions of the subject's tokens among
+    record: maps of the layers of `layer_sizes` (the last of the batch is the prompt's half). subject: positions of the subject's tokens among
     the 77; text_tokens: how many positions hold text. Score of a cell: the share of the attention to the prompt's words
     that goes to the subject, averaged over layers from full to quarter size; threshold: Otsu's, of frame 1's scores, for
     all frames, so that a frame's mask does not depend on how many follow.
@@ -49,12 +68,10 @@ def foreground_from_attention(
     count = 0
     for layer in record.layers:
         maps = record.map(layer)[-1]  # (m, n, tokens)
-        size = layer_size(maps.shape[1], height, width)
-        if size is None:
-            continue
+        h = layer_sizes(height, width)[maps.shape[1]][0]
         words = maps[:, :, 1 : 1 + text_tokens]
         share = maps[:, :, subject].sum(-1) / words.sum(-1).clamp_min(1e-8)
-        share = rearrange(share, "m (h w) -> m 1 h w", h=size[0])
+        share = rearrange(share, "m (h w) -> m 1 h w", h=h)
         total = total + F.interpolate(share, size=(height, width), mode="bilinear", align_corners=False)
         count += 1
     if count == 0:
@@ -63,15 +80,10 @@ def foreground_from_attention(
     return (score > otsu_threshold(score[0])).float()
 
 
-def layer_size(n: int, height: int, width: int) -> tuple[int, int] | None:
-    """The (h, w) of a layer with n cells, if it is among those used: the latent's size halved 0 to 2 times, rounded up."""
-    shrink = FINEST
-    while shrink <= COARSEST:
-        h, w = -(-height // shrink), -(-width // shrink)
-        if h * w == n:
-            return h, w
-        shrink *= 2
-    return None
+def layer_sizes(height: int, width: int) -> dict[int, tuple[int, int]]:
+    """The layers whose maps are used: the latent's own size, half and a quarter, rounded up; cells -> (h, w)."""
+    sizes = [(-(-height // shrink), -(-width // shrink)) for shrink in SHRINKS]
+    return {h * w: (h, w) for h, w in sizes}
 
 
 def otsu_threshold(values: Tensor, bins: int = 256) -> float:

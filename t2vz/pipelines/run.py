@@ -1,4 +1,4 @@
-"""The descent of one generation: stretches of the DDIM grid, with progress, observers and DDIM's own noise."""
+"""One generation under way: what every stage of Algorithm 1 needs, made once, and checked before the work."""
 
 from collections.abc import Callable
 
@@ -7,74 +7,125 @@ from torch import Tensor
 
 from ..attention import AttentionRecord
 from ..errors import InputError
-from ..schedulers import NoiseSchedule
+from ..motion import global_motion, similarity_flow, translation_flow
 from .denoise import NoisePredictor, denoise
+from .masks import subject_positions
 from .randomness import Noise
-from .settings import Settings
+from .settings import Settings, check_side
 
-Progress = Callable[[int, int, str], None]  # work done, work in all (frames × steps), what is being done
+Progress = Callable[[int, int, str], None]  # work done, work in all (frames × steps, and frames to decode), what is done
 
 
-class Descent:
-    """Calls `denoise` from one timestep of the grid to another, and counts the work.
+class Run:
+    """Settings turned into what the stages work with. Raises InputError for what cannot work, before any work.
 
-    grid: the sampler's timesteps, noisiest first. total: frames × steps of the whole generation, known from the start,
-    so that a progress bar can tell the time left. moves: whether there are motion dynamics (E6–E9); rerun: whether all
-    frames are denoised twice, once to find the foreground (E13).
+    T, T_prime: on the grid of `steps` timesteps; start: the grid's first. flow (m, 2, h, w): E7's. notes: remarks for
+    the user. total: the work of the whole generation, known from the start, so that a progress bar can tell the time
+    left. moves: whether there are motion dynamics (E6–E9) or all frames start from noise of their own.
     """
 
-    def __init__(self, predict: NoisePredictor, schedule: NoiseSchedule, settings: Settings, draws: Noise, T: int,
-                 T_prime: int, moves: bool, rerun: bool, device: torch.device, progress: Progress | None,
-                 on_step: Callable | None):
-        self.predict, self.schedule, self.settings, self.draws = predict, schedule, settings, draws
-        self.device, self.progress, self.on_step = device, progress, on_step
-        self.grid = schedule.timesteps(settings.steps)
-        self._check_eta()
-        m, passes = settings.frames, 2 if rerun else 1
-        if not moves:
-            self.total = m * len(self.grid) * passes
-        else:
-            self.total = sum(t > T_prime for t in self.grid) + m * sum(t <= T for t in self.grid) * passes
-        self.done = 0
+    def __init__(self, sd, settings: Settings, noise: dict[str, Tensor] | None, masks: Tensor | None,
+                 flow: Tensor | None, progress: Progress | None, on_step: Callable | None):
+        self.sd, self.settings, self.masks, self.progress, self.on_step = sd, settings, masks, progress, on_step
+        self.frames = settings.frames
+        for side in ("height", "width"):
+            check_side(side, getattr(settings, side), sd.vae.factor)
+        self.height, self.width = settings.height // sd.vae.factor, settings.width // sd.vae.factor  # in latent cells
+        self.latent = (sd.unet.config.in_channels, self.height, self.width)
+        self.moves = settings.motion is not None or flow is not None
+        self.grid = sd.schedule.timesteps(settings.steps)
+        self.start = self.grid[0]
+        self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
+        self.T, self.T_prime = self._snap() if self.moves else (self.start, self.start)
+        self.flow = self._camera_path(flow)
+        self.draws = Noise(settings.seed, noise)
+        self._check_given(noise or {}, flow)
+        self.finds_foreground = settings.smooth_background > 0 and masks is None
+        self.subject = subject_positions(sd.tokenizer, settings) if self.finds_foreground else []
+        context = sd.encode_text([settings.negative_prompt, settings.prompt])
+        self.predict = NoisePredictor(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
+        alone = sum(t > self.T_prime for t in self.grid) if self.moves else 0
+        together = self.frames * sum(t <= self.T for t in self.grid) * (2 if self.finds_foreground else 1)
+        self.done, self.total = 0, alone + together + self.frames
 
-    def __call__(self, x: Tensor, start: int, stop: int | None, stage: str) -> Tensor:
-        """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the end of the grid (None)."""
+    def noise(self, name: str, indices: range) -> Tensor:
+        """The named noise of some frames, (len(indices), c, h, w), on the device, in the latents' type."""
+        noise = self.draws.frames(name, indices, self.latent)
+        # float32, or float64 if the model is: the latents themselves are never kept in half precision
+        return noise.to(self.sd.device, torch.promote_types(self.sd.dtype, torch.float32))
+
+    def denoise(self, x: Tensor, start: int, stop: int | None, stage: str, record: AttentionRecord | None = None) -> Tensor:
+        """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the end of the grid (None). record: of text attention."""
         stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
-        self._tell(0, stage)
-        for step in denoise(self.predict, x, stretch, self.settings.steps, self.schedule, stage, self.settings.eta,
-                            lambda t: self._eta_noise(t, x)):
+        self.tell(0, stage)
+        for step in denoise(lambda x, t: self.predict(x, t, record), x, stretch, self.settings.steps, self.sd.schedule,
+                            stage, self.settings.eta, lambda t: self._eta_noise(t, x)):
             x = step.x_s
             if self.on_step is not None:
                 self.on_step(step)
-            self._tell(len(x), stage)
+            self.tell(len(x), stage)
         return x
 
-    def place(self, x: Tensor) -> Tensor:
-        """Noise on the device, in the latents' type: float32, or float64 if the model is; never half precision."""
-        return x.to(self.device, torch.promote_types(self.predict.context.dtype, torch.float32))
-
-    def recording(self, work: Callable) -> AttentionRecord:
-        """Do `work` while the text attention of every step is recorded; return the record."""
-        self.predict.record = AttentionRecord()
-        try:
-            work()
-            return self.predict.record
-        finally:
-            self.predict.record = None
-
-    def _check_eta(self) -> None:
-        given = self.draws.given.get("eta")
-        expected = (len(self.grid), self.settings.frames)
-        if given is not None and tuple(given.shape[:2]) != expected:
-            raise InputError(f'noise "eta" must have shape ({expected[0]} steps, {expected[1]} frames, …); got {tuple(given.shape)}')
+    def tell(self, work: int, stage: str) -> None:
+        """Report that so much more work is done."""
+        self.done += work
+        if self.progress is not None:
+            self.progress(self.done, self.total, stage)
 
     def _eta_noise(self, t: int, x: Tensor) -> Tensor:
         """z of E3 for the frames of x at timestep t: frame 1 gets the same in every stage."""
         if "eta" in self.draws.given:
             return self.draws.given["eta"][self.grid.index(t), : len(x)].to(x)
-        return torch.stack([self.draws.draw(f"eta at {t}", k, tuple(x.shape[1:])) for k in range(len(x))]).to(x)
+        return torch.stack([self.draws.draw(f"eta at {t}", k, self.latent) for k in range(len(x))]).to(x)
 
-    def _tell(self, frames: int, stage: str) -> None:
-        self.done += frames
-        if self.progress is not None:
-            self.progress(self.done, self.total, stage)
+    def _snap(self) -> tuple[int, int]:
+        """T and T' on the sampler's grid; what was moved is said in the notes."""
+        asked, steps = self.settings, self.settings.steps
+        T, T_prime = self.sd.schedule.snap(asked.t, steps), self.sd.schedule.snap(asked.t_prime, steps)
+        if (T, T_prime) != (asked.t, asked.t_prime):
+            self.notes.append(f"with {steps} steps the nearest timesteps are T = {T} (asked: {asked.t}) and "
+                              f"T' = {T_prime} (asked: {asked.t_prime})")
+        if T == T_prime and asked.t != asked.t_prime:
+            self.notes.append("T and T' fall on the same step, so frames get no noise of their own and only the camera "
+                              "moves; use more steps or a smaller t_prime")
+        return T, T_prime
+
+    def _camera_path(self, given: Tensor | None) -> Tensor:
+        """E7 as a flow (m, 2, h, w): the caller's, or translation with zoom and rotation that grow with k; zero if off."""
+        m, h, w, settings = self.frames, self.height, self.width, self.settings
+        if given is not None:
+            if tuple(given.shape) != (m, 2, h, w):
+                raise InputError(f"flow must have shape {(m, 2, h, w)}, latent cells (x, y) for every frame; "
+                                 f"got {tuple(given.shape)}")
+            if not bool(torch.isfinite(given).all()):
+                raise InputError("flow holds a NaN or an infinity; displacements are finite numbers of latent cells")
+            return given
+        if settings.motion is None:
+            return torch.zeros(m, 2, h, w)
+        flow = translation_flow(global_motion(settings.motion, m), h, w, settings.flow_convention)
+        k = torch.arange(m, dtype=torch.float64)
+        return flow + similarity_flow(settings.zoom**k, settings.rotation * k, h, w)
+
+    def _check_given(self, noise: dict[str, Tensor], flow: Tensor | None) -> None:
+        """Refuse tensors that would be ignored or do not fit; note settings that have no effect."""
+        settings, m = self.settings, self.frames
+        idle = set(noise) & ({"initial", "shared"} if self.moves else {"x_T", "forward"})
+        if idle:
+            raise InputError(f'noise "{sorted(idle)[0]}" has no use with motion {"on" if self.moves else "off"}')
+        if "eta" in noise and tuple(noise["eta"].shape) != (len(self.grid), m, *self.latent):
+            raise InputError(f'noise "eta" must have shape {(len(self.grid), m, *self.latent)}; got {tuple(noise["eta"].shape)}')
+        if flow is not None and (settings.zoom != 1 or settings.rotation != 0 or settings.initial_noise != "independent"):
+            raise InputError("a flow replaces motion, zoom, rotation and initial noise; leave those at their defaults")
+        masks = self.masks
+        if masks is not None and (masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1):
+            raise InputError(f"masks must have shape ({m} or 1, 1, H, W), white (1) where the foreground is; "
+                             f"got {tuple(masks.shape)}")
+        if settings.smooth_background == 0 and (masks is not None or settings.foreground is not None):
+            self.notes.append("masks and foreground words have no effect without smooth_background (0.6 in the paper)")
+        elif masks is not None and settings.foreground is not None:
+            self.notes.append("foreground words have no effect beside masks")
+        if settings.attention == "all" and settings.chunk is not None and settings.chunk < m:
+            self.notes.append('attention "all" looks at every frame at once, so chunk is ignored and memory grows with m')
+        if self.start < 700:
+            self.notes.append(f"{settings.steps} steps start at timestep {self.start}, where a picture is not pure noise yet; "
+                              "expect a pale one (50 steps start at 981)")

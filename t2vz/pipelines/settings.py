@@ -2,13 +2,21 @@
 
 import math
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 
-from ..attention import VARIANTS, frames_seen
+from ..attention import frames_seen
 from ..errors import InputError
 from ..motion import NOISES
-from ..motion.flow import CONVENTIONS
+from ..motion.flow import CONVENTIONS as FLOWS
+from ..motion.smoothing import CONVENTIONS as BACKGROUNDS
+from ..schedulers.schedule import CONVENTIONS as JUMPS
 
 LARGEST_SIDE = 4096  # pixels; beyond it a typing error is likelier than a wish
+ANY = (-math.inf, math.inf)
+WHOLE = {  # whole numbers, and their range
+    "frames": (1, math.inf), "steps": (1, math.inf), "chunk": (1, math.inf), "seed": (0, 2**64 - 1),
+    "t": (0, 999), "t_prime": (0, 999), "height": ANY, "width": ANY,  # sides: see check_side
+}
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,9 @@ class Settings:
 
     height, width: pixels, multiples of 8 (the VAE's factor). Sizes that are not multiples of 64 work too: the UNet's
     levels round odd sizes up on the way down, and back on the way up.
+    zoom, rotation: camera path beside `motion`, per frame: 1.02 moves in, degrees turn the picture clockwise.
+    foreground: words of the prompt (a str is split). initial_noise, noise_strength: see `motion.noise.correlate`.
+    eta: 0 DDIM … 1 DDPM. *_convention: the public code's ("release") or the paper's, docs/method.md.
     """
 
     prompt: str
@@ -45,58 +56,67 @@ class Settings:
     fps: float = 4.0
 
     def __post_init__(self):
-        if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise InputError('the prompt is empty; say what the video shows, for example "a red ball on a green meadow"')
-        for name, least in (("frames", 1), ("steps", 1), ("chunk", 1)):
-            value = getattr(self, name)
-            if value is None and name == "chunk":
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"{name} = {value}: a whole number of at least {least} is needed")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
-            raise InputError(f"seed = {self.seed}: a whole number from 0 to 2⁶⁴ − 1 is needed")
+        self._check_words()
+        for name in WHOLE:
+            self._make_whole(name)
+        for name in ("guidance_scale", "eta", "smooth_background", "zoom", "rotation", "noise_strength", "fps"):
+            self._make_number(name)
+        self._check_motion()
         for side in ("height", "width"):
             check_side(side, getattr(self, side))
-        for name in ("t", "t_prime"):
-            if not isinstance(getattr(self, name), int):
-                raise InputError(f"{name} = {getattr(self, name)}: a timestep is needed, a whole number from 0 to 999")
-        if self.t > 999:
-            raise InputError(f"t = {self.t}: the noisiest timestep is 999 (the paper's T is 941)")
-        if not 0 <= self.t_prime <= self.t:
-            raise InputError(
-                f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so 0 ≤ T' ≤ T is needed "
-                "(the paper's: 881 and 941)"
-            )
-        for name in ("guidance_scale", "eta", "smooth_background", "zoom", "rotation", "noise_strength", "fps"):
-            if not _is_number(getattr(self, name)):
-                raise InputError(f"{name} = {getattr(self, name)}: a finite number is needed")
-        if self.motion is not None and not (
-            isinstance(self.motion, (tuple, list)) and len(self.motion) == 2 and all(map(_is_number, self.motion))
-        ):
-            raise InputError(f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, or None for no motion")
+        if not 0 <= self.t_prime <= self.t <= 999:
+            raise InputError(f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so "
+                             "0 ≤ T' ≤ T ≤ 999 is needed (the paper's: 881 and 941)")
         if self.guidance_scale < 0:
             raise InputError(f"guidance_scale = {self.guidance_scale}: 0 or more is needed (1 is no guidance, 7.5 usual)")
         for name in ("eta", "smooth_background"):
-            if not 0 <= getattr(self, name) <= 1:
+            if getattr(self, name) < 0 or getattr(self, name) > 1:
                 raise InputError(f"{name} = {getattr(self, name)}: a number from 0 to 1 is needed")
         if self.zoom <= 0 or self.fps <= 0:
             raise InputError(f"zoom = {self.zoom}, fps = {self.fps}: both must be above 0")
-        if self.motion is None and (self.zoom != 1 or self.rotation != 0):
-            raise InputError(
-                f"zoom = {self.zoom} and rotation = {self.rotation} move the camera, but motion is off; "
-                "motion = (0, 0) goes with them"
-            )
-        frames_seen(self.attention, 0, 1)  # raises for a variant that does not exist
-        if self.initial_noise not in NOISES:
-            raise InputError(f'initial noise "{self.initial_noise}" does not exist; choose one of: {", ".join(NOISES)}')
-        if self.motion is not None and self.initial_noise != "independent":
-            raise InputError(f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start from warps of frame 1')
         if self.noise_strength < 0 or (self.initial_noise == "residual" and self.noise_strength > 1):
             raise InputError(f"noise_strength = {self.noise_strength}: 0 or more is needed, and at most 1 for residual noise")
-        for name, known in (("jump_convention", ("release", "paper")), ("flow_convention", CONVENTIONS),
-                            ("background_convention", ("release", "paper"))):
+
+    def _check_words(self) -> None:
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise InputError('the prompt is empty; say what the video shows, for example "a red ball on a green meadow"')
+        if not isinstance(self.negative_prompt, str):
+            raise InputError(f'negative_prompt = {self.negative_prompt}: words are needed, or "" for none')
+        if self.foreground is not None:
+            words = self.foreground.split() if isinstance(self.foreground, str) else self.foreground
+            object.__setattr__(self, "foreground", tuple(words))
+        frames_seen(self.attention, 0, 1)  # raises for a variant that does not exist
+        for name, known in (("initial_noise", NOISES), ("jump_convention", JUMPS), ("flow_convention", FLOWS),
+                            ("background_convention", BACKGROUNDS)):
             if getattr(self, name) not in known:
                 raise InputError(f'{name} "{getattr(self, name)}" does not exist; choose one of: {", ".join(known)}')
+
+    def _check_motion(self) -> None:
+        if self.motion is not None:
+            if not (isinstance(self.motion, (tuple, list)) and len(self.motion) == 2 and all(map(_is_number, self.motion))):
+                raise InputError(f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, or None for no motion")
+            object.__setattr__(self, "motion", (float(self.motion[0]), float(self.motion[1])))
+            if self.initial_noise != "independent":
+                raise InputError(f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start from '
+                                 "warps of frame 1")
+        elif self.zoom != 1 or self.rotation != 0:
+            raise InputError(f"zoom = {self.zoom} and rotation = {self.rotation} move the camera, but motion is off; "
+                             "motion = (0, 0) goes with them")
+
+    def _make_whole(self, name: str) -> None:
+        """A whole number of the allowed range; numpy's become Python's."""
+        value, (least, most) = getattr(self, name), WHOLE[name]
+        if value is None and name == "chunk":
+            return
+        if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most:
+            allowed = "" if least == -math.inf else f" from {least} to {most}" if most < math.inf else f" of at least {least}"
+            raise InputError(f"{name} = {value}: a whole number{allowed} is needed")
+        object.__setattr__(self, name, int(value))
+
+    def _make_number(self, name: str) -> None:
+        if not _is_number(getattr(self, name)):
+            raise InputError(f"{name} = {getattr(self, name)}: a finite number is needed")
+        object.__setattr__(self, name, float(getattr(self, name)))
 
     def to_dict(self) -> dict:
         """All settings as plain JSON values."""
@@ -114,17 +134,13 @@ class Settings:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_side(name: str, pixels: int, multiple: int = 8) -> None:
     """Raise InputError unless a picture's side is a positive multiple of `multiple`, naming the nearest that are."""
-    if not isinstance(pixels, int):
-        raise InputError(f"{name} = {pixels}: a whole number of pixels is needed, a multiple of {multiple}")
-    if pixels < multiple or pixels > LARGEST_SIDE or pixels % multiple:
-        below = min(max(pixels // multiple, 1) * multiple, LARGEST_SIDE)
-        near = below if below + multiple > LARGEST_SIDE or below > pixels else f"{below} or {below + multiple}"
-        raise InputError(f"{name} = {pixels}: a multiple of {multiple} is needed, from {multiple} to {LARGEST_SIDE}; try {near}")
-
-
-__all__ = ["Settings", "VARIANTS", "check_side"]
+    if multiple <= pixels <= LARGEST_SIDE and pixels % multiple == 0:
+        return
+    below = min(max(pixels // multiple, 1) * multiple, LARGEST_SIDE)
+    near = below if below + multiple > LARGEST_SIDE or below > pixels else f"{below} or {below + multiple}"
+    raise InputError(f"{name} = {pixels}: a multiple of {multiple} is needed, from {multiple} to {LARGEST_SIDE}; try {near}")

@@ -20,6 +20,8 @@ def predict_x0(x_t: Tensor, eps: Tensor, alpha_bar_t: float) -> Tensor:
 
 def ddim_sigma(alpha_bar_t: float, alpha_bar_s: float, eta: float) -> float:
     """σ = η·√((1−ᾱ_s)/(1−ᾱ_t))·√(1 − ᾱ_t/ᾱ_s): the fresh noise of a step t → s; 0 for η = 0."""
+    if eta == 0.0:
+        return 0.0
     variance = (1.0 - alpha_bar_s) / (1.0 - alpha_bar_t) * (1.0 - alpha_bar_t / alpha_bar_s)
     return eta * math.sqrt(max(variance, 0.0))
 

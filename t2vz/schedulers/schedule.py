@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ..errors import InputError
 
+CONVENTIONS = ("release", "paper")  # of the forward jump: docs/method.md, difference 1
+
 
 @dataclass(frozen=True)
 class NoiseSchedule:
@@ -86,4 +88,4 @@ class NoiseSchedule:
             return float(self.alphas[s + 1 : t + 1].prod())
         if convention == "release":
             return float(self.alphas[s:t].prod())
-        raise InputError(f'forward-jump convention "{convention}" does not exist; choose "release" or "paper"')
+        raise InputError(f'jump convention "{convention}" does not exist; choose one of: {", ".join(CONVENTIONS)}')

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
     """[cos(t·ω_i), sin(t·ω_i)] with ω_i = 10000^(−i / (width/2)), i = 0 … width/2 − 1.
 
-    t (b,) timesteps; width even -> (b, width) in float32, whatever the network's type: t reaches 1000, where a
-    half-precision angle would be off by up to half a radian. Cosines come first, as in Stable Diffusion.
+    t (b,) timesteps; width even -> (b, width) in float32, whatever the network's type: t reaches 1000, where
+    an angle in float16 is off by up to ¼ radian, in bfloat16 by 2. Cosines come first, as in Stable Diffusion.
     Source: Vaswani et al. 2017, §3.5.
     """
     half = width // 2

@@ -1,4 +1,4 @@
-"""E7 and E8: flows and the warp against loops over pixels; METHOD's difference 2 (half a pixel) on both
+"""E7 and E8: flows and the warp against loops over pixels; docs/method.md, difference 2 (half a pixel), both
 sides."""
 
 import math
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from t2vz.errors import InputError
-from t2vz.motion import global_motion, rotation_flow, translation_flow, warp, zoom_flow
+from t2vz.motion import global_motion, similarity_flow, translation_flow, warp
 
 RELEASE_64 = {2: 1, 3: 3, 4: 4, 5: 6, 6: 7}  # frame: cells moved at δ = 12, as measured on the public code
 EXACT_64 = {2: 2, 3: 3, 4: 5, 5: 6, 6: 8}  # 12·(k − 1)/8 = 1.5, 3, 4.5, 6, 7.5, ties up
@@ -59,7 +59,7 @@ def measured_shift(before, after, reach=12):
 
 
 def release_warp(x, dx, dy):
-    """The public code as METHOD's difference 2 tells it: a 512 × 512 field of pixels, normalised, then
+    """The public code as docs/method.md, difference 2, tells it: a 512 × 512 field of pixels, normalised, then
     resized."""
     y0, x0 = torch.meshgrid(torch.arange(512).double(), torch.arange(512).double(), indexing="ij")
     field = torch.stack([2 * (x0 + dx) / 512 - 1, 2 * (y0 + dy) / 512 - 1])[None]
@@ -194,6 +194,22 @@ def test_e8_sizes_that_do_not_fit_are_refused(device):
     for shape in [(3, 2, 8, 8), (2, 2, 8, 9), (2, 3, 8, 8), (2, 8, 8)]:
         with pytest.raises(InputError, match="warp"):
             warp(x, torch.zeros(shape))
+
+
+def zoom_flow(factors, height, width):
+    return similarity_flow(factors, torch.zeros(len(factors)), height, width)
+
+
+def rotation_flow(degrees, height, width):
+    return similarity_flow(torch.ones(len(degrees)), degrees, height, width)
+
+
+def test_zoom_and_rotation_together_are_one_similarity():
+    flow = similarity_flow(torch.tensor([1.5]), torch.tensor([30.0]), 7, 11)[0]
+    y, x = torch.meshgrid(torch.arange(7).double() - 3, torch.arange(11).double() - 5, indexing="ij")
+    read = torch.complex(x + flow[0], y + flow[1])  # turning back by 30° and shrinking is one complex factor
+    factor = torch.polar(torch.tensor(1 / 1.5, dtype=torch.float64), torch.deg2rad(torch.tensor(-30.0, dtype=torch.float64)))
+    torch.testing.assert_close(read, torch.complex(x, y) * factor)
 
 
 def test_zoom_by_one_moves_nothing(device):

@@ -8,7 +8,7 @@ import torch
 
 from t2vz.attention import AttentionRecord
 from t2vz.errors import InputError
-from t2vz.pipelines.masks import foreground_from_attention, layer_size, otsu_threshold, subject_words
+from t2vz.pipelines.masks import foreground_from_attention, layer_sizes, otsu_threshold, subject_words
 from t2vz.pipelines.randomness import Noise
 
 
@@ -58,12 +58,12 @@ def test_otsu_threshold_of_two_values_stands_between_them_and_of_one_value_is_th
 @pytest.mark.parametrize("n, size", [(64 * 48, (64, 48)), (32 * 24, (32, 24)), (16 * 12, (16, 12)),
     (8 * 6, None), (5, None)])
 def test_layers_from_full_to_quarter_size_are_used(n, size):
-    assert layer_size(n, 64, 48) == size
+    assert layer_sizes(64, 48).get(n) == size
 
 
 @pytest.mark.parametrize("n, size", [(63, (7, 9)), (20, (4, 5)), (6, (2, 3)), (2, None)])
 def test_odd_sizes_round_up_from_layer_to_layer(n, size):
-    assert layer_size(n, 7, 9) == size
+    assert layer_sizes(7, 9).get(n) == size
 
 
 @pytest.mark.parametrize("layers", [(1,), (1, 2), (2, 4, 8)])
@@ -75,7 +75,7 @@ def test_foreground_is_where_the_subject_s_words_are_read(layers):
     for k in range(m):
         square[k, 4:12, 0:4] = 1.0
     square[2] = square[2].flip(-1)  # frame 3's stands on the other side
-    record = AttentionRecord()
+    record = AttentionRecord(cells=layer_sizes(h, w))
     for shrink in layers:
         small = square[:, ::shrink, ::shrink].flatten(1)
         weights = torch.full((2, m, 2, small.shape[1], tokens), 1.0)
