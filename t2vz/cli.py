@@ -1,4 +1,4 @@
-"""The command `t2vz`: parsing, one-line errors, exit codes (0 done, 1 failed, 2 wrong use). The work is in commands/."""
+"""The command `t2vz`: parsing, one-line errors, exit codes (0 done, 1 failed, 2 wrong use); the work is in commands/."""
 
 import argparse
 import os
@@ -45,7 +45,10 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. No error leaves a traceback unless T2VZ_DEBUG is set."""
-    args = build_parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Greek letters shows "?", and no traceback
+    args = build_parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
     if os.environ.get("T2VZ_DEBUG"):
         args.run(args)
         return 0
@@ -62,6 +65,17 @@ def main(argv: list[str] | None = None) -> int:
         code, message = 1, _unforeseen(error)
     print(f"t2vz: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _join_negative(argv: list[str]) -> list[str]:
+    """["--motion", "-12,0"] -> ["--motion=-12,0"]: argparse would take "-12,0" for an option."""
+    joined = []
+    for word in argv:
+        if joined and joined[-1] == "--motion" and word[:1] == "-" and word[1:2].isdigit():
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _unforeseen(error: Exception) -> str:

@@ -35,7 +35,7 @@ class Kind:
 BY_KEY = [
     (("lora_down", "lora_A", "lora.down", "lora_up"),
      Kind("lora", "a LoRA (changes to a model, not a model)", "folder",
-          "load the Stable Diffusion 1.x checkpoint it was made for, and add the LoRA to that")),
+          "t2vz reads no LoRA yet: merge it into the Stable Diffusion 1.x checkpoint it was made for, and give that")),
     (("conditioner.embedders.*", "model.diffusion_model.label_emb.*"), Kind("sdxl", "SDXL", "single-file")),
     (("cond_stage_model.model.*",), Kind("sd2", "Stable Diffusion 2.x", "single-file")),
     (("cc_projection.weight",), Kind("zero123", "Zero123", "single-file")),

@@ -29,7 +29,7 @@ BATCH_BYTES = 64 * 2**20  # mapped at a time; one larger tensor goes alone
 
 CONVERT = (
     "take its .safetensors edition, or, if you trust it, convert it: safetensors.torch.save_file(state_dict, "
-    "'new.safetensors') with state_dict from torch.load(file, weights_only=True)"
+    "'new.safetensors') with state_dict from torch.load(file, weights_only=True), or its [\"state_dict\"] entry"
 )
 
 PICKLE = f"is a pickle under another name, which could run code, so it is not opened: {CONVERT}"
@@ -42,6 +42,10 @@ STRANGERS = {
     b"<": "is a web page, not weights: the download went wrong (a login, perhaps); download it again",
     b"GGUF": "is a GGUF file; t2vz reads safetensors only: take its .safetensors edition",
 }
+
+# What decides a video beside a folder's weights.
+FOLDER_SETTINGS = ("unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json",
+                   "tokenizer/vocab.json", "tokenizer/merges.txt")
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,10 @@ def find_weights(folder: Path, stem: str) -> list[Path]:
 
 
 def checkpoint_hash(path: str | Path) -> str:
-    """SHA-256 of a single file; of a folder: of its weight files' names and contents, in name order."""
+    """SHA-256 of a single file; of a folder: of the names and contents of all files that decide a video, in order.
+
+    These are the weights, and the configs, schedule and tokenizer beside them.
+    """
     path = Path(path)
     digest = hashlib.sha256()
     if path.is_file():
@@ -143,6 +150,10 @@ def checkpoint_hash(path: str | Path) -> str:
         for file in sorted(find_weights(path / part, stem)):
             digest.update(f"{part}/{file.name}\n".encode())
             _digest(file, digest)
+    for name in FOLDER_SETTINGS:
+        if (path / name).is_file():
+            digest.update(f"{name}\n".encode())
+            _digest(path / name, digest)
     return digest.hexdigest()
 
 

@@ -33,7 +33,7 @@ def global_motion(delta: tuple[float, float], frames: int, start: int = 0) -> Te
 def translation_flow(offsets: Tensor, height: int, width: int, convention: str = "release") -> Tensor:
     """The same displacement in every cell: offsets δ^k (f, 2) from `global_motion` -> flow (f, 2, height, width).
 
-    convention (METHOD, difference 2), with height and width in latent cells:
+    convention (docs/method.md, difference 2), with height and width in latent cells:
       "release"  offsets in 1/512ths of the frame, and the public code's half-pixel slip: x displacement
                  δ_x·w/512 − w/1024 cells. At w = 64: δ_x/8 − 1/16, so 12, 24, 36, 48, 60 move 1, 3, 4, 6, 7 cells.
       "exact"    offsets in image pixels, 8 to a cell, no slip: δ_x/8 cells; the warp rounds ties up (12 moves 2).

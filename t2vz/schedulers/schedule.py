@@ -1,4 +1,4 @@
-"""The noise schedule: β_t, α_t = 1 − β_t, ᾱ_t = Π α_i, and the timesteps a sampler visits (METHOD "Diffusion", paper §3.1).
+"""The noise schedule: β_t, α_t = 1 − β_t, ᾱ_t = Π α_i, and the timesteps a sampler visits (paper §3.1).
 
 Timesteps are the training steps 0 … 999 of Stable Diffusion, counted so that ᾱ_0 = 1 − β_0 already holds a little
 noise. A sampler of n steps visits n of them, from the noisiest down.
@@ -77,7 +77,7 @@ class NoiseSchedule:
         return min(self.timesteps(steps), key=lambda grid_t: (abs(grid_t - t), -grid_t))
 
     def jump_ratio(self, s: int, t: int, convention: str = "release") -> float:
-        """The ratio ᾱ_t/ᾱ_s of a forward jump from s to t ≥ s, E2 (METHOD, difference 1).
+        """The ratio ᾱ_t/ᾱ_s of a forward jump from s to t ≥ s, E2 (docs/method.md, difference 1).
 
         convention "paper": Π α_i over i = s+1 … t, as the process is defined. "release": over i = s … t−1, the Python
         slice of the public code, one step early; the default, so that results compare with it.

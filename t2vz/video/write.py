@@ -32,11 +32,12 @@ def output_kind(path):
     raise InputError(f"cannot save a video as {text!r}; the ending must be {ENDINGS}")
 
 
-def check_output(path, overwrite=True):
+def check_output(path, overwrite=True, fps=None):
     """Return `output_kind(path)`, or raise what saving there would raise, as far as it shows beforehand.
 
     Worth calling before minutes of sampling. InputError for a wrong ending, an existing file with
-    overwrite=False, a file where a folder should be or the reverse, a folder that holds other things;
+    overwrite=False, a file where a folder should be or the reverse, a folder that holds other things, an fps
+    (if given) that the format cannot hold;
     FailedError when ffmpeg is missing or the folder may not be written to.
     """
     kind = output_kind(path)
@@ -54,6 +55,8 @@ def check_output(path, overwrite=True):
         raise FailedError(f"not allowed to write {path}; choose a folder you may write to")
     if kind == "mp4":
         find_ffmpeg()
+    if fps is not None and kind != "folder":
+        _check_fps(fps, kind)
     return kind
 
 
@@ -65,7 +68,7 @@ def write_mp4(path, frames, fps):
     column that repeats the edge. fps: 0.01 to 1000.
     Raises: FailedError (no ffmpeg, disk full, not allowed), InputError (no frames, sizes differ, fps).
     """
-    _check_fps(fps)
+    _check_fps(fps, "mp4")
     padded = (_pad_to_even(frame) for frame in _checked(frames))
     find_ffmpeg()
     with atomic_path(path) as temporary:
@@ -80,9 +83,7 @@ def write_gif(path, frames, fps):
     rounded so that the error does not add up. Frames equal to the one before are stored as a longer pause.
     Raises: InputError (fps above 50, no frames, sizes differ), FailedError (disk full, not allowed).
     """
-    _check_fps(fps)
-    if fps > GIF_MAX_FPS:
-        raise InputError(f"a GIF shows at most {GIF_MAX_FPS} frames per second, not {fps:g}; save as .mp4")
+    _check_fps(fps, "gif")
     pictures = _to_palette(np.stack(list(_checked(frames))))
     ends = [round(100 * k / fps) for k in range(len(pictures) + 1)]
     durations = [10 * (b - a) for a, b in pairwise(ends)]  # Pillow counts in milliseconds
@@ -134,9 +135,11 @@ def _checked(frames):
         raise InputError("there are no frames to write; give at least one")
 
 
-def _check_fps(fps):
+def _check_fps(fps, kind):
     if not 0.01 <= fps <= 1000:
         raise InputError(f"fps is {fps}; it must be between 0.01 and 1000 frames per second")
+    if kind == "gif" and fps > GIF_MAX_FPS:
+        raise InputError(f"a GIF shows at most {GIF_MAX_FPS} frames per second, not {fps:g}; save as .mp4")
 
 
 def _pad_to_even(frame):
