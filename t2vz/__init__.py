@@ -1,9 +1,13 @@
-"""t2vz: Text2Video-Zero (arXiv 2303.13439) from scratch, each step of the paper a function one can read, call and test."""
+"""t2vz: Text2Video-Zero (arXiv 2303.13439) from scratch. Each step of the paper is a function to read, call and test."""
 
 from .errors import FailedError, InputError
 
 __version__ = "0.1.0"
 __all__ = ["FailedError", "InputError", "StableDiffusion", "Video", "text_to_video"]
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
 
 
 def __getattr__(name: str):

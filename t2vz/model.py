@@ -1,7 +1,7 @@
 """StableDiffusion: one bundle of text tower, UNet, VAE and noise schedule, loaded from a path.
 
     sd = StableDiffusion.load()                                      # the embedded checkpoint
-    sd = StableDiffusion.load("v1-5-pruned-emaonly.safetensors")     # or a folder with unet/ vae/ text_encoder/ tokenizer/
+    sd = StableDiffusion.load("v1-5-pruned-emaonly.safetensors")     # or a folder: unet/ vae/ text_encoder/ tokenizer/
 """
 
 from dataclasses import dataclass, field
@@ -46,7 +46,8 @@ class StableDiffusion:
         path = embedded_weights() if path is None else Path(path)
         checkpoint = open_checkpoint(path)
         if checkpoint.kind != "sd1":
-            raise InputError(f"{path}: a {checkpoint.kind} model cannot make a video from text alone; give a Stable Diffusion 1.x checkpoint")
+            raise InputError(f"{path}: a {checkpoint.kind} model cannot make a video from text alone; give a Stable "
+                             "Diffusion 1.x checkpoint")
         vae_dtype = torch.float32 if dtype == torch.float16 else dtype
         unet = build(UNet, checkpoint.unet, dtype, device)
         vae = build(VAE, checkpoint.vae, vae_dtype, device)
@@ -54,6 +55,9 @@ class StableDiffusion:
         for network in (unet, vae):
             lay_out(network.requires_grad_(False))
         words = _tokenizer(path, tokenizer, checkpoint.text.config.max_position_embeddings)
+        if words.size > checkpoint.text.config.vocab_size:
+            raise InputError(f"a tokenizer of {words.size} tokens does not fit {path}, whose text tower knows "
+                             f"{checkpoint.text.config.vocab_size}; give the tokenizer that belongs to it")
         return cls(unet, vae, text_encoder.requires_grad_(False), words, checkpoint.schedule, path, checkpoint.kind)
 
     def encode_text(self, prompts: list[str]) -> Tensor:
@@ -112,7 +116,8 @@ def lay_out(network: torch.nn.Module) -> torch.nn.Module:
     There channels-last gains no time on CPUs and loses digits: torch's GroupNorm then takes the variance as
     E[x²] − E[x]², which is off by 1e-4 where the mean is ten standard deviations.
     """
-    if next(network.parameters()).dtype in (torch.float16, torch.bfloat16):
+    weight = next(network.parameters())
+    if weight.dtype in (torch.float16, torch.bfloat16) and weight.device.type in ("cpu", "cuda"):
         network.to(memory_format=torch.channels_last)
     return network
 
@@ -123,4 +128,4 @@ def embedded_weights() -> Path:
     for folder in (package / "weights" / "embedded", package.parent / "weights" / "embedded"):
         if (folder / "unet").is_dir():
             return folder
-    raise InputError("the embedded checkpoint is not installed; give --weights PATH, or install t2vz again with its weights")
+    raise InputError("the embedded checkpoint is not installed; give the path of one (--weights), or install t2vz again")

@@ -31,6 +31,7 @@ class Tokenizer:
         self.length = length
         self.start = self._clip.bos_token_id
         self.end = self._clip.eos_token_id
+        self.size = len(self._clip)
 
     def text_ids(self, prompt: str) -> list[int]:
         """The numbers of the text alone, however long, without start and end."""
@@ -58,6 +59,7 @@ class Tokenizer:
             ids = self.text_ids(word)
             starts = [i for i in range(len(text)) if ids and text[i : i + len(ids)] == ids and begins_word[i]]
             if not starts:
-                raise InputError(f'the word "{word}" does not stand in the prompt "{prompt}" (or only past its first 75 tokens)')
+                raise InputError(f'the word "{word}" does not stand in the prompt "{prompt}" (or only past its first '
+                                 f"{self.length - 2} tokens)")
             found += [1 + start + i for start in starts for i in range(len(ids))]  # 1: the start token
         return sorted(set(found))

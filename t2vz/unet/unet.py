@@ -86,8 +86,8 @@ class UNet(nn.Module):
         """Predict the noise in x.
 
         x (b, f, c, h, w) noisy latents, any h, w ≥ 1; t timestep, a number or (b,); context (b, tokens, dim) text
-        states -> ε (b, f, c, h, w). attention: which frames a frame looks at (attention.VARIANTS). For a video in chunks: start
-        is the index of x's first frame, memory what earlier chunks of this timestep left. record: collects text
+        states -> ε (b, f, c, h, w). attention: which frames a frame looks at (attention.VARIANTS). For a video in
+        chunks: start is the index of x's first frame, memory what earlier chunks of this timestep left. record: collects text
         attention maps. residuals: ControlNet's (E14), one (b·f, c, h, w) per skip and one for the middle, last.
         Raises InputError if the shapes do not fit the network.
         """
