@@ -19,7 +19,7 @@ for folder in (ROOT, ROOT / "tests", ROOT / "tests/equivalence"):
 from tiny import TEXT, UNET, VAE_SIZES, tiny_tokenizer  # noqa: E402
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
-from t2vz.model import StableDiffusion, lay_out  # noqa: E402
+from t2vz.model import StableDiffusion  # noqa: E402
 from t2vz.schedulers import NoiseSchedule  # noqa: E402
 from t2vz.text import Tokenizer  # noqa: E402
 from t2vz.unet import UNet, UNetConfig  # noqa: E402

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import SIZES, lay_out, made_up, machine, measured
+from common import SIZES, lay_out, machine, made_up, measured
 
 from t2vz import text_to_video
 

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from common import SIZES, lay_out, made_up, machine, measured
+from common import SIZES, lay_out, machine, made_up, measured
 from twins import pipeline_twin
 
 from t2vz import text_to_video

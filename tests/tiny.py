@@ -3,8 +3,8 @@
     sd = tiny_sd(tmp_path)                    # float32 on the CPU
     sd = tiny_sd(tmp_path, torch.float64, device, seed=3)
 
-No checkpoint is read. The sizes obey what readers of single files assume (8 heads, 32 norm groups, 64 channels a head of
-the text tower), so the same model can be saved in both layouts. Pictures are 8 times the latents, as in SD 1.5.
+No checkpoint is read. The sizes obey what readers of single files assume (8 heads, 32 norm groups, 64 channels a head
+of the text tower), so the same model can be saved in both layouts. Pictures are 8 times the latents, as in SD 1.5.
 """
 
 import json
@@ -23,9 +23,15 @@ from t2vz.vae import VAE, VAEConfig
 UNET = UNetConfig(widths=(32, 64), attention=(True, False), resnets=1, heads=(8, 8), context_dim=64, norm_groups=32,
                   sample_size=8)
 VAE_SIZES = VAEConfig(widths=(32, 32, 32, 64), resnets=1, norm_groups=32)
-TEXT = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=1, max_position_embeddings=77)
+TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1,
+        "max_position_embeddings": 77}
+            max_position_embeddings=77)
 
-CORPUS = "a red ball rolls on a green meadow the blue kite flies over a grey sea and the yellow duck swims in a small pond".split()
+CORPUS = ("a red ball rolls on a green meadow the blue kite flies over a grey sea and the yellow duck swims in a "
+          "small pond").split()
+    "a red ball rolls on a green meadow the blue kite flies over a grey sea "
+    "and the yellow duck swims in a small pond"
+).split()
 
 
 def tiny_sd(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", seed: int = 0,
@@ -62,7 +68,7 @@ def randomize(network: nn.Module, seed: int, gain: float = 1.0) -> nn.Module:
 
 
 def tiny_tokenizer(folder: Path, merges: int = 60) -> Path:
-    """Write vocab.json and merges.txt of a CLIP tokenizer to folder/tokenizer: all bytes, and pairs learned on CORPUS."""
+    """Write vocab.json and merges.txt of a CLIP tokenizer to folder/tokenizer: all bytes, pairs learned on CORPUS."""
     words = [[*word[:-1], word[-1] + "</w>"] for word in CORPUS]
     learned = []
     for _ in range(merges):

@@ -15,7 +15,18 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
-from twins import NEGATIVE, PROMPT, cross_frame, ddim, noise_for, pipeline, predict, relative, unet_options, vae_options
+from twins import (
+    NEGATIVE,
+    PROMPT,
+    cross_frame,
+    ddim,
+    noise_for,
+    pipeline,
+    predict,
+    relative,
+    unet_options,
+    vae_options,
+)
 from twins import text_to_video as their_text_to_video
 
 from t2vz import StableDiffusion, text_to_video
