@@ -1,4 +1,4 @@
-"""t2vz: Text2Video-Zero (arXiv 2303.13439) from scratch. Each step of the paper is a function to read, call and test."""
+"""t2vz: Text2Video-Zero (arXiv 2303.13439) from scratch. Each step of the paper is a function to read, call, test."""
 
 from .errors import FailedError, InputError
 

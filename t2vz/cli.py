@@ -1,4 +1,4 @@
-"""The command `t2vz`: parsing, one-line errors, exit codes (0 done, 1 failed, 2 wrong use); the work is in commands/."""
+"""The command `t2vz`: parsing, one-line errors, exit codes (0 done, 1 failed, 2 misuse); the work is in commands/."""
 
 import argparse
 import os

@@ -12,13 +12,14 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from t2vz.errors import FailedError, InputError
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its ending; rename it to `path` when the block ends well.
 
     Missing parent folders are created. If the block raises anything (Ctrl-C included) the temporary file and
@@ -41,7 +42,7 @@ def atomic_path(path):
 
 
 @contextlib.contextmanager
-def atomic_folder(path, replace_if):
+def atomic_folder(path: str | Path, replace_if: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; when the block ends well it appears as `path`, whole, at once.
 
     `replace_if(folder) -> bool` decides whether a folder that exists already may be replaced; an empty one
@@ -62,7 +63,7 @@ def atomic_folder(path, replace_if):
         _swap_folders(temporary, target)
 
 
-def check_replaceable_folder(path, replace_if):
+def check_replaceable_folder(path: str | Path, replace_if: Callable[[Path], bool]) -> None:
     """Raise InputError unless a new folder may appear at `path` (see `atomic_folder`); touches nothing."""
     target = _resolve(path)
     if not os.path.exists(target):  # unlike Path.exists, False and no error for a name that is too long
@@ -75,13 +76,13 @@ def check_replaceable_folder(path, replace_if):
         raise InputError(f"the folder {path} holds other files, so it is not replaced; choose another name")
 
 
-def write_bytes(path, data):
+def write_bytes(path: str | Path, data: bytes) -> None:
     """Write `data` (bytes) to `path`, whole or not at all. Raises as `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
-def write_json(path, obj):
+def write_json(path: str | Path, obj: object) -> None:
     """Write `obj` as indented UTF-8 JSON to `path`, whole or not at all.
 
     NaN and infinity are refused (ValueError): JSON has no such numbers, and other readers would stumble over
@@ -92,7 +93,7 @@ def write_json(path, obj):
 
 
 @contextlib.contextmanager
-def _undo_on_failure(path, target):
+def _undo_on_failure(path: str | Path, target: Path) -> Iterator[Path]:
     """Make the parent folders, yield an unused name beside `target`; after any exception remove both."""
     created = []
     # A hidden name, cut short so that a long file name does not grow beyond what the file system takes.
@@ -110,7 +111,7 @@ def _undo_on_failure(path, target):
         raise
 
 
-def _make_parents(folder, created):
+def _make_parents(folder: Path, created: list[Path]) -> None:
     """Create `folder` and what is missing above it; append each folder made to `created`, outermost first."""
     missing = [p for p in (folder, *folder.parents) if not os.path.exists(p)]
     for parent in reversed(missing):
@@ -118,7 +119,7 @@ def _make_parents(folder, created):
         created.append(parent)
 
 
-def _swap_folders(new, target):
+def _swap_folders(new: Path, target: Path) -> None:
     """Put the folder `new` in place of `target`: two renames, the first undone if the second fails."""
     if not target.exists():
         os.rename(new, target)
@@ -136,13 +137,13 @@ def _swap_folders(new, target):
             _remove(old)
 
 
-def _flush(file):
+def _flush(file: Path) -> None:
     """Ask the system to put the file on the disk now: some file systems report a full disk only then."""
     with open(file, "rb+") as handle:
         os.fsync(handle.fileno())
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     if os.path.isdir(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -150,20 +151,20 @@ def _remove(path):
             path.unlink()
 
 
-def _resolve(path):
+def _resolve(path: str | Path) -> Path:
     """The absolute path; through a symbolic link, what it points to, so that the link survives the rename."""
     if not os.fspath(path):
         raise InputError("the output path is empty; give a file name")
     return Path(path).resolve()
 
 
-def _is_disk_full(error):
+def _is_disk_full(error: BaseException) -> bool:
     # Libraries in other languages (safetensors, ffmpeg) raise errors of their own, with the system's text.
     full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
     return getattr(error, "errno", None) in full or "No space left on device" in str(error)
 
 
-def _one_line(path, error):
+def _one_line(path: str | Path, error: BaseException) -> str:
     """What the system said about writing `path`, in one line that says what to do."""
     if _is_disk_full(error):
         return f"the disk is full, {path} was not written; free some space or write to another disk"

@@ -128,4 +128,6 @@ def embedded_weights() -> Path:
     for folder in (package / "weights" / "embedded", package.parent / "weights" / "embedded"):
         if (folder / "unet").is_dir():
             return folder
-    raise InputError("the embedded checkpoint is not installed; give the path of one (--weights), or install t2vz again")
+    raise InputError(
+        "the embedded checkpoint is not installed; give the path of one (--weights), or install t2vz again"
+    )

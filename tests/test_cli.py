@@ -1,4 +1,4 @@
-"""`t2vz generate` as a user meets it: the files it writes, and one line with the right exit code for everything else."""
+"""`t2vz generate` as a user meets it: the files it writes, and one line with the right exit code for all else."""
 
 import json
 import os
@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz.checkpoints import save_folder
 from t2vz.cli import main
 from t2vz.video import read_video
-
-from tiny import tiny_sd, tiny_tokenizer
 
 FAST = ["--steps", "4", "--frames", "2", "--height", "64", "--width", "64", "--quiet", "--device", "cpu"]
 
@@ -25,7 +24,8 @@ def weights(tmp_path_factory):
     """A tiny checkpoint folder on disk."""
     folder = tmp_path_factory.mktemp("weights")
     sd = tiny_sd(folder / "words")
-    save_folder(folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"), dtype=torch.float32)
+    tokenizer = tiny_tokenizer(folder / "words")
+    save_folder(folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tokenizer, dtype=torch.float32)
     return folder / "tiny"
 
 
@@ -50,7 +50,10 @@ def test_generate_writes_video_run_file_and_sheet(run, tmp_path):
     code, out, err = run("a red ball on a green meadow", *FAST, "--sheet")
     assert code == 0 and not err and out.count("\n") == 1
     assert sorted(os.listdir(tmp_path)) == [
-        "a-red-ball-on-a-green-meadow-sheet.png", "a-red-ball-on-a-green-meadow.json", "a-red-ball-on-a-green-meadow.mp4"]
+        "a-red-ball-on-a-green-meadow-sheet.png",
+        "a-red-ball-on-a-green-meadow.json",
+        "a-red-ball-on-a-green-meadow.mp4",
+    ]
     assert read_video("a-red-ball-on-a-green-meadow.mp4").frames.shape == (2, 64, 64, 3)
     record = json.loads((tmp_path / "a-red-ball-on-a-green-meadow.json").read_text())
     assert record["settings"]["prompt"] == "a red ball on a green meadow" and record["settings"]["steps"] == 4
@@ -60,7 +63,8 @@ def test_generate_writes_video_run_file_and_sheet(run, tmp_path):
 
 
 def test_a_run_file_makes_the_same_video_again(run, tmp_path):
-    assert run("a blue kite", *FAST, "--out", "first/", "--seed", "5", "--motion", "30,0", "--attention", "causal")[0] == 0
+    chosen = ["--seed", "5", "--motion", "30,0", "--attention", "causal"]
+    assert run("a blue kite", *FAST, "--out", "first/", *chosen)[0] == 0
     assert run("--from", "first.json", "--out", "again/", "--quiet", where=None)[0] == 0
     first, again = (read_video(tmp_path / name).frames for name in ("first", "again"))
     assert np.array_equal(first, again)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from t2vz.errors import FailedError, InputError
 from t2vz import files
+from t2vz.errors import FailedError, InputError
 
 
 def tree(folder):

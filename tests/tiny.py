@@ -25,13 +25,9 @@ UNET = UNetConfig(widths=(32, 64), attention=(True, False), resnets=1, heads=(8,
 VAE_SIZES = VAEConfig(widths=(32, 32, 32, 64), resnets=1, norm_groups=32)
 TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1,
         "max_position_embeddings": 77}
-            max_position_embeddings=77)
 
 CORPUS = ("a red ball rolls on a green meadow the blue kite flies over a grey sea and the yellow duck swims in a "
           "small pond").split()
-    "a red ball rolls on a green meadow the blue kite flies over a grey sea "
-    "and the yellow duck swims in a small pond"
-).split()
 
 
 def tiny_sd(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", seed: int = 0,

@@ -103,8 +103,8 @@ class FrameView:
         missing = wanted - set(known) - set(fresh)
         if missing:
             raise InputError(
-                f'attention "{self.variant}" of frames {chunk.start}…{chunk.stop - 1} needs frame {min(missing)}, which '
-                "no earlier chunk left in the memory; run the chunks in order with one FrameMemory per timestep"
+                f'attention "{self.variant}" of frames {chunk.start}…{chunk.stop - 1} needs frame {min(missing)}, '
+                "which no earlier chunk left in the memory; run the chunks in order with one FrameMemory per timestep"
             )
         if fresh:
             new_keys, new_values = project(tokens[:, [i - self.start for i in fresh]] if len(fresh) < f else tokens)

@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All of generate's arguments. Settings have no default here: what is not given comes from --from, else Settings."""
+    """All of generate's arguments. Settings have no default here: what is not given comes from --from or Settings."""
     parser.add_argument("prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help="what the video shows")
     _add_video_arguments(parser.add_argument_group("the video"))
     _add_method_arguments(parser.add_argument_group("the method (paper §3.3)"))
@@ -49,8 +49,8 @@ def _add_method_arguments(group) -> None:
     def add(flag, help, **options):
         group.add_argument(flag, default=argparse.SUPPRESS, help=help, **options)
 
-    add("--motion", "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames start "
-        "from noise of their own (12,12)", type=_motion, metavar="DX,DY")
+    add("--motion", "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames "
+        "start from noise of their own (12,12)", type=_motion, metavar="DX,DY")
     add("--zoom", "camera zoom per frame, 1.02 moves in (1)", type=float)
     add("--rotation", "turn per frame, clockwise (0)", type=float, metavar="DEGREES")
     add("--t-prime", "timestep T' where motion is added (881)", type=int, metavar="T'")
@@ -117,8 +117,8 @@ def _load(args: argparse.Namespace, repeated: dict | None):
         if named is None and recorded["path"] != "embedded":
             args.weights = recorded["path"]
             if not Path(args.weights).exists():
-                raise InputError(f"--from {args.from_}: its checkpoint was at {args.weights}, which is gone; name where "
-                                 "it is now with --weights")
+                raise InputError(f"--from {args.from_}: its checkpoint was at {args.weights}, which is gone; name "
+                                 "where it is now with --weights")
         if named is None:
             args.tokenizer = args.tokenizer or repeated.get("tokenizer")
         args.dtype = repeated["dtype"] if args.dtype == "auto" else args.dtype
@@ -127,8 +127,8 @@ def _load(args: argparse.Namespace, repeated: dict | None):
     sd = StableDiffusion.load(args.weights, dtype, device, args.tokenizer)
     if repeated and sd.hash() != recorded["sha256"]:
         if named is None:
-            raise InputError(f"--from {args.from_}: its checkpoint ({recorded['path']}) has changed since, so the video "
-                             "would differ; to use today's all the same, name it with --weights")
+            raise InputError(f"--from {args.from_}: its checkpoint ({recorded['path']}) has changed since, so the "
+                             "video would differ; to use today's all the same, name it with --weights")
         _say(args, f"note: these are other weights than those of {args.from_}, so the video will differ")
     return sd
 
@@ -200,7 +200,7 @@ def _output_paths(args: argparse.Namespace, settings) -> dict[str, Path]:
 
 
 def _free_name(prompt: str) -> str:
-    """A file name from the prompt's first words that no file has yet: a-red-ball-on-a-green-meadow.mp4, then …-2.mp4."""
+    """A name from the prompt's first words that no file has yet: a-red-ball-on-a-green-meadow.mp4, then …-2.mp4."""
     stem = "-".join(re.findall(r"[a-z0-9]+", prompt.lower())[:8])[:60] or "video"
     number, name = 1, stem
     while any(Path(name + ending).exists() for ending in (".mp4", ".json", "-sheet.png", "-latents.safetensors")):

@@ -40,7 +40,9 @@ def read_run(path: str | Path) -> dict:
     except OSError as error:
         raise InputError(f"--from {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InputError(f"--from {path}: is not JSON; give the .json that t2vz generate wrote beside a video") from error
+        raise InputError(
+            f"--from {path}: is not JSON; give the .json that t2vz generate wrote beside a video"
+        ) from error
     if isinstance(run, dict) and run.get("command", "generate") != "generate":
         raise InputError(f"--from {path}: was written by t2vz {run['command']}; use that command")
     if not _is_run(run):

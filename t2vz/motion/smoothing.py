@@ -1,4 +1,4 @@
-"""Background smoothing, E13 (paper §3.3.3): outside the foreground, pull every frame towards frame 1's moved background."""
+"""Background smoothing, E13 (paper §3.3.3): outside the foreground, pull frames towards frame 1's moved background."""
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,10 @@ def mask_to_latent(masks: Tensor, height: int, width: int) -> Tensor:
 
 
 def dilate(masks: Tensor, size: int = 5) -> Tensor:
-    """Grow the foreground: each cell becomes the maximum of the size × size cells around it. masks (m, 1, h, w) in {0, 1}."""
+    """Grow the foreground: each cell becomes the maximum of the size × size cells around it.
+
+    masks (m, 1, h, w) in {0, 1}.
+    """
     return F.max_pool2d(masks, kernel_size=size, stride=1, padding=size // 2)
 
 
@@ -33,12 +36,14 @@ def background_mask(foreground: Tensor, flow: Tensor, convention: str = "release
     raise InputError(f'background convention "{convention}" does not exist; choose one of: {", ".join(CONVENTIONS)}')
 
 
-def smooth_background(x_T: Tensor, foreground: Tensor, flow: Tensor, alpha: float, convention: str = "release") -> Tensor:
+def smooth_background(
+    x_T: Tensor, foreground: Tensor, flow: Tensor, alpha: float, convention: str = "release"
+) -> Tensor:
     """E13: x̄^k = M^k ⊙ x^k + (1 − M^k) ⊙ (α·x̂^k + (1 − α)·x^k) with x̂^k = W_k(x^1), all at the same timestep.
 
-    x_T (m, c, h, w); foreground (m, 1, h, w) in {0, 1}; flow (m, 2, h, w), frame 1's is not used: it stays as it is but for rounding;
-    alpha in [0, 1]: 0 changes nothing, 1 makes all backgrounds frame 1's; paper 0.6. (The release's parameter
-    `smooth_bg_strength` is 1 − alpha: there it weighs the frame's own latent.)
+    x_T (m, c, h, w); foreground (m, 1, h, w) in {0, 1}; flow (m, 2, h, w), frame 1's is not used: it stays as it is but
+    for rounding; alpha in [0, 1]: 0 changes nothing, 1 makes all backgrounds frame 1's; paper 0.6. (The release's
+    parameter `smooth_bg_strength` is 1 − alpha: there it weighs the frame's own latent.)
     """
     if not 0.0 <= alpha <= 1.0:
         raise InputError(f"background smoothing α = {alpha}: choose between 0 (none) and 1")

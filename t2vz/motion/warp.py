@@ -17,7 +17,9 @@ def warp(x: Tensor, flow: Tensor, mode: str = "nearest") -> Tensor:
     Raises InputError if the sizes do not fit. Source: Text2Video-Zero, Algorithm 1.
     """
     if flow.ndim != 4 or flow.shape[1] != 2 or flow.shape[-2:] != x.shape[-2:] or x.shape[0] not in (1, flow.shape[0]):
-        raise InputError(f"warp: a flow (f, 2, h, w) for latents (f or 1, c, h, w); got {tuple(flow.shape)} for {tuple(x.shape)}")
+        raise InputError(
+            f"warp: a flow (f, 2, h, w) for latents (f or 1, c, h, w); got {tuple(flow.shape)} for {tuple(x.shape)}"
+        )
     positions = cell_grid(*x.shape[-2:]) + flow.cpu().double()
     if mode == "nearest":
         positions = torch.floor(positions + 0.5)

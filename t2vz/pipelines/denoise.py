@@ -71,7 +71,9 @@ class NoisePredictor:
     all; it changes memory, never the result.
     """
 
-    def __init__(self, unet, context: Tensor, guidance_scale: float, attention: str = "first", chunk: int | None = None):
+    def __init__(
+        self, unet, context: Tensor, guidance_scale: float, attention: str = "first", chunk: int | None = None
+    ):
         self.unet = unet
         self.context = context if guidance_scale != 1.0 else context[1:]
         self.guidance_scale = guidance_scale
@@ -80,12 +82,14 @@ class NoisePredictor:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, t: int, record: AttentionRecord | None = None) -> Tensor:
-        """x (m, c, h, w) -> ε (m, c, h, w) in x's type; the UNet computes in its own. record: collects text attention."""
+        """x (m, c, h, w) -> ε (m, c, h, w) in x's type; the UNet computes in its own. record: of text attention."""
         memory = FrameMemory() if self.chunk and self.chunk < len(x) else None
         size = self.chunk or len(x)
         return torch.cat([self._chunk(x[i : i + size], t, i, memory, record) for i in range(0, len(x), size)])
 
-    def _chunk(self, x: Tensor, t: int, start: int, memory: FrameMemory | None, record: AttentionRecord | None) -> Tensor:
+    def _chunk(
+        self, x: Tensor, t: int, start: int, memory: FrameMemory | None, record: AttentionRecord | None
+    ) -> Tensor:
         both = x.to(self.context.dtype).expand(len(self.context), *x.shape)  # the same frames for both prompts
         eps = self.unet(both, t, self.context, self.attention, start=start, memory=memory, record=record)
         eps = eps.to(x.dtype)

@@ -20,15 +20,17 @@ PREPOSITIONS = frozenset(
     "in on at under over above below beside by near with behind before across through along around inside into onto of "
     "from to during against between among".split()
 )
-FUNCTION_WORDS = frozenset("a an the one two three four five six some many several picture photo painting and or is are".split())
+FUNCTION_WORDS = frozenset(
+    "a an the one two three four five six some many several picture photo painting and or is are".split()
+)
 SHRINKS = (1, 2, 4)  # below a quarter of the latent's size a map is too coarse for a mask
 
 
 def subject_words(prompt: str) -> list[str]:
     """A guess at the words that name the foreground: those before the first preposition, articles and counts left out.
 
-    "a red ball on a green meadow" -> ["red", "ball"]. "a picture of …" starts after "of". Pass words of your own where the
-    guess is wrong. If nothing is left, all words of the prompt.
+    "a red ball on a green meadow" -> ["red", "ball"]. "a picture of …" starts after "of". Pass words of your own where
+    the guess is wrong. If nothing is left, all words of the prompt.
     """
     words = [word.strip(".,;:!?\"'()").lower() for word in prompt.split()]
     if "of" in words and set(words[: words.index("of")]) <= FUNCTION_WORDS:
@@ -50,7 +52,9 @@ def subject_positions(tokenizer, settings: Settings) -> list[int]:
         with suppress(InputError):  # past the 75 tokens that are read: not this guess's fault
             positions.update(tokenizer.positions(settings.prompt, [word]))
     if not positions:
-        raise InputError('no word of the prompt was taken for the foreground; name some with foreground, e.g. "red ball"')
+        raise InputError(
+            'no word of the prompt was taken for the foreground; name some with foreground, e.g. "red ball"'
+        )
     return sorted(positions)
 
 
@@ -59,10 +63,10 @@ def foreground_from_attention(
 ) -> Tensor:
     """Foreground masks M^k (m, 1, height, width) in {0, 1} from recorded text attention; height, width in latent cells.
 
-    record: maps of the layers of `layer_sizes` (the last of the batch is the prompt's half). subject: positions of the subject's tokens among
-    the 77; text_tokens: how many positions hold text. Score of a cell: the share of the attention to the prompt's words
-    that goes to the subject, averaged over layers from full to quarter size; threshold: Otsu's, of frame 1's scores, for
-    all frames, so that a frame's mask does not depend on how many follow.
+    record: maps of the layers of `layer_sizes` (the last of the batch is the prompt's half). subject: positions of the
+    subject's tokens among the 77; text_tokens: how many positions hold text. Score of a cell: the share of the
+    attention to the prompt's words that goes to the subject, averaged over layers from full to quarter size; threshold:
+    Otsu's, of frame 1's scores, for all frames, so that a frame's mask does not depend on how many follow.
     """
     total = torch.zeros(())
     count = 0
@@ -75,7 +79,9 @@ def foreground_from_attention(
         total = total + F.interpolate(share, size=(height, width), mode="bilinear", align_corners=False)
         count += 1
     if count == 0:
-        raise InputError("the UNet has no text attention near the latent's size to take masks from; give masks of your own")
+        raise InputError(
+            "the UNet has no text attention near the latent's size to take masks from; give masks of your own"
+        )
     score = total / count
     return (score > otsu_threshold(score[0])).float()
 

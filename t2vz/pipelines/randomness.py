@@ -1,7 +1,8 @@
 """Every random tensor of a video is drawn here: on the CPU, frame by frame, from one seed.
 
-So the same seed gives the same noise on every device, frame k's noise depends neither on the number of frames nor on the
-chunk size, and any draw can be replaced by the caller's own tensor (that is how results are compared across programs).
+So the same seed gives the same noise on every device, frame k's noise depends neither on the number of frames nor on
+the chunk size, and any draw can be replaced by the caller's own tensor (that is how results are compared across
+programs).
 """
 
 import zlib
@@ -17,8 +18,8 @@ class Noise:
     """Standard normal draws by name. given: tensors that replace draws, by the same names.
 
     Names in `text_to_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w), E9's; with motion off
-    "initial" (m, 4, h, w), all frames' pure noise, and "shared" (1, 4, h, w), what correlated kinds have in common; with
-    η > 0 "eta" (steps, m, 4, h, w), z of each step of the grid, noisiest first.
+    "initial" (m, 4, h, w), all frames' pure noise, and "shared" (1, 4, h, w), what correlated kinds have in common;
+    with η > 0 "eta" (steps, m, 4, h, w), z of each step of the grid, noisiest first.
     """
 
     NAMES = ("x_T", "forward", "initial", "shared", "eta")

@@ -13,7 +13,8 @@ from .masks import subject_positions
 from .randomness import Noise
 from .settings import Settings, check_side
 
-Progress = Callable[[int, int, str], None]  # work done, work in all (frames × steps, and frames to decode), what is done
+# work done, work in all (frames × steps, and frames to decode), what is done
+Progress = Callable[[int, int, str], None]
 
 
 class Run:
@@ -54,8 +55,10 @@ class Run:
         # float32, or float64 if the model is: the latents themselves are never kept in half precision
         return noise.to(self.sd.device, torch.promote_types(self.sd.dtype, torch.float32))
 
-    def denoise(self, x: Tensor, start: int, stop: int | None, stage: str, record: AttentionRecord | None = None) -> Tensor:
-        """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the end of the grid (None). record: of text attention."""
+    def denoise(
+        self, x: Tensor, start: int, stop: int | None, stage: str, record: AttentionRecord | None = None
+    ) -> Tensor:
+        """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the grid's end (None). record: of text attention."""
         stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
         self.tell(0, stage)
         for step in denoise(lambda x, t: self.predict(x, t, record), x, stretch, self.settings.steps, self.sd.schedule,
@@ -91,7 +94,7 @@ class Run:
         return T, T_prime
 
     def _camera_path(self, given: Tensor | None) -> Tensor:
-        """E7 as a flow (m, 2, h, w): the caller's, or translation with zoom and rotation that grow with k; zero if off."""
+        """E7 as a flow (m, 2, h, w): the caller's, or translation, zoom and rotation that grow with k; zero if off."""
         m, h, w, settings = self.frames, self.height, self.width, self.settings
         if given is not None:
             if tuple(given.shape) != (m, 2, h, w):
@@ -113,8 +116,10 @@ class Run:
         if idle:
             raise InputError(f'noise "{sorted(idle)[0]}" has no use with motion {"on" if self.moves else "off"}')
         if "eta" in noise and tuple(noise["eta"].shape) != (len(self.grid), m, *self.latent):
-            raise InputError(f'noise "eta" must have shape {(len(self.grid), m, *self.latent)}; got {tuple(noise["eta"].shape)}')
-        if flow is not None and (settings.zoom != 1 or settings.rotation != 0 or settings.initial_noise != "independent"):
+            raise InputError(f'noise "eta" must have shape {(len(self.grid), m, *self.latent)}; '
+                             f'got {tuple(noise["eta"].shape)}')
+        camera = settings.zoom != 1 or settings.rotation != 0
+        if flow is not None and (camera or settings.initial_noise != "independent"):
             raise InputError("a flow replaces motion, zoom, rotation and initial noise; leave those at their defaults")
         masks = self.masks
         if masks is not None and (masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1):
@@ -125,7 +130,8 @@ class Run:
         elif masks is not None and settings.foreground is not None:
             self.notes.append("foreground words have no effect beside masks")
         if settings.attention == "all" and settings.chunk is not None and settings.chunk < m:
-            self.notes.append('attention "all" looks at every frame at once, so chunk is ignored and memory grows with m')
+            self.notes.append('attention "all" looks at every frame at once, so chunk is ignored '
+                              "and memory grows with m")
         if self.start < 700:
-            self.notes.append(f"{settings.steps} steps start at timestep {self.start}, where a picture is not pure noise yet; "
-                              "expect a pale one (50 steps start at 981)")
+            self.notes.append(f"{settings.steps} steps start at timestep {self.start}, where a picture is not pure "
+                              "noise yet; expect a pale one (50 steps start at 981)")

@@ -68,18 +68,21 @@ class Settings:
             raise InputError(f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so "
                              "0 ≤ T' ≤ T ≤ 999 is needed (the paper's: 881 and 941)")
         if self.guidance_scale < 0:
-            raise InputError(f"guidance_scale = {self.guidance_scale}: 0 or more is needed (1 is no guidance, 7.5 usual)")
+            raise InputError(f"guidance_scale = {self.guidance_scale}: 0 or more is needed "
+                             "(1 is no guidance, 7.5 usual)")
         for name in ("eta", "smooth_background"):
             if getattr(self, name) < 0 or getattr(self, name) > 1:
                 raise InputError(f"{name} = {getattr(self, name)}: a number from 0 to 1 is needed")
         if self.zoom <= 0 or self.fps <= 0:
             raise InputError(f"zoom = {self.zoom}, fps = {self.fps}: both must be above 0")
         if self.noise_strength < 0 or (self.initial_noise == "residual" and self.noise_strength > 1):
-            raise InputError(f"noise_strength = {self.noise_strength}: 0 or more is needed, and at most 1 for residual noise")
+            raise InputError(f"noise_strength = {self.noise_strength}: 0 or more is needed, "
+                             "and at most 1 for residual noise")
 
     def _check_words(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise InputError('the prompt is empty; say what the video shows, for example "a red ball on a green meadow"')
+            raise InputError("the prompt is empty; say what the video shows, "
+                             'for example "a red ball on a green meadow"')
         if not isinstance(self.negative_prompt, str):
             raise InputError(f'negative_prompt = {self.negative_prompt}: words are needed, or "" for none')
         if self.foreground is not None:
@@ -93,12 +96,14 @@ class Settings:
 
     def _check_motion(self) -> None:
         if self.motion is not None:
-            if not (isinstance(self.motion, (tuple, list)) and len(self.motion) == 2 and all(map(_is_number, self.motion))):
-                raise InputError(f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, or None for no motion")
+            is_pair = isinstance(self.motion, (tuple, list)) and len(self.motion) == 2
+            if not (is_pair and all(map(_is_number, self.motion))):
+                raise InputError(f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, "
+                                 "or None for no motion")
             object.__setattr__(self, "motion", (float(self.motion[0]), float(self.motion[1])))
             if self.initial_noise != "independent":
-                raise InputError(f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start from '
-                                 "warps of frame 1")
+                raise InputError(f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start '
+                                 "from warps of frame 1")
         elif self.zoom != 1 or self.rotation != 0:
             raise InputError(f"zoom = {self.zoom} and rotation = {self.rotation} move the camera, but motion is off; "
                              "motion = (0, 0) goes with them")
@@ -109,7 +114,8 @@ class Settings:
         if value is None and name == "chunk":
             return
         if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most:
-            allowed = "" if least == -math.inf else f" from {least} to {most}" if most < math.inf else f" of at least {least}"
+            bounds = f" from {least} to {most}" if most < math.inf else f" of at least {least}"
+            allowed = "" if least == -math.inf else bounds
             raise InputError(f"{name} = {value}: a whole number{allowed} is needed")
         object.__setattr__(self, name, int(value))
 
@@ -143,4 +149,6 @@ def check_side(name: str, pixels: int, multiple: int = 8) -> None:
         return
     below = min(max(pixels // multiple, 1) * multiple, LARGEST_SIDE)
     near = below if below + multiple > LARGEST_SIDE or below > pixels else f"{below} or {below + multiple}"
-    raise InputError(f"{name} = {pixels}: a multiple of {multiple} is needed, from {multiple} to {LARGEST_SIDE}; try {near}")
+    raise InputError(
+        f"{name} = {pixels}: a multiple of {multiple} is needed, from {multiple} to {LARGEST_SIDE}; try {near}"
+    )

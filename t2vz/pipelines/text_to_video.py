@@ -66,7 +66,8 @@ def generate(
     if settings.smooth_background > 0:
         x_T = smoothed_latents(run, x_T)  # E13
     x_0 = run.denoise(x_T, run.T, None, "all frames")  # E10: cross-frame attention E12, guidance E5, DDIM E3
-    return Video(frames=decode(run, x_0), latents=x_0.cpu(), fps=settings.fps, settings=settings.to_dict(), notes=run.notes)
+    frames = decode(run, x_0)
+    return Video(frames=frames, latents=x_0.cpu(), fps=settings.fps, settings=settings.to_dict(), notes=run.notes)
 
 
 def motion_latents(run: Run) -> Tensor:

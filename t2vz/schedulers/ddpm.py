@@ -1,6 +1,6 @@
 """DDPM: the forward step E1, the forward jump E2, and the ancestral step E4 back.
 
-Source: Ho et al. 2020 (arXiv 2006.11239), eqs. 2, 4, 6 and 7; the jump between two noise levels is Text2Video-Zero's E9.
+Source: Ho et al. 2020 (arXiv 2006.11239), eqs. 2, 4, 6 and 7; the jump between noise levels is Text2Video-Zero's E9.
 """
 
 import math
@@ -16,9 +16,9 @@ def forward_step(x: Tensor, beta_t: float, noise: Tensor) -> Tensor:
 
 
 def forward_jump(x_s: Tensor, ratio: float, noise: Tensor) -> Tensor:
-    """E2: x_t = √r·x_s + √(1−r)·ε with r = ᾱ_t/ᾱ_s (see `jump_ratio` for the two conventions): many forward steps s → t at once.
+    """E2: x_t = √r·x_s + √(1−r)·ε with r = ᾱ_t/ᾱ_s: many forward steps s → t at once.
 
-    x_s, noise: same shape, any. ratio in (0, 1]: from `NoiseSchedule.jump_ratio(s, t)`, which knows the two conventions.
+    x_s, noise: same shape, any. ratio in (0, 1]: from `NoiseSchedule.jump_ratio(s, t)`, which knows both conventions.
     """
     return math.sqrt(ratio) * x_s + math.sqrt(1.0 - ratio) * noise
 

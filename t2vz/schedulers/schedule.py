@@ -20,8 +20,8 @@ class NoiseSchedule:
     """β_i = (√β_first + i/(N−1)·(√β_last − √β_first))², i = 0 … N−1: the "scaled linear" schedule.
 
     train_steps: N. beta_first, beta_last: β_0 and β_{N−1}, in (0, 1). steps_offset: what a sampler adds to its
-    timesteps (SD: 1). Defaults are Stable Diffusion 1.5's; its training code computes the same table (CompVis, "linear").
-    All tables are float64 on the CPU: they are multiplied into latents as plain numbers.
+    timesteps (SD: 1). Defaults are Stable Diffusion 1.5's; its training code computes the same table (CompVis,
+    "linear"). All tables are float64 on the CPU: they are multiplied into latents as plain numbers.
     """
 
     train_steps: int = 1000
@@ -83,7 +83,9 @@ class NoiseSchedule:
         slice of the public code, one step early; the default, so that results compare with it.
         """
         if not 0 <= s <= t < self.train_steps:
-            raise InputError(f"a forward jump goes from s up to t ≥ s within 0 … {self.train_steps - 1}; got s={s}, t={t}")
+            raise InputError(
+                f"a forward jump goes from s up to t ≥ s within 0 … {self.train_steps - 1}; got s={s}, t={t}"
+            )
         if convention == "paper":
             return float(self.alphas[s + 1 : t + 1].prod())
         if convention == "release":

@@ -54,7 +54,7 @@ class Upsample(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """One level down: resnets, each followed by a transformer if the level has attention; then halve, except the last."""
+    """One level down: resnets, each followed by a transformer where there is attention; then halve (not the last)."""
 
     def __init__(self, widths: list[int], time_dim: int, norm_groups: int, transformer: dict | None, downsample: bool):
         """widths: c_in, then the width after each resnet. transformer: Transformer's arguments, or None."""

@@ -40,7 +40,10 @@ class SelfAttention(nn.Module):
 
 
 class TextAttention(nn.Module):
-    """Cross-attention to the text, the same for every frame: x (b, f, n, c), context (b, tokens, dim) -> (b, f, n, c)."""
+    """Cross-attention to the text, the same for all frames.
+
+    x (b, f, n, c), context (b, tokens, dim) -> (b, f, n, c).
+    """
 
     def __init__(self, width: int, context_dim: int, heads: int, layer: str):
         super().__init__()

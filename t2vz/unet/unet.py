@@ -87,8 +87,9 @@ class UNet(nn.Module):
 
         x (b, f, c, h, w) noisy latents, any h, w ≥ 1; t timestep, a number or (b,); context (b, tokens, dim) text
         states -> ε (b, f, c, h, w). attention: which frames a frame looks at (attention.VARIANTS). For a video in
-        chunks: start is the index of x's first frame, memory what earlier chunks of this timestep left. record: collects text
-        attention maps. residuals: ControlNet's (E14), one (b·f, c, h, w) per skip and one for the middle, last.
+        chunks: start is the index of x's first frame, memory what earlier chunks of this timestep left. record:
+        collects text attention maps. residuals: ControlNet's (E14), one (b·f, c, h, w) per skip and one for the
+        middle, last.
         Raises InputError if the shapes do not fit the network.
         """
         self._check(x, t, context)
@@ -120,7 +121,8 @@ class UNet(nn.Module):
     def _check(self, x: Tensor, t: int | float | Tensor, context: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.config.in_channels:
             raise InputError(
-                f"the UNet reads latents (batch, frames, {self.config.in_channels}, height, width); got {tuple(x.shape)}"
+                f"the UNet reads latents (batch, frames, {self.config.in_channels}, height, width); "
+                f"got {tuple(x.shape)}"
             )
         if context.ndim != 3 or context.shape[0] != x.shape[0] or context.shape[2] != self.config.context_dim:
             raise InputError(
@@ -128,7 +130,9 @@ class UNet(nn.Module):
                 f"got {tuple(context.shape)}"
             )
         if isinstance(t, Tensor) and t.numel() != 1 and t.shape != (x.shape[0],):
-            raise InputError(f"the UNet reads one timestep, or one for each of a batch of {x.shape[0]}; got {tuple(t.shape)}")
+            raise InputError(
+                f"the UNet reads one timestep, or one for each of a batch of {x.shape[0]}; got {tuple(t.shape)}"
+            )
 
 
 def _check_residuals(residuals: Sequence[Tensor], maps: list[Tensor]) -> None:

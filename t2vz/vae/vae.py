@@ -175,8 +175,9 @@ class VAE(nn.Module):
         return 2 ** (len(self.config.widths) - 1)
 
     def encode_moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The posterior q(z | image): images (n, 3, H, W) in [−1, 1] -> mean, log-variance in [−30, 20] (n, 4, H/8, W/8).
+        """The posterior q(z | image).
 
+        images (n, 3, H, W) in [−1, 1] -> mean and log-variance, the latter in [−30, 20], each (n, 4, H/8, W/8).
         Raises InputError if H or W is not a multiple of 8.
         """
         if images.ndim != 4 or images.shape[-2] % self.factor or images.shape[-1] % self.factor:

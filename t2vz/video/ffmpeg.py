@@ -8,7 +8,10 @@ import contextlib
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,7 +24,7 @@ BT709_TAGS = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc",
 CRF = 17  # x264's quality: 0 is lossless, 23 the default; at 17 the eye sees no difference
 
 
-def find_ffmpeg():
+def find_ffmpeg() -> str:
     """The path of the ffmpeg program: `imageio-ffmpeg`'s own, or the system's. FailedError if none."""
     try:
         import imageio_ffmpeg
@@ -34,7 +37,7 @@ def find_ffmpeg():
         ) from error
 
 
-def encode_mp4(path, frames, fps):
+def encode_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float | Fraction) -> None:
     """Write `frames`, an iterable of uint8 arrays (H, W, 3) with even H and W, as H.264 to `path`.
 
     Not atomic: see `write.write_mp4`. Raises FailedError with ffmpeg's own complaint, in one line.
@@ -58,7 +61,7 @@ def encode_mp4(path, frames, fps):
             raise FailedError(f"ffmpeg could not write the video: {complaint()}")
 
 
-def probe_fps(path):
+def probe_fps(path: str | Path) -> Fraction:
     """The frame rate of the first video stream of `path`, a Fraction. Raises InputError when it has none."""
     # The header of YUV4MPEG gives the exact rate, where ffmpeg's log rounds it (23.98 for 24000/1001).
     command = [find_ffmpeg(), "-loglevel", "error", "-i", str(path), "-map", "0:V:0", "-frames:v", "1"]
@@ -74,7 +77,9 @@ def probe_fps(path):
     return Fraction(int(numerator), int(denominator))
 
 
-def decode_frames(path, start=None, end=None, fps=None):
+def decode_frames(
+    path: str | Path, start: float | None = None, end: float | None = None, fps: float | Fraction | None = None
+) -> Iterator[np.ndarray]:
     """Yield the frames of the first video stream of `path`, uint8 (H, W, 3), from `start` to `end` seconds.
 
     With `fps` the frames are repeated or dropped to that rate; without, they come at `probe_fps(path)`.
@@ -99,7 +104,7 @@ def decode_frames(path, start=None, end=None, fps=None):
             raise FailedError(f"{path} is damaged after {count} frames ({complaint()}); copy the file again")
 
 
-def _read_ppm(stream):
+def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
     """The next picture of a stream of binary PPMs ("P6\\nW H\\n255\\n" and the bytes), or None at the end."""
     if stream.readline() != b"P6\n":
         return None
@@ -112,7 +117,7 @@ def _read_ppm(stream):
 
 
 @contextlib.contextmanager
-def _run(command, **pipes):
+def _run(command: list[str], **pipes: int) -> Iterator[tuple[subprocess.Popen, Callable[[], str]]]:
     """Start ffmpeg; yield (process, complaint); however the block ends, the process has ended too."""
     with tempfile.TemporaryFile() as log:  # a file, not a pipe: a full pipe nobody reads would stop ffmpeg
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **pipes}
@@ -121,7 +126,7 @@ def _run(command, **pipes):
         except OSError as error:
             raise FailedError(f"cannot start {command[0]} ({error.strerror}); reinstall ffmpeg") from error
 
-        def complaint():
+        def complaint() -> str:
             """The line of ffmpeg's log that tells most: the first, unless one says the disk is full."""
             log.seek(0)
             lines = log.read().decode("utf-8", "replace").strip().splitlines() or ["it stopped silently"]
@@ -139,12 +144,12 @@ def _run(command, **pipes):
                         pipe.close()
 
 
-def _rate(fps):
+def _rate(fps: float | Fraction) -> str:
     """fps as the nearest simple fraction, the way ffmpeg counts time: 29.97002997… is 30000/1001 exactly."""
     return str(Fraction(fps).limit_denominator(1001))
 
 
-def _why_unreadable(path, complaint):
+def _why_unreadable(path: str | Path, complaint: str) -> str:
     if "matches no streams" in complaint:
         return f"{path} has no video stream, only sound; give a video file, a .gif or a folder of images"
     return f"{path} is not a video ffmpeg can read ({complaint}); give a video, a .gif or a folder of images"

@@ -7,6 +7,7 @@ Underneath is a generator of frames, so that a long video can be worked through 
 import contextlib
 import math
 import re
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,9 @@ from .video import DEFAULT_FPS, Video
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
-def read_video(path, start=None, end=None, fps=None):
+def read_video(
+    path: str | Path, start: float | None = None, end: float | None = None, fps: float | Fraction | None = None
+) -> Video:
     """Read a video into memory, as a Video without latents.
 
     path: a video file, a .gif or picture, or a folder of pictures (natural order: frame_2 before frame_10).
@@ -37,12 +40,16 @@ def read_video(path, start=None, end=None, fps=None):
     return Video(np.stack(list(frames)), fps=float(fps), settings={"source": str(path)})
 
 
-def iter_frames(path, start=None, end=None, fps=None):
+def iter_frames(
+    path: str | Path, start: float | None = None, end: float | None = None, fps: float | Fraction | None = None
+) -> Iterator[np.ndarray]:
     """Yield the frames `read_video` would hold, uint8 (H, W, 3), one at a time. Raises as `read_video`."""
     yield from open_frames(path, start, end, fps)[1]
 
 
-def open_frames(path, start=None, end=None, fps=None):
+def open_frames(
+    path: str | Path, start: float | None = None, end: float | None = None, fps: float | Fraction | None = None
+) -> tuple[float | Fraction, Iterator[np.ndarray]]:
     """(fps, iterator of frames): the rate is known before a frame is decoded. Raises as `read_video`."""
     _check_times(start, end, fps)
     source = Path(path)
@@ -61,7 +68,7 @@ def open_frames(path, start=None, end=None, fps=None):
     return fps, _checked(frames, path, start, end)
 
 
-def read_masks(path, frames, height, width):
+def read_masks(path: str | Path, frames: int, height: int, width: int) -> torch.Tensor:
     """Read one foreground mask per frame. -> float32 tensor (m, 1, H, W) in [0, 1], 1 (white) is foreground.
 
     path: a folder of pictures, a video or a picture, as `read_video` takes them.
@@ -82,7 +89,9 @@ def read_masks(path, frames, height, width):
     return stack.expand(frames, -1, -1, -1).clone()
 
 
-def _on_screen_at_rate(shown, fps, start, end):
+def _on_screen_at_rate(
+    shown: Iterable[tuple[np.ndarray, Fraction]], fps: Fraction, start: float | None, end: float | None
+) -> Iterator[np.ndarray]:
     """shown: pairs (frame, seconds it stays). Yield what is seen at fps frames a second, from start to end.
 
     Frame k lasts from k/fps to (k+1)/fps, and is what the screen shows halfway. Times are fractions: as
@@ -98,7 +107,7 @@ def _on_screen_at_rate(shown, fps, start, end):
             k += 1
 
 
-def _durations(path):
+def _durations(path: Path) -> list[Fraction] | None:
     """How long each frame of an animation stays, in seconds (Fractions); None for a still picture."""
     with _opened(path) as image:
         if getattr(image, "n_frames", 1) == 1:
@@ -107,7 +116,7 @@ def _durations(path):
     return [Fraction(ms or 100, 1000) for ms in milliseconds]  # no duration: browsers take 1/10 s
 
 
-def _rate_of(seconds, fps):
+def _rate_of(seconds: list[Fraction] | None, fps: float | Fraction | None) -> Fraction:
     """The rate to read an animation at: `fps` if given, else such that its shortest frame is read once.
 
     A frame that stays twice as long (GIF writers merge equal ones) is then read twice.
@@ -117,13 +126,13 @@ def _rate_of(seconds, fps):
     return sum(round(s / min(seconds)) for s in seconds) / sum(seconds)
 
 
-def _animation(path, seconds):
+def _animation(path: Path, seconds: list[Fraction]) -> Iterator[tuple[np.ndarray, Fraction]]:
     with _opened(path) as image:
         for frame, stays in zip(ImageSequence.Iterator(image), seconds):
             yield _to_rgb(frame), stays
 
 
-def _pictures_of(folder):
+def _pictures_of(folder: Path) -> list[Path]:
     """The picture files of a folder in natural order, hidden ones aside."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_ENDINGS and p.name[0] != "."]
     if not files:
@@ -131,13 +140,13 @@ def _pictures_of(folder):
     return sorted(files, key=lambda p: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", p.name)])
 
 
-def _picture(path):
+def _picture(path: Path) -> np.ndarray:
     with _opened(path) as image:
         return _to_rgb(image)
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path: Path) -> Iterator[Image.Image]:
     """The Pillow image of a file; what goes wrong while it is open, decoding included, is one InputError."""
     try:
         with Image.open(path) as image:
@@ -146,7 +155,7 @@ def _opened(path):
         raise InputError(f"{path} is not a picture Pillow can read; is it damaged or misnamed?") from error
 
 
-def _to_rgb(image):
+def _to_rgb(image: Image.Image) -> np.ndarray:
     """A Pillow image of any kind -> uint8 (H, W, 3), upright, transparent parts black."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bit grey, which Pillow would clip to 255 rather than scale
@@ -156,7 +165,9 @@ def _to_rgb(image):
     return np.asarray(Image.alpha_composite(black, image.convert("RGBA")).convert("RGB"))
 
 
-def _checked(frames, path, start, end):
+def _checked(
+    frames: Iterable[np.ndarray], path: str | Path, start: float | None, end: float | None
+) -> Iterator[np.ndarray]:
     """Pass the frames on; InputError when one has another size than the first, or when there are none."""
     shape = None
     for k, frame in enumerate(frames, start=1):
@@ -170,7 +181,7 @@ def _checked(frames, path, start, end):
         raise InputError(f"{path} has no frame between {start or 0} s and {until}; choose other times")
 
 
-def _check_times(start, end, fps):
+def _check_times(start: float | None, end: float | None, fps: float | Fraction | None) -> None:
     for name, value in (("start", start), ("end", end)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name} is {value}; it must be a time in seconds, 0 or later")

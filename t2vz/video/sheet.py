@@ -10,7 +10,9 @@ INK = (70, 70, 70)
 FULL_ROW = 8  # the method's number of frames: up to here they stand in one row
 
 
-def contact_sheet(frames, columns=None, caption=None, max_width=2000):
+def contact_sheet(
+    frames: np.ndarray, columns: int | None = None, caption: str | None = None, max_width: int = 2000
+) -> np.ndarray:
     """Lay the frames out in reading order. uint8 (m, H, W, 3) -> uint8 (H', W', 3), W' <= max_width.
 
     columns: frames per row; None puts up to 8 in one row, more in rows of 8. Frames are never enlarged, and
@@ -44,7 +46,7 @@ def contact_sheet(frames, columns=None, caption=None, max_width=2000):
     return np.asarray(sheet)
 
 
-def _caption(caption, width, gap):
+def _caption(caption: str, width: int, gap: int) -> Image.Image:
     """One line of text as a Pillow image `width` pixels wide, cut with "…" to fit."""
     size = min(26, max(11, width // 75))
     font = ImageFont.load_default(size)

@@ -32,7 +32,7 @@ class Video:
     settings: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         frames = self.frames
         if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
             kind = getattr(frames, "dtype", type(frames).__name__)
@@ -42,14 +42,14 @@ class Video:
         if self.latents is not None and len(self.latents) != len(frames):
             raise InputError(f"{len(frames)} frames come with {len(self.latents)} latents; give one for each")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.frames)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         m, height, width, _ = self.frames.shape
         return f"Video({m} frames, {height}×{width}, {self.fps:g} fps)"
 
-    def save(self, path, overwrite=True):
+    def save(self, path: str | Path, overwrite: bool = True) -> Path:
         """Save the frames by the ending of `path`; return it as a Path. The file appears whole or not at all.
 
             "out.mp4"   H.264, plays in a browser; an odd height or width is made even by repeating the edge
@@ -70,7 +70,7 @@ class Video:
             write_folder(path, self.frames)
         return Path(path)
 
-    def sheet(self, columns=None, caption=None):
+    def sheet(self, columns: int | None = None, caption: str | None = None) -> np.ndarray:
         """All frames on one picture, uint8 (H', W', 3), at most 2000 pixels wide; see `sheet.contact_sheet`.
 
         caption: the line under the frames; None writes the prompt if `settings` has one, "" writes none.
@@ -79,7 +79,7 @@ class Video:
             caption = self.settings.get("prompt")
         return contact_sheet(self.frames, columns, caption)
 
-    def save_sheet(self, path, columns=None, caption=None):
+    def save_sheet(self, path: str | Path, columns: int | None = None, caption: str | None = None) -> Path:
         """Save `sheet(columns, caption)` as .png, .jpg or .webp; return the path."""
         write_image(path, self.sheet(columns, caption))
         return Path(path)

@@ -6,6 +6,7 @@ All take frames as uint8 arrays (H, W, 3), values 0..255, in red, green, blue.
 import io
 import os
 import re
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +22,7 @@ GIF_MAX_FPS = 50  # GIF counts in 1/100 s, and browsers slow a frame shorter tha
 PALETTE_SAMPLE = 1 << 16  # pixels looked at to choose a GIF's colours: more changes nothing one can see
 
 
-def output_kind(path):
+def output_kind(path: str | Path) -> str:
     """"mp4", "gif" or "folder", by the ending of `path`. Raises InputError for any other ending."""
     text = str(path)
     ending = Path(text).suffix.lower()
@@ -32,7 +33,7 @@ def output_kind(path):
     raise InputError(f"cannot save a video as {text!r}; the ending must be {ENDINGS}")
 
 
-def check_output(path, overwrite=True, fps=None):
+def check_output(path: str | Path, overwrite: bool = True, fps: float | None = None) -> str:
     """Return `output_kind(path)`, or raise what saving there would raise, as far as it shows beforehand.
 
     Worth calling before minutes of sampling. InputError for a wrong ending, an existing file with
@@ -60,7 +61,7 @@ def check_output(path, overwrite=True, fps=None):
     return kind
 
 
-def write_mp4(path, frames, fps):
+def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:
     """Write an MP4 that plays in every browser: H.264, yuv420p, BT.709 colours, index first (faststart).
 
     frames: iterable of uint8 (H, W, 3), at least one, all of one size; a generator is taken frame by frame.
@@ -75,7 +76,7 @@ def write_mp4(path, frames, fps):
         encode_mp4(temporary, padded, fps)
 
 
-def write_gif(path, frames, fps):
+def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:
     """Write a GIF that loops for ever, with one palette of 255 colours chosen for the whole video.
 
     frames: uint8 (m, H, W, 3). fps: at most 50. No dithering: its noise would flicker from frame to frame.
@@ -94,7 +95,7 @@ def write_gif(path, frames, fps):
     write_bytes(path, data.getvalue())
 
 
-def write_folder(path, frames):
+def write_folder(path: str | Path, frames: Iterable[np.ndarray]) -> None:
     """Write frame_0001.png, frame_0002.png, … into the folder `path`, which appears with all frames at once.
 
     frames: iterable of uint8 (H, W, 3). A folder that is there already is replaced if it is empty or holds
@@ -106,7 +107,7 @@ def write_folder(path, frames):
             (folder / f"frame_{k:04d}.png").write_bytes(_encode_image(frame, "PNG"))
 
 
-def write_image(path, image):
+def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write one picture, uint8 (H, W, 3), as .png, .jpg or .webp. Raises InputError for another ending."""
     formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
     ending = Path(path).suffix.lower()
@@ -115,12 +116,12 @@ def write_image(path, image):
     write_bytes(path, _encode_image(image, formats[ending]))
 
 
-def holds_only_frames(folder):
+def holds_only_frames(folder: Path) -> bool:
     """True when every entry of `folder` (a Path) is a file named as `write_folder` names its frames."""
     return all(re.fullmatch(r"frame_\d{4,}\.png", p.name) and p.is_file() for p in folder.iterdir())
 
 
-def _checked(frames):
+def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield the frames; InputError if one is not uint8 (H, W, 3), or sized unlike the first, or if none."""
     shape = None
     for k, frame in enumerate(frames, start=1):
@@ -135,26 +136,26 @@ def _checked(frames):
         raise InputError("there are no frames to write; give at least one")
 
 
-def _check_fps(fps, kind):
+def _check_fps(fps: float, kind: str) -> None:
     if not 0.01 <= fps <= 1000:
         raise InputError(f"fps is {fps}; it must be between 0.01 and 1000 frames per second")
     if kind == "gif" and fps > GIF_MAX_FPS:
         raise InputError(f"a GIF shows at most {GIF_MAX_FPS} frames per second, not {fps:g}; save as .mp4")
 
 
-def _pad_to_even(frame):
+def _pad_to_even(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _encode_image(image, kind):
+def _encode_image(image: np.ndarray, kind: str) -> bytes:
     """The bytes of a picture file. In memory first: on a full disk Pillow would not say why it failed."""
     data = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(data, kind, quality=95)
     return data.getvalue()
 
 
-def _to_palette(frames):
+def _to_palette(frames: np.ndarray) -> list[Image.Image]:
     """frames (m, H, W, 3) -> m Pillow images with one palette: exact if 255 colours suffice, else the best.
 
     "Best": median cut, then k-means, on pixels taken evenly from all frames. Nearest colour, no dithering.
@@ -178,7 +179,7 @@ def _to_palette(frames):
     return [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
 
 
-def _colour_number(frame):
+def _colour_number(frame: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3) -> uint32 (H, W), red·2¹⁶ + green·2⁸ + blue."""
     red, green, blue = np.moveaxis(frame.astype(np.uint32), -1, 0)
     return red << 16 | green << 8 | blue

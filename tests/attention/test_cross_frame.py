@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from t2vz.attention import (
-    VARIANTS, AttentionRecord, FrameMemory, FrameView, attention, attention_plain, attention_weights,
+    VARIANTS,
+    AttentionRecord,
+    FrameMemory,
+    FrameView,
+    attention,
+    attention_plain,
+    attention_weights,
     cross_frame_attention,
     frames_seen,
 )

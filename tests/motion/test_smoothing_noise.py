@@ -6,8 +6,15 @@ import torch
 
 from t2vz.errors import InputError
 from t2vz.motion import (
-    NOISES, background_mask, correlate, dilate, global_motion, mask_to_latent, smooth_background,
-    translation_flow, warp,
+    NOISES,
+    background_mask,
+    correlate,
+    dilate,
+    global_motion,
+    mask_to_latent,
+    smooth_background,
+    translation_flow,
+    warp,
 )
 
 CONVENTIONS = ("release", "paper")

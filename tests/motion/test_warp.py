@@ -208,7 +208,8 @@ def test_zoom_and_rotation_together_are_one_similarity():
     flow = similarity_flow(torch.tensor([1.5]), torch.tensor([30.0]), 7, 11)[0]
     y, x = torch.meshgrid(torch.arange(7).double() - 3, torch.arange(11).double() - 5, indexing="ij")
     read = torch.complex(x + flow[0], y + flow[1])  # turning back by 30° and shrinking is one complex factor
-    factor = torch.polar(torch.tensor(1 / 1.5, dtype=torch.float64), torch.deg2rad(torch.tensor(-30.0, dtype=torch.float64)))
+    shrink, turn = torch.tensor([1 / 1.5, -30.0], dtype=torch.float64)
+    factor = torch.polar(shrink, torch.deg2rad(turn))
     torch.testing.assert_close(read, torch.complex(x, y) * factor)
 
 

@@ -10,9 +10,9 @@ import torch
 from t2vz.attention import VARIANTS
 from t2vz.errors import FailedError, InputError
 from t2vz.motion import NOISES
+from t2vz.pipelines.denoise import NoisePredictor, denoise
 from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.text_to_video import generate
-from t2vz.pipelines.denoise import NoisePredictor, denoise
 from t2vz.schedulers import NoiseSchedule
 
 
@@ -53,7 +53,8 @@ def stand_in(device, numbers=(0.5, 1.0)):
         return latents[:, :3].repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)
 
     return SimpleNamespace(
-        unet=Linear(), device=device, dtype=torch.float32, schedule=NoiseSchedule(), default_size=16, vae_dtype=torch.float32,
+        unet=Linear(), device=device, dtype=torch.float32, vae_dtype=torch.float32,
+        schedule=NoiseSchedule(), default_size=16,
         vae=SimpleNamespace(factor=8, config=SimpleNamespace(scaling_factor=0.18215), decode=decode),
         tokenizer=SimpleNamespace(positions=lambda prompt, words: [1, 2],
                                   encode=lambda prompt: SimpleNamespace(used=4)),
@@ -150,7 +151,7 @@ def test_difference_6_frame_1_is_denoised_alone_only_down_to_T_prime(device):
 def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(device):
     """All 50 steps of frame 1, kept where they are wanted, give the same x_T and x_T'."""
     sd, steps = stand_in(device), []
-    video = generate(sd, settings(steps=50, frames=2), on_step=steps.append)
+    generate(sd, settings(steps=50, frames=2), on_step=steps.append)
     x_T, x_T_prime = steps[1].x_s, steps[4].x_s
     kept = {}
     whole = list(denoise(NoisePredictor(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t,

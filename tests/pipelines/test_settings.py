@@ -8,8 +8,7 @@ import pytest
 from t2vz.attention import VARIANTS
 from t2vz.errors import InputError
 from t2vz.motion import NOISES
-from t2vz.pipelines.settings import Settings
-from t2vz.pipelines.settings import check_side
+from t2vz.pipelines.settings import Settings, check_side
 
 NAN, INF = float("nan"), float("inf")
 

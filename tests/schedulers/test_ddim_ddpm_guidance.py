@@ -7,8 +7,15 @@ import torch
 
 from t2vz.errors import InputError
 from t2vz.schedulers import (
-    NoiseSchedule, classifier_free_guidance, ddim_sigma, ddim_step, ddpm_step, forward_jump, forward_step,
-    posterior, predict_x0,
+    NoiseSchedule,
+    classifier_free_guidance,
+    ddim_sigma,
+    ddim_step,
+    ddpm_step,
+    forward_jump,
+    forward_step,
+    posterior,
+    predict_x0,
 )
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
