@@ -26,19 +26,34 @@ from t2vz.unet import UNet, UNetConfig  # noqa: E402
 from t2vz.vae import VAE, VAEConfig  # noqa: E402
 
 SIZES = {
-    "sd15": (UNetConfig(), VAEConfig(), {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
-                                         "num_attention_heads": 12, "vocab_size": 49408}),
-    "small": (UNetConfig(widths=(64, 128, 256, 256), context_dim=64, sample_size=32), VAEConfig(widths=(32, 64, 128, 128)), TEXT),
+    "sd15": (
+        UNetConfig(),
+        VAEConfig(),
+        {
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "vocab_size": 49408,
+        },
+    ),
+    "small": (
+        UNetConfig(widths=(64, 128, 256, 256), context_dim=64, sample_size=32),
+        VAEConfig(widths=(32, 64, 128, 128)),
+        TEXT,
+    ),
     "tiny": (UNET, VAE_SIZES, TEXT),
 }
 
 
 def made_up(size: str, dtype: torch.dtype, device: str, folder: Path) -> StableDiffusion:
-    """A StableDiffusion of that size with torch's random initial weights. folder: where a small tokenizer is written."""
+    """A StableDiffusion of that size with random weights. folder: where a small tokenizer is written."""
     unet, vae, text = SIZES[size]
     words = tiny_tokenizer(folder)
     torch.manual_seed(0)
-    text = CLIPTextConfig(**{"vocab_size": 600, "max_position_embeddings": 77, "bos_token_id": 0, "eos_token_id": 1, **text})
+    text = CLIPTextConfig(
+        **{"vocab_size": 600, "max_position_embeddings": 77, "bos_token_id": 0, "eos_token_id": 1, **text}
+    )
     networks = [UNet(unet), VAE(vae), CLIPTextModel(text)]
     for network in networks:
         network.to(device, dtype).eval().requires_grad_(False)
@@ -59,8 +74,10 @@ class Cost:
 def measured(device: str, unet: torch.nn.Module):
     """Measure the block; yields a Cost that is filled when the block ends."""
     cost, started = Cost(), []
-    hooks = [unet.register_forward_pre_hook(lambda *_: started.append(clock(device))),
-             unet.register_forward_hook(lambda *_: cost.calls.append(clock(device) - started.pop()))]
+    hooks = [
+        unet.register_forward_pre_hook(lambda *_: started.append(clock(device))),
+        unet.register_forward_hook(lambda *_: cost.calls.append(clock(device) - started.pop())),
+    ]
     before = reset_peak(device)
     wall, cpu = clock(device), time.process_time()
     yield cost
@@ -110,9 +127,21 @@ def machine(device: str) -> dict:
 
     cpu = platform.processor()
     if Path("/proc/cpuinfo").is_file():
-        cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                    if line.startswith("model name")), cpu)
-    return {"date": datetime.date.today().isoformat(), "cpu": cpu, "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(), "load": [round(x, 2) for x in os.getloadavg()],
-            "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
-            "torch": torch.__version__, "diffusers": diffusers.__version__}
+        cpu = next(
+            (
+                line.split(":")[1].strip()
+                for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            cpu,
+        )
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": [round(x, 2) for x in os.getloadavg()],
+        "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+    }

@@ -26,23 +26,15 @@ from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
 TYPES = {"float32": ("F32", torch.float32, 4), "float16": ("F16", torch.float16, 2)}
-SD15_TEXT = CLIPTextConfig(
-    hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
-)
+SD15_TEXT = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
 CHUNK = 2**22  # numbers written at a time
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="where the networks go: cpu, cuda or mps")
-    parser.add_argument(
-        "--folder", default=None, help="where to write the temporary file (default: the system's)"
-    )
-    parser.add_argument(
-        "--load", nargs=2, metavar=("FILE", "TYPE"), help=argparse.SUPPRESS
-    )  # one measured load
+    parser.add_argument("--folder", default=None, help="where to write the temporary file (default: the system's)")
+    parser.add_argument("--load", nargs=2, metavar=("FILE", "TYPE"), help=argparse.SUPPRESS)  # one measured load
     options = parser.parse_args()
     if options.load:
         return print(json.dumps(measure(*options.load, options.device)))
@@ -100,9 +92,7 @@ def write_checkpoint(file, stored):
         header[key] = {"dtype": word, "shape": shape, "data_offsets": [end, end + length]}
         end += length
     text = json.dumps(header).encode()
-    block = (
-        (torch.randn(CHUNK, generator=torch.Generator().manual_seed(0)) * 0.02).to(dtype).numpy().tobytes()
-    )
+    block = (torch.randn(CHUNK, generator=torch.Generator().manual_seed(0)) * 0.02).to(dtype).numpy().tobytes()
     with file.open("wb") as out:
         out.write(len(text).to_bytes(8, "little") + text)
         for start in range(0, end, len(block)):

@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import SIZES, lay_out, machine, made_up, measured
+from common import SIZES, machine, made_up, measured
 
 from t2vz import text_to_video
+from t2vz.model import lay_out
 
 
 def main():
@@ -31,19 +32,33 @@ def main():
         made = subprocess.run(command, capture_output=True, text=True, check=True)
         row = json.loads(made.stdout.splitlines()[-1])
         rows.append(row)
-        print(f"| {frames} | {options.chunk} | {row['peak'] / 1e6:.0f} | {row['result'] / 1e6:.1f} | {row['seconds']:.1f} |", flush=True)
+        print(
+            f"| {frames} | {options.chunk} | {row['peak'] / 1e6:.0f} | {row['result'] / 1e6:.1f} "
+            f"| {row['seconds']:.1f} |",
+            flush=True,
+        )
     grown = rows[-1]["peak"] - rows[0]["peak"]
     print(f"\n{options.frames[0]} to {options.frames[-1]} frames: {grown / 1e6:+.0f} MB")
     if options.out:
-        Path(options.out).write_text(json.dumps({"machine": machine(options.device), "options": vars(options), "rows": rows},
-                                                indent=1) + "\n")
+        Path(options.out).write_text(
+            json.dumps({"machine": machine(options.device), "options": vars(options), "rows": rows}, indent=1)
+            + "\n"
+        )
 
 
 def one(options, frames: int) -> dict:
     """Make one video, after a short one that warms up; what it cost."""
+
     def make(count: int):
-        return text_to_video(sd, "a red ball on a green meadow", count, options.steps, height=options.height,
-                             width=options.height, chunk=options.chunk)
+        return text_to_video(
+            sd,
+            "a red ball on a green meadow",
+            count,
+            options.steps,
+            height=options.height,
+            width=options.height,
+            chunk=options.chunk,
+        )
 
     with tempfile.TemporaryDirectory() as folder:
         sd = made_up(options.size, getattr(torch, options.dtype), options.device, Path(folder))

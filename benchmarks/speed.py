@@ -15,10 +15,11 @@ import warnings
 from pathlib import Path
 
 import torch
-from common import SIZES, lay_out, machine, made_up, measured
+from common import SIZES, machine, made_up, measured
 from twins import pipeline_twin
 
 from t2vz import text_to_video
+from t2vz.model import lay_out
 
 PROMPT, NEGATIVE = "a red ball rolls on a green meadow", "grey"
 
@@ -55,17 +56,37 @@ def candidates(options, folder: Path) -> dict:
 
 
 def run_ours(sd, options):
-    text_to_video(sd, PROMPT, options.frames, options.steps, negative_prompt=NEGATIVE, height=options.height,
-                  width=options.width, chunk=options.chunk)
+    text_to_video(
+        sd,
+        PROMPT,
+        options.frames,
+        options.steps,
+        negative_prompt=NEGATIVE,
+        height=options.height,
+        width=options.width,
+        chunk=options.chunk,
+    )
 
 
 def run_theirs(pipe, options, dtype):
-    grid = range(1, 1000, 1000 // options.steps)  # their t0, t1 are places on this grid; ours are the nearest to 881, 941
+    grid = range(
+        1, 1000, 1000 // options.steps
+    )  # their t0, t1 are places on this grid; ours are the nearest to 881, 941
     place = {t: max(range(options.steps), key=lambda i: (-abs(grid[i] - t), i)) for t in (881, 941)}
     shape = (1, 4, options.height // 8, options.width // 8)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    pipe(PROMPT, options.frames, height=options.height, width=options.width, num_inference_steps=options.steps,
-         negative_prompt=NEGATIVE, latents=noise, generator=torch.Generator().manual_seed(0), t0=place[881], t1=place[941])
+    pipe(
+        PROMPT,
+        options.frames,
+        height=options.height,
+        width=options.width,
+        num_inference_steps=options.steps,
+        negative_prompt=NEGATIVE,
+        latents=noise,
+        generator=torch.Generator().manual_seed(0),
+        t0=place[881],
+        t1=place[941],
+    )
 
 
 def report(options, costs: dict) -> None:
@@ -73,21 +94,38 @@ def report(options, costs: dict) -> None:
     first = f"diffusers {options.dtype[0]}"
     best = {name: min(cost.seconds for cost in runs) for name, runs in costs.items()}
     cpu = {name: min(cost.cpu for cost in runs) for name, runs in costs.items()}
-    print(f"\n{options.size}, {options.frames} frames, {options.steps} steps, {options.width}×{options.height}, "
-          f"{options.device}, best of {options.repeats or 1}\n")
-    print("| candidate | seconds | of " + first + " | of diffusers in its type | CPU s | slowest UNet call, s | peak GB |")
+    print(
+        f"\n{options.size}, {options.frames} frames, {options.steps} steps, {options.width}×{options.height}, "
+        f"{options.device}, best of {options.repeats or 1}\n"
+    )
+    print(
+        "| candidate | seconds | of "
+        + first
+        + " | of diffusers in its type | CPU s | slowest UNet call, s | peak GB |"
+    )
     print("|---|---|---|---|---|---|---|")
     rows = []
     for name, runs in costs.items():
         rival = "diffusers " + name.split()[1]
-        rows.append({
-            "candidate": name, "seconds": best[name], "of_first": best[name] / best[first],
-            "of_rival": best[name] / best[rival], "cpu_seconds": cpu[name], "cpu_of_rival": cpu[name] / cpu[rival],
-            "unet_call": min(max(cost.calls) for cost in runs), "peak_bytes": max(cost.peak for cost in runs),
-            "runs": [dataclasses.asdict(cost) for cost in runs]})
+        rows.append(
+            {
+                "candidate": name,
+                "seconds": best[name],
+                "of_first": best[name] / best[first],
+                "of_rival": best[name] / best[rival],
+                "cpu_seconds": cpu[name],
+                "cpu_of_rival": cpu[name] / cpu[rival],
+                "unet_call": min(max(cost.calls) for cost in runs),
+                "peak_bytes": max(cost.peak for cost in runs),
+                "runs": [dataclasses.asdict(cost) for cost in runs],
+            }
+        )
         row = rows[-1]
-        print(f"| {name} | {row['seconds']:.2f} | {row['of_first']:.2f}× | {row['of_rival']:.2f}× | {row['cpu_seconds']:.1f} "
-              f"({row['cpu_of_rival']:.2f}×) | {row['unet_call']:.2f} | {row['peak_bytes'] / 1e9:.2f} |")
+        print(
+            f"| {name} | {row['seconds']:.2f} | {row['of_first']:.2f}× | {row['of_rival']:.2f}× "
+            f"| {row['cpu_seconds']:.1f} "
+            f"({row['cpu_of_rival']:.2f}×) | {row['unet_call']:.2f} | {row['peak_bytes'] / 1e9:.2f} |"
+        )
     if options.out:
         content = {"machine": machine(options.device), "options": vars(options), "rows": rows}
         Path(options.out).write_text(json.dumps(content, indent=1, default=str) + "\n")
@@ -103,7 +141,9 @@ def arguments():
     parser.add_argument("--height", type=int, default=256, help="pixels")
     parser.add_argument("--width", type=int, help="pixels; default: the height")
     parser.add_argument("--chunk", type=int, help="frames per UNet call of ours; default: all, as in theirs")
-    parser.add_argument("--repeats", type=int, default=2, help="timed rounds after the warm-up; 0: time the warm-up itself")
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="timed rounds after the warm-up; 0: time that"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's")
     parser.add_argument("--channels-last", action="store_true", help="our weights channels-last in every type")
     parser.add_argument("--out", help="write everything measured to this JSON file")

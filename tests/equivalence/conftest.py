@@ -21,7 +21,7 @@ def full_precision():
 
 @pytest.fixture
 def normal(device):
-    """normal(shape, dtype, seed) -> standard normal numbers on the device, the same for every dtype but for rounding."""
+    """normal(shape, dtype, seed) -> standard normal numbers on the device; dtypes differ by rounding only."""
 
     def draw(shape, dtype=torch.float64, seed=0):
         generator = torch.Generator().manual_seed(seed)

@@ -59,9 +59,12 @@ def their_folder(path: Path):
     """Part by part, so that a folder without model_index.json, or of half precision only, will do."""
 
     def load(kind, name, stem):
-        plain = any((path / name).glob(f"{stem}.safetensors*")) or any((path / name).glob(f"{stem}-*-of-*.safetensors"))
-        return kind.from_pretrained(path / name, local_files_only=True, use_safetensors=True,
-                                    variant=None if plain else "fp16").eval()
+        plain = any((path / name).glob(f"{stem}.safetensors*")) or any(
+            (path / name).glob(f"{stem}-*-of-*.safetensors")
+        )
+        return kind.from_pretrained(
+            path / name, local_files_only=True, use_safetensors=True, variant=None if plain else "fp16"
+        ).eval()
 
     unet = load(UNet2DConditionModel, "unet", "diffusion_pytorch_model")
     vae = load(AutoencoderKL, "vae", "diffusion_pytorch_model")
@@ -70,7 +73,7 @@ def their_folder(path: Path):
 
 
 def their_single_file(path: Path, configs: Path):
-    """`from_single_file` with config files written here: their own come from the hub. SD 1.x's, at the file's widths."""
+    """`from_single_file` with config files written here: theirs come from the hub. SD 1.x's, at the file's widths."""
     from t2vz.unet import UNetConfig
     from t2vz.vae import VAEConfig
 
@@ -79,7 +82,11 @@ def their_single_file(path: Path, configs: Path):
             return {key: file.get_slice(key).get_shape() for key in file.keys() if pattern in key}  # noqa: SIM118
 
     unet, vae, text = shapes("model.diffusion_model."), shapes("first_stage_model."), shapes("cond_stage_model.")
-    down = {key.split(".")[3]: shape[0] for key, shape in vae.items() if ".encoder.down." in key and "conv2.weight" in key}
+    down = {
+        key.split(".")[3]: shape[0]
+        for key, shape in vae.items()
+        if ".encoder.down." in key and "conv2.weight" in key
+    }
     firsts = [i for i in range(1, 13) if f"model.diffusion_model.input_blocks.{i}.0.out_layers.3.weight" in unet]
     halving = [i for i in range(1, 13) if f"model.diffusion_model.input_blocks.{i}.0.op.weight" in unet]
     starts = [1] + [i + 1 for i in halving]
@@ -97,22 +104,56 @@ def their_single_file(path: Path, configs: Path):
         (configs / name).write_text(json.dumps(content))
 
     heads = (8,) * len(widths)
-    write("unet/config.json", {"_class_name": "UNet2DConditionModel"} | unet_options(
-        UNetConfig(widths=widths, attention=attention, resnets=resnets, heads=heads, context_dim=context)))
-    write("vae/config.json", {"_class_name": "AutoencoderKL"} | vae_options(
-        VAEConfig(widths=tuple(down[level] for level in sorted(down)), resnets=per_level)))
-    write("text_encoder/config.json", {
-        "architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "vocab_size": rows, "hidden_size": width,
-        "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": width // 64,
-        "max_position_embeddings": 77, "hidden_act": "quick_gelu", "bos_token_id": 0, "eos_token_id": rows - 1})
-    write("model_index.json", {
-        "_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"], "scheduler": ["diffusers", "DDIMScheduler"]})
+    write(
+        "unet/config.json",
+        {"_class_name": "UNet2DConditionModel"}
+        | unet_options(
+            UNetConfig(widths=widths, attention=attention, resnets=resnets, heads=heads, context_dim=context)
+        ),
+    )
+    write(
+        "vae/config.json",
+        {"_class_name": "AutoencoderKL"}
+        | vae_options(VAEConfig(widths=tuple(down[level] for level in sorted(down)), resnets=per_level)),
+    )
+    write(
+        "text_encoder/config.json",
+        {
+            "architectures": ["CLIPTextModel"],
+            "model_type": "clip_text_model",
+            "vocab_size": rows,
+            "hidden_size": width,
+            "intermediate_size": inner,
+            "num_hidden_layers": layers,
+            "num_attention_heads": width // 64,
+            "max_position_embeddings": 77,
+            "hidden_act": "quick_gelu",
+            "bos_token_id": 0,
+            "eos_token_id": rows - 1,
+        },
+    )
+    write(
+        "model_index.json",
+        {
+            "_class_name": "StableDiffusionPipeline",
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "scheduler": ["diffusers", "DDIMScheduler"],
+        },
+    )
     tokenizer = their_tokenizer(path)
     parts = StableDiffusionPipeline.from_single_file(
-        str(path), config=str(configs), local_files_only=True, tokenizer=tokenizer, scheduler=ddim(), safety_checker=None,
-        feature_extractor=None, torch_dtype=torch.float32)
+        str(path),
+        config=str(configs),
+        local_files_only=True,
+        tokenizer=tokenizer,
+        scheduler=ddim(),
+        safety_checker=None,
+        feature_extractor=None,
+        torch_dtype=torch.float32,
+    )
     return pipeline(parts.unet, parts.vae, parts.text_encoder, tokenizer)
 
 
@@ -140,7 +181,12 @@ def test_unet(programs, attention, normal, measured):
 def test_vae(programs, normal, measured):
     sd, theirs = programs
     side = size(sd)
-    images = normal((1, 3, side // 8, side // 8), torch.float32).repeat_interleave(8, 2).repeat_interleave(8, 3).clamp(-1, 1)
+    images = (
+        normal((1, 3, side // 8, side // 8), torch.float32)
+        .repeat_interleave(8, 2)
+        .repeat_interleave(8, 3)
+        .clamp(-1, 1)
+    )
     with torch.no_grad():
         posterior = theirs.vae.encode(images).latent_dist
         mean, log_variance = sd.vae.encode_moments(images)
@@ -155,7 +201,11 @@ def test_text(programs, measured):
     for prompt in (PROMPT, "", "an astronaut, 4k; “naïve” 🙂", "word " * 100):
         with torch.no_grad():
             text, none = theirs.encode_prompt([prompt], sd.device, 1, True, [NEGATIVE])
-        measured(f"text states of {prompt[:12]!r}", relative(sd.encode_text([NEGATIVE, prompt]), torch.cat([none, text])), 1e-5)
+        measured(
+            f"text states of {prompt[:12]!r}",
+            relative(sd.encode_text([NEGATIVE, prompt]), torch.cat([none, text])),
+            1e-5,
+        )
 
 
 def test_video(programs, monkeypatch, measured):
@@ -164,7 +214,14 @@ def test_video(programs, monkeypatch, measured):
     side = size(sd)
     noise = noise_for(3, side, side)
     ours = text_to_video(sd, PROMPT, 3, 4, 7.5, NEGATIVE, height=side, width=side, t_prime=501, t=751, noise=noise)
-    options = {"num_inference_steps": 4, "t0": 2, "t1": 3, "negative_prompt": NEGATIVE, "height": side, "width": side}
+    options = {
+        "num_inference_steps": 4,
+        "t0": 2,
+        "t1": 3,
+        "negative_prompt": NEGATIVE,
+        "height": side,
+        "width": side,
+    }
     latents = their_text_to_video(theirs, monkeypatch, PROMPT, noise, **options)
     measured("video's latents", relative(ours.latents, latents), 1e-4)
     with torch.no_grad():

@@ -18,12 +18,26 @@ UNETS = {
     "tiny": UNET,
     "sd15 topology": UNetConfig(widths=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24),
     # widths whose halves are no powers of two: the frequencies of the time embedding round differently there
-    "odd heads": UNetConfig(widths=(24, 48, 72), attention=(False, True, True), resnets=1, heads=(2, 4, 6),
-                            context_dim=20, norm_groups=8),
-    "no groups": UNetConfig(widths=(40, 20), attention=(True, True), resnets=2, heads=(5, 2), context_dim=7,
-                            norm_groups=1),
-    "8 channels in": UNetConfig(in_channels=8, widths=(16, 32), attention=(True, False), resnets=2, heads=(1, 2),
-                                context_dim=12, norm_groups=4),
+    "odd heads": UNetConfig(
+        widths=(24, 48, 72),
+        attention=(False, True, True),
+        resnets=1,
+        heads=(2, 4, 6),
+        context_dim=20,
+        norm_groups=8,
+    ),
+    "no groups": UNetConfig(
+        widths=(40, 20), attention=(True, True), resnets=2, heads=(5, 2), context_dim=7, norm_groups=1
+    ),
+    "8 channels in": UNetConfig(
+        in_channels=8,
+        widths=(16, 32),
+        attention=(True, False),
+        resnets=2,
+        heads=(1, 2),
+        context_dim=12,
+        norm_groups=4,
+    ),
 }
 VAES = {
     "tiny": VAE_SIZES,
@@ -81,10 +95,15 @@ def test_vae(name, dtype, device, normal, measured):
             posterior = theirs.encode(images).latent_dist
             mean, log_variance = vae.encode_moments(images)
             measured(f"VAE {name} mean, {dtype}", relative(mean, posterior.mean), TOLERANCE[dtype])
-            measured(f"VAE {name} log-variance, {dtype}", relative(log_variance, posterior.logvar), TOLERANCE[dtype])
+            measured(
+                f"VAE {name} log-variance, {dtype}", relative(log_variance, posterior.logvar), TOLERANCE[dtype]
+            )
             assert torch.equal(vae.encode(images), mean)
-            measured(f"VAE {name} decode, {dtype}", relative(vae.decode(latents), theirs.decode(latents).sample),
-                     TOLERANCE[dtype])
+            measured(
+                f"VAE {name} decode, {dtype}",
+                relative(vae.decode(latents), theirs.decode(latents).sample),
+                TOLERANCE[dtype],
+            )
 
 
 def test_log_variance_is_clamped_alike(device, normal):
@@ -98,15 +117,21 @@ def test_log_variance_is_clamped_alike(device, normal):
     assert relative(ours, theirs) <= 1e-9
 
 
-@pytest.mark.parametrize(("network", "config", "make_twin"),
-                         [(UNet, UNetConfig(), unet_twin), (VAE, VAEConfig(), vae_twin)], ids=["UNet", "VAE"])
+@pytest.mark.parametrize(
+    ("network", "config", "make_twin"),
+    [(UNet, UNetConfig(), unet_twin), (VAE, VAEConfig(), vae_twin)],
+    ids=["UNet", "VAE"],
+)
 def test_every_norm_has_their_epsilon_and_groups(network, config, make_twin):
     """At SD 1.5's real size, without memory: compare the norms' settings layer by layer."""
 
     def norms(model):
         kinds = (nn.GroupNorm, nn.LayerNorm)
-        return {name: (type(m), m.eps, getattr(m, "num_groups", None)) for name, m in model.named_modules()
-                if isinstance(m, kinds)}
+        return {
+            name: (type(m), m.eps, getattr(m, "num_groups", None))
+            for name, m in model.named_modules()
+            if isinstance(m, kinds)
+        }
 
     with torch.device("meta"):
         ours = network(config)
@@ -143,7 +168,9 @@ def test_the_comparison_catches_a_vae_epsilon_and_a_swapped_embedding(device, no
     unet = make(UNet, UNETS["tiny"], torch.float64, device)
     theirs = unet_twin(unet)
     weight = unet.time_embedding.linear_1.weight
-    unet.time_embedding.linear_1.weight = nn.Parameter(weight.roll(weight.shape[1] // 2, dims=1))  # as if sin came first
+    unet.time_embedding.linear_1.weight = nn.Parameter(
+        weight.roll(weight.shape[1] // 2, dims=1)
+    )  # as if sin came first
     x, context = normal((2, 1, 4, 4, 4)), normal((2, 3, 64), seed=1)
     with torch.no_grad():
         assert relative(unet(x, 100, context), predict(theirs, x, 100, context)) > 1e-3
@@ -183,7 +210,7 @@ def test_channels_last_is_the_same_network(network, device, normal):
 def test_float32_survives_large_means(device, normal):
     """A decoder whose first maps have means of 30 standard deviations, laid out as loading does, in float32.
 
-    Norms that take the variance as E[x²] − E[x]² lose it there: with the weights channels-last this is 30 times as far off.
+    Norms that take the variance as E[x²] − E[x]² lose it there: channels-last, this is 30 times as far off.
     """
     vae = make(VAE, VAES["sd15 topology"], torch.float64, device)
     latents = normal((1, 4, 16, 16))

@@ -31,19 +31,59 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("tiny")
 
 
-def both(folder, device, monkeypatch, dtype, run="50 steps", frames=8, height=64, width=48, guidance=7.5,
-         motion=(12.0, 12.0), output="latent", seed=0, negative=NEGATIVE, **more):
+def both(
+    folder,
+    device,
+    monkeypatch,
+    dtype,
+    run="50 steps",
+    frames=8,
+    height=64,
+    width=48,
+    guidance=7.5,
+    motion=(12.0, 12.0),
+    output="latent",
+    seed=0,
+    negative=NEGATIVE,
+    **more,
+):
     """Our Video, and what their pipeline returns, for the same request."""
     steps, t_prime, t = RUNS[run]
     sd = tiny_sd(folder, dtype, device, seed=seed)
     noise = noise_for(frames, height, width, seed)
-    ours = text_to_video(sd, PROMPT, frames, steps, guidance, negative, height=height, width=width, motion=motion,
-                         t_prime=t_prime, t=t, noise=noise, **more)
-    index = list(reversed(NoiseSchedule.stable_diffusion().timesteps(steps))).index  # their t0, t1 count from the end
+    ours = text_to_video(
+        sd,
+        PROMPT,
+        frames,
+        steps,
+        guidance,
+        negative,
+        height=height,
+        width=width,
+        motion=motion,
+        t_prime=t_prime,
+        t=t,
+        noise=noise,
+        **more,
+    )
+    index = list(
+        reversed(NoiseSchedule.stable_diffusion().timesteps(steps))
+    ).index  # their t0, t1 count from the end
     theirs = their_text_to_video(
-        pipeline_twin(sd, folder / "tokenizer", tables=dtype), monkeypatch, PROMPT, noise, output,
-        num_inference_steps=steps, t0=index(t_prime), t1=index(t), guidance_scale=guidance, negative_prompt=negative,
-        height=height, width=width, motion_field_strength_x=motion[0], motion_field_strength_y=motion[1],
+        pipeline_twin(sd, folder / "tokenizer", tables=dtype),
+        monkeypatch,
+        PROMPT,
+        noise,
+        output,
+        num_inference_steps=steps,
+        t0=index(t_prime),
+        t1=index(t),
+        guidance_scale=guidance,
+        negative_prompt=negative,
+        height=height,
+        width=width,
+        motion_field_strength_x=motion[0],
+        motion_field_strength_y=motion[1],
         eta=more.get("eta", 0.0),
     )
     assert not any("nearest" in note for note in ours.notes), "T and T' should lie on the grid"
@@ -63,8 +103,17 @@ def test_latents_float64(run, folder, device, monkeypatch, measured):
 
 
 @pytest.mark.parametrize(
-    "request_", [{"guidance": 3.0, "negative": ""}, {"motion": (-20.0, 7.0)}, {"height": 40, "width": 72}, {"chunk": 3},
-                 {"chunk": 1}, {"frames": 2, "seed": 5}], ids=str)
+    "request_",
+    [
+        {"guidance": 3.0, "negative": ""},
+        {"motion": (-20.0, 7.0)},
+        {"height": 40, "width": 72},
+        {"chunk": 3},
+        {"chunk": 1},
+        {"frames": 2, "seed": 5},
+    ],
+    ids=str,
+)
 def test_other_requests(request_, folder, device, monkeypatch, measured):
     """Guidance, motion, sizes that halve unevenly; and chunks of ours against the whole of theirs."""
     request_ = {"frames": 4, **request_}

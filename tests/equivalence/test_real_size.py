@@ -29,7 +29,9 @@ def made_up(network, dtype, device):
     return module.eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize(("dtype", "size", "tolerance"), [(torch.float64, 16, 1e-9), (torch.float32, 32, 1e-5)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "size", "tolerance"), [(torch.float64, 16, 1e-9), (torch.float32, 32, 1e-5)], ids=str
+)
 def test_unet(dtype, size, tolerance, device, normal, measured):
     unet = made_up(lambda: UNet(UNetConfig()), dtype, device)
     assert sum(p.numel() for p in unet.parameters()) == 859_520_964
@@ -43,7 +45,9 @@ def test_unet(dtype, size, tolerance, device, normal, measured):
         measured(f"SD 1.5's UNet, {size}×{size}, {attention}, {dtype}", error, tolerance)
 
 
-@pytest.mark.parametrize(("dtype", "side", "tolerance"), [(torch.float64, 64, 1e-9), (torch.float32, 256, 1e-5)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "side", "tolerance"), [(torch.float64, 64, 1e-9), (torch.float32, 256, 1e-5)], ids=str
+)
 def test_vae(dtype, side, tolerance, device, normal, measured):
     vae = made_up(lambda: VAE(VAEConfig()), dtype, device)
     assert sum(p.numel() for p in vae.parameters()) == 83_653_863
@@ -53,7 +57,9 @@ def test_vae(dtype, side, tolerance, device, normal, measured):
         posterior = theirs.encode(images).latent_dist
         mean, log_variance = vae.encode_moments(images)
         measured(f"SD 1.5's VAE mean, {side} px, {dtype}", relative(mean, posterior.mean), tolerance)
-        measured(f"SD 1.5's VAE log-variance, {side} px, {dtype}", relative(log_variance, posterior.logvar), tolerance)
+        measured(
+            f"SD 1.5's VAE log-variance, {side} px, {dtype}", relative(log_variance, posterior.logvar), tolerance
+        )
         decoded = relative(vae.decode(mean), theirs.decode(mean).sample)
         measured(f"SD 1.5's VAE decode, {side} px, {dtype}", decoded, tolerance)
 

@@ -54,8 +54,15 @@ def test_ddim_step(steps, eta, dtype, normal, measured):
 
 
 def their_ddpm(steps: int, tables: torch.dtype) -> DDPMScheduler:
-    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-                              variance_type="fixed_small", timestep_spacing="leading", steps_offset=1)
+    scheduler = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        variance_type="fixed_small",
+        timestep_spacing="leading",
+        steps_offset=1,
+    )
     scheduler = exact_tables(scheduler) if tables == torch.float64 else scheduler
     scheduler.set_timesteps(steps)
     return scheduler
@@ -78,15 +85,19 @@ def test_ddpm_step(steps, dtype, device, normal, measured):
         noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(t), dtype=dtype).to(device)
         alpha_bar_s = SCHEDULE.alpha_bar_at(SCHEDULE.previous(t, steps)) if t != timesteps[-1] else 1.0
         ours = ddpm_step(x, eps, SCHEDULE.alpha_bar_at(t), alpha_bar_s, noise)
-        theirs, right = (scheduler.step(eps, t, x, generator=torch.Generator().manual_seed(t)).prev_sample
-                         for scheduler in (single, exact))
+        theirs, right = (
+            scheduler.step(eps, t, x, generator=torch.Generator().manual_seed(t)).prev_sample
+            for scheduler in (single, exact)
+        )
         from_theirs, theirs_off = max(from_theirs, relative(ours, theirs)), max(theirs_off, relative(theirs, right))
         if t != timesteps[-1]:  # there they clamp the variance 0 to 1e-20, and add noise of 1e-10
             from_exact = max(from_exact, relative(ours, right))
     measured(f"DDPM step, {steps} steps, {dtype}, from the exact step", from_exact, TYPES[dtype])
     if steps <= 50 and dtype == torch.float32:
         measured(f"DDPM step, {steps} steps, {dtype}, from theirs", from_theirs, 1e-6)
-    measured(f"DDPM step, {steps} steps, {dtype}, from theirs as far as that is exact", from_theirs, theirs_off + 1e-6)
+    measured(
+        f"DDPM step, {steps} steps, {dtype}, from theirs as far as that is exact", from_theirs, theirs_off + 1e-6
+    )
 
 
 class JustTheLoop:
@@ -101,8 +112,9 @@ def test_forward_jump(dtype, device, normal, measured):
     for s, t in ((881, 941), (1, 981), (0, 999), (441, 441), (500, 501)):
         x = normal(SHAPE, dtype, seed=s)
         noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(t), dtype=dtype).to(device)
-        expected = zero.TextToVideoZeroPipeline.forward_loop(JustTheLoop(dtype), x, s, t,
-                                                             torch.Generator().manual_seed(t))
+        expected = zero.TextToVideoZeroPipeline.forward_loop(
+            JustTheLoop(dtype), x, s, t, torch.Generator().manual_seed(t)
+        )
         ours = forward_jump(x, SCHEDULE.jump_ratio(s, t, "release"), noise)
         measured(f"forward jump {s} to {t}, {dtype}", relative(ours, expected), TYPES[dtype])
         if t - s == 60:  # and the definition differs from the public code by one step
@@ -117,7 +129,10 @@ def their_warp(x, delta, frames):
     return zero.create_motion_field_and_warp_latents(*delta, list(range(frames)), x.expand(frames, -1, -1, -1))
 
 
-WARNINGS = (pytest.mark.filterwarnings("ignore:torch.meshgrid"), pytest.mark.filterwarnings("ignore:Default grid_sample"))
+WARNINGS = (
+    pytest.mark.filterwarnings("ignore:torch.meshgrid"),
+    pytest.mark.filterwarnings("ignore:Default grid_sample"),
+)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -56,8 +56,11 @@ def test_text_states(dtype, tolerance, folder, device, measured):
     for prompt, negative in zip(PROMPTS, reversed(PROMPTS), strict=True):
         with torch.no_grad():
             text, none = theirs.encode_prompt([prompt], device, 1, True, [negative])
-        measured(f"text states of {prompt[:20]!r}, {dtype}",
-                 relative(sd.encode_text([negative, prompt]), torch.cat([none, text])), tolerance)
+        measured(
+            f"text states of {prompt[:20]!r}, {dtype}",
+            relative(sd.encode_text([negative, prompt]), torch.cat([none, text])),
+            tolerance,
+        )
 
 
 def test_text_states_by_hand(folder, measured):
@@ -65,5 +68,7 @@ def test_text_states_by_hand(folder, measured):
     sd = tiny_sd(folder, torch.float64)
     weights = {name.removeprefix("text_model."): tensor for name, tensor in sd.text_encoder.state_dict().items()}
     for prompt in PROMPTS[::4]:
-        expected = clip_by_hand(weights, sd.tokenizer.encode(prompt).ids, sd.text_encoder.config.num_attention_heads)
+        expected = clip_by_hand(
+            weights, sd.tokenizer.encode(prompt).ids, sd.text_encoder.config.num_attention_heads
+        )
         measured(f"text states by hand of {prompt[:20]!r}", relative(sd.encode_text([prompt])[0], expected), 1e-12)

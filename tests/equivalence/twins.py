@@ -28,11 +28,15 @@ def unet_options(config) -> dict:
     """A UNetConfig in the words of UNet2DConditionModel."""
     attention = config.attention
     return {
-        "in_channels": config.in_channels, "out_channels": config.out_channels, "sample_size": config.sample_size,
-        "block_out_channels": tuple(config.widths), "layers_per_block": config.resnets,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "sample_size": config.sample_size,
+        "block_out_channels": tuple(config.widths),
+        "layers_per_block": config.resnets,
         "down_block_types": tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention),
         "up_block_types": tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
-        "cross_attention_dim": config.context_dim, "attention_head_dim": tuple(config.heads),
+        "cross_attention_dim": config.context_dim,
+        "attention_head_dim": tuple(config.heads),
         "norm_num_groups": config.norm_groups,
     }
 
@@ -41,10 +45,14 @@ def vae_options(config) -> dict:
     """A VAEConfig in the words of AutoencoderKL."""
     levels = len(config.widths)
     return {
-        "in_channels": config.in_channels, "out_channels": config.in_channels,
-        "latent_channels": config.latent_channels, "block_out_channels": tuple(config.widths),
-        "down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "layers_per_block": config.resnets, "norm_num_groups": config.norm_groups,
+        "in_channels": config.in_channels,
+        "out_channels": config.in_channels,
+        "latent_channels": config.latent_channels,
+        "block_out_channels": tuple(config.widths),
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "layers_per_block": config.resnets,
+        "norm_num_groups": config.norm_groups,
         "scaling_factor": config.scaling_factor,
     }
 
@@ -72,7 +80,7 @@ def text_twin(text_encoder) -> CLIPTextModel:
 
 
 def clip_by_hand(weights: dict[str, Tensor], ids: Tensor, heads: int) -> Tensor:
-    """CLIP's text tower from its tensors alone: pre-norm transformer, causal, quick GELU, final norm. ids (n,) -> (n, dim)."""
+    """CLIP's text tower from its tensors: pre-norm, causal, quick GELU, final norm. ids (n,) -> (n, dim)."""
 
     def norm(x, name):
         centred = x - x.mean(-1, keepdim=True)
@@ -100,8 +108,15 @@ def clip_by_hand(weights: dict[str, Tensor], ids: Tensor, heads: int) -> Tensor:
 
 def ddim(tables: torch.dtype = torch.float32) -> DDIMScheduler:
     """Stable Diffusion 1.5's sampler. It keeps its tables in float32; float64 puts exact ones in their place."""
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
-                              set_alpha_to_one=False, clip_sample=False, timestep_spacing="leading")
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        set_alpha_to_one=False,
+        clip_sample=False,
+        timestep_spacing="leading",
+    )
     return exact_tables(scheduler) if tables == torch.float64 else scheduler
 
 
@@ -115,18 +130,28 @@ def exact_tables(scheduler):
     return scheduler
 
 
-def pipeline(unet, vae, text_encoder, tokenizer, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
+def pipeline(
+    unet, vae, text_encoder, tokenizer, tables: torch.dtype = torch.float32
+) -> zero.TextToVideoZeroPipeline:
     """TextToVideoZeroPipeline of parts that are diffusers' and transformers' already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = zero.TextToVideoZeroPipeline(vae, text_encoder, tokenizer, unet, ddim(tables), safety_checker=None,
-                                            feature_extractor=None, requires_safety_checker=False)
+        made = zero.TextToVideoZeroPipeline(
+            vae,
+            text_encoder,
+            tokenizer,
+            unet,
+            ddim(tables),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
     made.set_progress_bar_config(disable=True)
     return made
 
 
 def pipeline_twin(sd, tokenizer, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
-    """TextToVideoZeroPipeline around a StableDiffusion's weights. tokenizer: the folder of its vocab.json and merges.txt."""
+    """TextToVideoZeroPipeline around a StableDiffusion's weights. tokenizer: the folder of vocab.json and merges.txt."""
     tokenizer = CLIPTokenizer.from_pretrained(str(tokenizer), model_max_length=77, local_files_only=True)
     return pipeline(unet_twin(sd.unet), vae_twin(sd.vae), text_twin(sd.text_encoder), tokenizer, tables)
 
@@ -147,11 +172,13 @@ def predict(unet: UNet2DConditionModel, x: Tensor, t: int, context: Tensor, atte
 
 
 def noise_for(frames, height, width, seed=0) -> dict[str, Tensor]:
-    """Noise for both programs: x_T for frame 1, and the forward jump's for the others. height, width in pixels."""
+    """x_T for frame 1, and the forward jump's noise for the others. height, width in pixels."""
     generator = torch.Generator().manual_seed(seed)
     shape = (4, height // 8, width // 8)
-    return {"x_T": torch.randn(1, *shape, generator=generator, dtype=torch.float64),
-            "forward": torch.randn(frames - 1, *shape, generator=generator, dtype=torch.float64)}
+    return {
+        "x_T": torch.randn(1, *shape, generator=generator, dtype=torch.float64),
+        "forward": torch.randn(frames - 1, *shape, generator=generator, dtype=torch.float64),
+    }
 
 
 def text_to_video(pipe, monkeypatch, prompt: str, noise: dict[str, Tensor], output: str = "latent", **options):
