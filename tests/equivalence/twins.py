@@ -151,7 +151,7 @@ def pipeline(
 
 
 def pipeline_twin(sd, tokenizer, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
-    """TextToVideoZeroPipeline around a StableDiffusion's weights. tokenizer: the folder of vocab.json and merges.txt."""
+    """TextToVideoZeroPipeline around a StableDiffusion's weights. tokenizer: its folder."""
     tokenizer = CLIPTokenizer.from_pretrained(str(tokenizer), model_max_length=77, local_files_only=True)
     return pipeline(unet_twin(sd.unet), vae_twin(sd.vae), text_twin(sd.text_encoder), tokenizer, tables)
 
