@@ -6,14 +6,14 @@ Its text tower is the one in text_encoder/ again.
 
 from __future__ import annotations
 
-import copy
 import os
 from pathlib import Path
 
+from safetensors.torch import save_file
 from transformers import CLIPModel, CLIPTextModel
 
 from t2vz.checkpoints import save_folder
-from t2vz.files import write_bytes, write_json
+from t2vz.files import atomic_path, write_bytes, write_json
 
 from .log import read_log
 from .stages import STAGES, load_clip, load_unet, load_vae
@@ -43,25 +43,36 @@ def text_tower(clip: CLIPModel) -> CLIPTextModel:
 
 
 def write_clip(clip: CLIPModel, folder: Path) -> None:
-    """The whole CLIP, float16, with what `transformers`' CLIPImageProcessor must know: pixels in [−1, 1], no
-    crop."""
-    copy.deepcopy(clip).half().save_pretrained(folder)
-    size = clip.config.vision_config.image_size
-    write_json(
-        folder / "preprocessor_config.json",
-        {
-            "image_processor_type": "CLIPImageProcessor",
-            "do_resize": True,
-            "size": {"height": size, "width": size},
-            "resample": 3,
-            "do_center_crop": False,
-            "do_rescale": True,
-            "do_normalize": True,
-            "do_convert_rgb": True,
-            "image_mean": [0.5, 0.5, 0.5],
-            "image_std": [0.5, 0.5, 0.5],
-        },
-    )
+    """The whole CLIP for `CLIPModel.from_pretrained`, float16, in two shards: the text tower's is
+    text_encoder's file, so that it is stored once. With what CLIPImageProcessor must know: pixels in [−1, 1],
+    no crop."""
+    own = "model-00001-of-00002.safetensors"
+    shared = "../text_encoder/model.safetensors"
+    named = ((key, value) for key, value in clip.state_dict().items() if "position_ids" not in key)
+    state = {key: value.half().contiguous() for key, value in named}
+    kept = {key: value for key, value in state.items() if not key.startswith("text_model.")}
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    files = {key: own if key in kept else shared for key in state}
+    index = {"metadata": {"total_size": size}, "weight_map": files}
+    config = {"architectures": ["CLIPModel"], **clip.config.to_diff_dict()}
+    write_json(folder / "config.json", config)
+    write_json(folder / "model.safetensors.index.json", index)
+    with atomic_path(folder / own) as temporary:
+        save_file(kept, temporary, {"format": "pt"})
+    side = clip.config.vision_config.image_size
+    settings = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"height": side, "width": side},
+        "resample": 3,
+        "do_center_crop": False,
+        "do_rescale": True,
+        "do_normalize": True,
+        "do_convert_rgb": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    write_json(folder / "preprocessor_config.json", settings)
 
 
 def model_card(out: Path, folder: Path) -> str:
@@ -70,6 +81,8 @@ def model_card(out: Path, folder: Path) -> str:
     unet = read_facts(out / "unet/unet.safetensors")
     rows = [_row(out, name) for name in STAGES if (out / name).is_dir()]
     later = out / "decoder/decoder.safetensors"
+    again = "\n  At last the decoder alone was trained further on the UNet's latents."
+    again = again if later.is_file() else ""
     psnr = read_facts(later)["psnr"] if later.is_file() else vae["psnr"]
     size = sum(os.path.getsize(file) for file in folder.rglob("*") if file.is_file()) / 2**20
     return f"""---
@@ -98,10 +111,10 @@ of all (thing, colour, place) combinations was held out. No photograph and no on
 ## Recipe
 `python -m t2vz.train all --out DIR`, here on {unet["hardware"]} that other work shared. bfloat16; AdamW
 with warmup and half a cosine over the time; a moving average of the weights.
-- CLIP: contrastive, both towers; `clip/` holds both, `text_encoder/` the text tower alone.
+- CLIP: contrastive, both towers. `clip/` is the whole (`CLIPModel.from_pretrained`); its text tower
+  is the file in `text_encoder/`.
 - Autoencoder: L1 on pixels, on 2×2, 4×4 and 8×8 means and on gradients, and KL · 1e-6. It starts as a
-  codec of mean colours. Scaling factor {vae["config"]["scaling_factor"]:.5f}, measured. At last the decoder
-  alone is trained further on the UNet's latents, which leaves their meaning as it is.
+  codec of mean colours. Scaling factor {vae["config"]["scaling_factor"]:.5f}, measured.{again}
 - UNet: noise prediction on {unet["latents"]} cached latents, Stable Diffusion's schedule, a tenth of the
   captions empty, min-SNR weights (γ = 5).
 
@@ -114,9 +127,10 @@ with warmup and half a cosine over the time; a moving average of the weights.
 - CLIP: of {clip["of"]} unseen scenes, {100 * clip["retrieval"]:.0f} % are nearest to their own caption.
 
 ## Limits
-It was trained for minutes, not days: pictures are soft, small things and patterns blur, counting and "beside"
-are unreliable, and words outside the world mean nothing to it. Group norms have fewer groups than Stable
-Diffusion's 32 (widths are small), which a single-file checkpoint cannot say.
+It was trained for minutes, not days: places and colours come out as asked, things are often blots of the
+right colour and size; pictures are soft, patterns blur, "beside" is unreliable, and words outside the world
+mean nothing to it. Group norms have fewer groups than Stable Diffusion's 32 (widths are small), which a
+single-file checkpoint cannot say.
 
 Licence: MIT, as the code.
 """

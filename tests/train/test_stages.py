@@ -76,6 +76,7 @@ def test_whole_clip_loads_in_transformers(trained, tmp_path):
     ours = load_clip(trained.out)(input_ids=ids, pixel_values=images)
     theirs = clip(input_ids=ids, pixel_values=images)
     torch.testing.assert_close(theirs.image_embeds, ours.image_embeds, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(theirs.text_embeds, ours.text_embeds, atol=1e-2, rtol=1e-2)
     json.loads((tmp_path / "embedded/clip/preprocessor_config.json").read_text())
 
 
