@@ -118,7 +118,7 @@ with warmup and half a cosine over the time; a moving average of the weights.
 - UNet: noise prediction on {unet["latents"]} cached latents, Stable Diffusion's schedule, a tenth of the
   captions empty, min-SNR weights (γ = 5).
 
-| network | parameters | steps | minutes | last loss |
+| network | parameters | steps | minutes | loss, last 100 steps |
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
@@ -138,7 +138,7 @@ Licence: MIT, as the code.
 
 def _row(out: Path, name: str) -> str:
     log, facts = read_log(out / name), read_facts(out / name / f"{name}.safetensors")
-    last = [row["loss"] for row in log[-50:]]
+    last = [row["loss"] for row in log[-5:]]
     steps, minutes = log[-1]["step"], log[-1]["seconds"] / 60
     size, loss = facts["parameters"] / 1e6, sum(last) / len(last)
     return f"| {name} | {size:.2f} M | {steps} | {minutes:.0f} | {loss:.3f} |"
