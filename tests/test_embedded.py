@@ -1,0 +1,41 @@
+"""The checkpoint that comes with the repository: it loads with no path, and draws what the prompt names."""
+
+import numpy as np
+import pytest
+
+from t2vz import StableDiffusion, text_to_video
+from t2vz.cli import main
+from t2vz.video import read_video
+
+
+@pytest.fixture(scope="module")
+def sd():
+    return StableDiffusion.load()
+
+
+def test_it_is_small_and_complete(sd):
+    assert sum(p.numel() for p in sd.unet.parameters()) < 10_000_000
+    assert sd.default_size == 128 and sd.tokenizer.length == 77
+    assert len({name for name, _ in sd.unet.named_modules() if name.endswith("attn1")}) == 16  # SD 1.5's anatomy
+
+
+@pytest.mark.parametrize(("colour", "channel"), [("red", 0), ("blue", 2)])
+def test_the_prompt_s_colour_and_place_are_in_every_frame(sd, colour, channel):
+    """A meadow's lower rows are green; somewhere a blot is as red, or blue, as nothing else in the picture is."""
+    video = text_to_video(sd, f"a {colour} ball on a green meadow", frames=3, steps=20, seed=1)
+    frames = video.frames.astype(float)
+    others = [c for c in range(3) if c != channel]
+    for frame in frames:
+        ground = frame[112:].mean(axis=(0, 1))
+        assert ground[1] > ground[0] + 20 and ground[1] > ground[2] + 20
+        excess = frame[..., channel] - frame[..., others].max(axis=-1)
+        share = float((excess > 60).mean())
+        assert 0.01 < share < 0.6, f"{share:.3f} of the picture is {colour}"
+
+
+def test_the_readme_s_first_command_without_a_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "a red ball on a green meadow", "--steps", "5", "--frames", "2", "--sheet", "-q"]) == 0
+    video = read_video("a-red-ball-on-a-green-meadow.mp4")
+    assert video.frames.shape == (2, 128, 128, 3) and np.ptp(video.frames) > 100
+    assert (tmp_path / "a-red-ball-on-a-green-meadow-sheet.png").exists()
