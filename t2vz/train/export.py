@@ -109,7 +109,8 @@ Pictures of `t2vz.train.world`, a procedural painter: {unet["pictures"]} of them
 of all (thing, colour, place) combinations was held out. No photograph and no one's artwork was used.
 
 ## Recipe
-`t2vz train clip`, `vae`, `unet`, one after the other (or `all`), here on {unet["hardware"]} that other work shared. bfloat16; AdamW
+`t2vz train clip`, `vae`, `unet`, one after the other (or `all`), here on {unet["hardware"]} that other work
+shared. bfloat16; AdamW
 with warmup and half a cosine over the time; a moving average of the weights.
 - CLIP: contrastive, both towers. `clip/` is the whole (`CLIPModel.from_pretrained`); its text tower
   is the file in `text_encoder/`.
