@@ -28,8 +28,8 @@ LONGEST_HEADER = 100_000_000  # the format's own limit
 BATCH_BYTES = 64 * 2**20  # mapped at a time; one larger tensor goes alone
 
 CONVERT = (
-    "take its .safetensors edition, or, if you trust it, convert it: safetensors.torch.save_file(state_dict, "
-    "'new.safetensors') with state_dict from torch.load(file, weights_only=True), or its [\"state_dict\"] entry"
+    "take its .safetensors edition, or, if you trust it, convert it: read it with torch (weights_only=True), and write "
+    "its state_dict with safetensors.torch.save_file"
 )
 
 PICKLE = f"is a pickle under another name, which could run code, so it is not opened: {CONVERT}"
