@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
@@ -146,13 +147,16 @@ def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path]) ->
     plan = (f"{args.weights or 'embedded model'} on {sd.device}, {args.dtype}: {settings.frames} frames of "
             f"{settings.width}×{settings.height}, {settings.steps} steps, seed {settings.seed}")
     began = time.perf_counter()
-    # Where stderr is no terminal a bar would be a mess of lines (disable=None asks tqdm to see for itself).
-    with tqdm(total=None, unit="frame step", disable=True if args.quiet else None, leave=False, file=sys.stderr) as bar:
+    with ExitStack() as stack:
+        bar = None
 
         def progress(done: int, total: int, stage: str) -> None:
-            if bar.total is None:  # the work begins: everything was found in order
+            nonlocal bar
+            if bar is None:  # the work begins: everything was found in order
                 _say(args, plan)
-            bar.total = total
+                # Where stderr is no terminal a bar would be a mess of lines (disable=None asks tqdm to see for itself).
+                bar = stack.enter_context(tqdm(total=total, unit="frame step", disable=True if args.quiet else None,
+                                               leave=False, file=sys.stderr))
             bar.set_description(stage, refresh=False)
             bar.update(done - bar.n)
 
