@@ -10,6 +10,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,12 +101,13 @@ def smoothed_latents(run: Run, x_T: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decode(run: Run, latents: Tensor):
+def decode(run: Run, latents: Tensor) -> np.ndarray:
     """Latents (m, 4, h, w), scaled -> uint8 numpy (m, H, W, 3), frame by frame, so memory does not grow with m."""
-    vae, frames = run.sd.vae, []
-    for latent in latents:
+    vae = run.sd.vae
+    frames = np.empty((len(latents), run.settings.height, run.settings.width, 3), dtype=np.uint8)  # no second copy
+    for k, latent in enumerate(latents):
         image = vae.decode((latent[None] / vae.config.scaling_factor).to(run.sd.vae_dtype))
-        check_finite(image, "VAE decoding", first=len(frames))
-        frames.append(to_pixels(image).cpu())
+        check_finite(image, "VAE decoding", first=k)
+        frames[k] = to_pixels(image)[0].cpu().numpy()
         run.tell(1, "decoding")
-    return torch.cat(frames).numpy()
+    return frames
