@@ -10,15 +10,12 @@
 
 from collections.abc import Callable
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ..attention import AttentionRecord
 from ..motion import correlate, dilate, mask_to_latent, motion_dynamics, smooth_background
-from ..vae import to_pixels
 from ..video import Video
-from .denoise import check_finite
+from .decoding import decode
 from .masks import foreground_from_attention, layer_sizes
 from .run import Progress, Run
 from .settings import Settings
@@ -67,7 +64,7 @@ def generate(
     if settings.smooth_background > 0:
         x_T = smoothed_latents(run, x_T)  # E13
     x_0 = run.denoise(x_T, run.T, None, "all frames")  # E10: cross-frame attention E12, guidance E5, DDIM E3
-    frames = decode(run, x_0)
+    frames = decode(run.sd, x_0, run.tell)
     return Video(frames=frames, latents=x_0.cpu(), fps=settings.fps, settings=settings.to_dict(), notes=run.notes)
 
 
@@ -98,16 +95,3 @@ def smoothed_latents(run: Run, x_T: Tensor) -> Tensor:
         foreground = mask_to_latent(run.masks, run.height, run.width).expand(run.frames, -1, -1, -1)
     alpha, convention = run.settings.smooth_background, run.settings.background_convention
     return smooth_background(x_T, dilate(foreground).to(x_T), run.flow, alpha, convention)
-
-
-@torch.no_grad()
-def decode(run: Run, latents: Tensor) -> np.ndarray:
-    """Latents (m, 4, h, w), scaled -> uint8 numpy (m, H, W, 3), frame by frame, so memory does not grow with m."""
-    vae = run.sd.vae
-    frames = np.empty((len(latents), run.settings.height, run.settings.width, 3), dtype=np.uint8)  # no second copy
-    for k, latent in enumerate(latents):
-        image = vae.decode((latent[None] / vae.config.scaling_factor).to(run.sd.vae_dtype))
-        check_finite(image, "VAE decoding", first=k)
-        frames[k] = to_pixels(image)[0].cpu().numpy()
-        run.tell(1, "decoding")
-    return frames

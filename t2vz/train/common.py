@@ -91,7 +91,7 @@ def fit(
     """
     folder = Path(folder)
     threads = Threads(settings.threads)
-    model.to(settings.device, memory_format=torch.channels_last)
+    model.to(settings.device, memory_format=torch.contiguous_format)
     optimizer = torch.optim.AdamW(
         model.parameters(), betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )

@@ -42,9 +42,9 @@ class Pictures:
         return len(self.captions)
 
     def batch(self, indices: Tensor, device: str | torch.device = "cpu") -> Tensor:
-        """The pictures of some indices (n,): float32 (n, 3, H, W) in [−1, 1], channels last in memory."""
+        """The pictures of some indices (n,): float32 (n, 3, H, W) in [−1, 1]."""
         chosen = torch.from_numpy(self.images[indices.numpy()]).to(device)
-        return chosen.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        return chosen.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
 
 
 def paint_one(i: int, size: int, seed: int, stream: str) -> tuple[np.ndarray, str]:

@@ -1,0 +1,1 @@
+"""The laboratory: traces of a generation, a generation explained, ablation studies and their reports."""
