@@ -1,14 +1,12 @@
 """`t2vz generate`: from a prompt to a video file, a run file beside it, and a contact sheet on request."""
 
 import argparse
-import re
-import sys
 import time
-from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
 from .machine import add_machine_arguments
+from .output import ProgressBar, add_output_arguments, output_paths, say, write_latents
 
 HELP = "make a video from a prompt"
 DESCRIPTION = """Make a video from a prompt with Text2Video-Zero. Without --weights the small embedded model is used,
@@ -72,15 +70,11 @@ def _add_method_arguments(group) -> None:
 
 
 def _add_file_arguments(group) -> None:
-    add = group.add_argument
-    add("-o", "--out", metavar="PATH", help="NAME.mp4, NAME.gif, or a folder/ of PNGs (named after the prompt, .mp4)")
-    add("--sheet", action="store_true", help="also write all frames on one picture, NAME-sheet.png")
-    add("--latents", action="store_true", help="also write the latents, NAME-latents.safetensors")
-    add("--overwrite", action="store_true", help="replace files that exist")
-    add("--from", dest="from_", metavar="RUN.json", help="repeat a run; flags given beside it replace its settings")
-    add("--weights", metavar="PATH", help="a .safetensors file or a folder with unet/ vae/ text_encoder/ (embedded)")
-    add("--tokenizer", metavar="DIR", help="folder with vocab.json and merges.txt, if the weights carry none")
-    add("-q", "--quiet", action="store_true", help="no progress bar, no notes")
+    add_output_arguments(group)
+    group.add_argument("--weights", metavar="PATH",
+                       help="a .safetensors file or a folder with unet/ vae/ text_encoder/ (embedded)")
+    group.add_argument("--tokenizer", metavar="DIR",
+                       help="folder with vocab.json and merges.txt, if the weights carry none")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -90,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     from .runfile import read_run
 
     names = {field.name for field in fields(Settings)}
-    repeated = read_run(args.from_) if args.from_ else None
+    repeated = read_run(args.from_, "generate", Settings.from_dict) if args.from_ else None
     values = {**(repeated["settings"] if repeated else {}), **{k: v for k, v in vars(args).items() if k in names}}
     if "prompt" not in values:
         raise InputError('give a prompt, for example: t2vz generate "a red ball on a green meadow"')
@@ -99,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--masks are for background smoothing; add --smooth-background 0.6")
     if repeated and settings.smooth_background > 0:
         args.masks = args.masks or repeated.get("masks")
-    paths = _output_paths(args, settings)
+    paths = output_paths(args, settings.prompt, settings.fps)
     sd = _load(args, repeated)
     for side in ("height", "width"):
         values.setdefault(side, sd.default_size)
@@ -130,93 +124,43 @@ def _load(args: argparse.Namespace, repeated: dict | None):
         if named is None:
             raise InputError(f"--from {args.from_}: its checkpoint ({recorded['path']}) has changed since, so the "
                              "video would differ; to use today's all the same, name it with --weights")
-        _say(args, f"note: these are other weights than those of {args.from_}, so the video will differ")
+        say(args, f"note: these are other weights than those of {args.from_}, so the video will differ")
     return sd
 
 
 def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path]) -> None:
     """Make the video; write it, its run file, and what else was asked for."""
-    from tqdm import tqdm
-
     from ..files import write_json
     from ..pipelines.text_to_video import generate
     from ..video import read_masks
-    from .runfile import describe_run
 
     masks = read_masks(args.masks, settings.frames, settings.height, settings.width) if args.masks else None
     plan = (f"{args.weights or 'embedded model'} on {sd.device}, {args.dtype}: {settings.frames} frames of "
             f"{settings.width}×{settings.height}, {settings.steps} steps, seed {settings.seed}")
     began = time.perf_counter()
-    with ExitStack() as stack:
-        bar = None
-
-        def progress(done: int, total: int, stage: str) -> None:
-            nonlocal bar
-            if bar is None:  # the work begins: everything was found in order
-                _say(args, plan)
-                # Where stderr is no terminal a bar would be a mess of lines (disable=None asks tqdm to see for itself).
-                bar = stack.enter_context(tqdm(total=total, unit="frame step", disable=True if args.quiet else None,
-                                               leave=False, file=sys.stderr))
-            bar.set_description(stage, refresh=False)
-            bar.update(done - bar.n)
-
+    with ProgressBar(args, plan) as progress:
         video = generate(sd, settings, masks=masks, progress=progress)
     seconds = time.perf_counter() - began
     for note in video.notes:
-        _say(args, f"note: {note}")
+        say(args, f"note: {note}")
     video.save(paths["video"], overwrite=args.overwrite)
     if "sheet" in paths:
         video.save_sheet(paths["sheet"])
     if "latents" in paths:
-        _write_latents(paths["latents"], video.latents)
-    write_json(paths["run"], describe_run(video, sd, args, seconds))
+        write_latents(paths["latents"], video.latents)
+    write_json(paths["run"], _describe(video, sd, args, seconds))
     print(f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, {seconds:.1f} s; "
           f"settings in {paths['run']}")
 
 
-def _write_latents(path: Path, latents) -> None:
-    """The latents as denoised, (m, 4, H/8, W/8), under the name "latents"."""
-    from safetensors.torch import save_file
+def _describe(video, sd, args: argparse.Namespace, seconds: float) -> dict:
+    """The run file: what every command records, the timesteps used, and the masks."""
+    from .runfile import absolute, describe_run
 
-    from ..files import atomic_path
-
-    with atomic_path(path) as temporary:
-        save_file({"latents": latents.contiguous()}, temporary)
-
-
-def _output_paths(args: argparse.Namespace, settings) -> dict[str, Path]:
-    """Where video, run file, sheet and latents go; all are checked before minutes of work."""
-    from ..errors import InputError
-    from ..video import check_output
-
-    out = args.out or _free_name(settings.prompt)
-    kind = check_output(out, overwrite=args.overwrite, fps=settings.fps)
-    stem = Path(out) if kind == "folder" else Path(out).with_suffix("")
-    paths = {"run": stem.with_name(stem.name + ".json")}
-    if args.sheet:
-        paths["sheet"] = stem.with_name(stem.name + "-sheet.png")
-    if args.latents:
-        paths["latents"] = stem.with_name(stem.name + "-latents.safetensors")
-    for path in paths.values():
-        if path.exists() and not args.overwrite:
-            raise InputError(f"{path} exists already; choose another --out, or pass --overwrite")
-    return {"video": out, **paths}  # as it was typed: the ending, or a final /, says which kind
-
-
-def _free_name(prompt: str) -> str:
-    """A name from the prompt's first words that no file has yet: a-red-ball-on-a-green-meadow.mp4, then …-2.mp4."""
-    stem = "-".join(re.findall(r"[a-z0-9]+", prompt.lower())[:8])[:60] or "video"
-    number, name = 1, stem
-    while any(Path(name + ending).exists() for ending in (".mp4", ".json", "-sheet.png", "-latents.safetensors")):
-        number += 1
-        name = f"{stem}-{number}"
-    return f"{name}.mp4"
-
-
-def _say(args: argparse.Namespace, line: str) -> None:
-    """A remark for the user, on stderr, unless --quiet."""
-    if not args.quiet:
-        print(line, file=sys.stderr, flush=True)
+    settings, snap = video.settings, sd.schedule.snap
+    timesteps = {"T": snap(settings["t"], settings["steps"]), "T_prime": snap(settings["t_prime"], settings["steps"])}
+    return describe_run("generate", settings, sd, args, seconds, video.notes,
+                        timesteps=timesteps if settings["motion"] is not None else None, masks=absolute(args.masks))
 
 
 def _motion(text: str) -> tuple[float, float] | None:

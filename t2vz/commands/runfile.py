@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,45 +10,48 @@ import transformers
 
 from .. import __version__
 from ..errors import InputError
-from ..pipelines.settings import Settings
 from .machine import DTYPES
 
 
-def describe_run(video, sd, args, seconds: float) -> dict:
-    """What a run file holds. args: the command line's, with weights, dtype, … as used; seconds: of the generation."""
-    settings, snap = video.settings, sd.schedule.snap
-    timesteps = {"T": snap(settings["t"], settings["steps"]), "T_prime": snap(settings["t_prime"], settings["steps"])}
+def describe_run(command: str, settings: dict, sd, args, seconds: float, notes: list[str], **more) -> dict:
+    """What a run file holds.
+
+    command: "generate", "control", …; settings: plain JSON values, as the pipeline's settings read them again.
+    args: the command line's, with weights, dtype, … as used; seconds: of the generation. more: what one command alone
+    records (paths made `absolute`).
+    """
     return {
-        "command": "generate",
+        "command": command,
         "settings": settings,
-        "timesteps": timesteps if settings["motion"] is not None else None,
-        "masks": _absolute(args.masks),
-        "weights": {"path": _absolute(args.weights) or "embedded", "sha256": sd.hash()},
-        "tokenizer": _absolute(args.tokenizer),
+        **more,
+        "weights": {"path": absolute(args.weights) or "embedded", "sha256": sd.hash()},
+        "tokenizer": absolute(args.tokenizer),
         "device": str(sd.device),
         "dtype": args.dtype,
         "versions": {"t2vz": __version__, "torch": torch.__version__, "transformers": transformers.__version__,
                      "python": platform.python_version()},
         "seconds": round(seconds, 2),
-        "notes": video.notes,
+        "notes": notes,
     }
 
 
-def read_run(path: str | Path) -> dict:
-    """A run file's content, checked. Raises InputError if it is no such file."""
+def read_run(path: str | Path, command: str, check: Callable[[dict], object]) -> dict:
+    """A run file's content, checked. command: whose run file it must be; check(settings) raises for impossible ones.
+
+    Raises InputError if it is no such file.
+    """
+    wanted = f"give the .json that t2vz {command} wrote beside a video"
     try:
         run = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--from {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InputError(
-            f"--from {path}: is not JSON; give the .json that t2vz generate wrote beside a video"
-        ) from error
-    if isinstance(run, dict) and run.get("command", "generate") != "generate":
+        raise InputError(f"--from {path}: is not JSON; {wanted}") from error
+    if isinstance(run, dict) and run.get("command", command) != command:
         raise InputError(f"--from {path}: was written by t2vz {run['command']}; use that command")
     if not _is_run(run):
-        raise InputError(f"--from {path}: is not a run file; give the .json that t2vz generate wrote beside a video")
-    Settings.from_dict(run["settings"])
+        raise InputError(f"--from {path}: is not a run file; {wanted}")
+    check(run["settings"])
     return run
 
 
@@ -57,5 +61,6 @@ def _is_run(run) -> bool:
             and {"path", "sha256"} <= run["weights"].keys() and run["dtype"] in DTYPES)
 
 
-def _absolute(path: str | None) -> str | None:
+def absolute(path: str | Path | None) -> str | None:
+    """The path from the root, so that a run file works from any folder; None stays None."""
     return str(Path(path).resolve()) if path else None
