@@ -5,7 +5,7 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from .machine import add_machine_arguments
+from .machine import add_model_arguments, load_model
 from .output import ProgressBar, add_output_arguments, output_paths, say, write_latents
 
 HELP = "make a video from a prompt"
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help="what the video shows")
     _add_video_arguments(parser.add_argument_group("the video"))
     _add_method_arguments(parser.add_argument_group("the method (paper §3.3)"))
-    _add_file_arguments(parser.add_argument_group("files"))
-    add_machine_arguments(parser)
+    add_output_arguments(parser.add_argument_group("files"))
+    add_model_arguments(parser)
 
 
 def _add_video_arguments(group) -> None:
@@ -69,14 +69,6 @@ def _add_method_arguments(group) -> None:
     add("--chunk", "frames computed at a time: less memory, the same video (all)", type=int, metavar="N")
 
 
-def _add_file_arguments(group) -> None:
-    add_output_arguments(group)
-    group.add_argument("--weights", metavar="PATH",
-                       help="a .safetensors file or a folder with unet/ vae/ text_encoder/ (embedded)")
-    group.add_argument("--tokenizer", metavar="DIR",
-                       help="folder with vocab.json and merges.txt, if the weights carry none")
-
-
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first, then load, generate, and write."""
     from ..errors import InputError
@@ -94,38 +86,10 @@ def run(args: argparse.Namespace) -> None:
     if repeated and settings.smooth_background > 0:
         args.masks = args.masks or repeated.get("masks")
     paths = output_paths(args, settings.prompt, settings.fps)
-    sd = _load(args, repeated)
+    sd = load_model(args, repeated)
     for side in ("height", "width"):
         values.setdefault(side, sd.default_size)
     _generate(args, Settings.from_dict(values), sd, paths)
-
-
-def _load(args: argparse.Namespace, repeated: dict | None):
-    """The model that was asked for, or the run file's; a run file's must still be the same one."""
-    from ..errors import InputError
-    from ..model import StableDiffusion
-    from .machine import choose_machine
-
-    named, args.weights = args.weights, args.weights
-    if repeated:
-        recorded = repeated["weights"]
-        if named is None and recorded["path"] != "embedded":
-            args.weights = recorded["path"]
-            if not Path(args.weights).exists():
-                raise InputError(f"--from {args.from_}: its checkpoint was at {args.weights}, which is gone; name "
-                                 "where it is now with --weights")
-        if named is None:
-            args.tokenizer = args.tokenizer or repeated.get("tokenizer")
-        args.dtype = repeated["dtype"] if args.dtype == "auto" else args.dtype
-    device, dtype = choose_machine(args.device, args.dtype)
-    args.dtype = str(dtype).removeprefix("torch.")
-    sd = StableDiffusion.load(args.weights, dtype, device, args.tokenizer)
-    if repeated and sd.hash() != recorded["sha256"]:
-        if named is None:
-            raise InputError(f"--from {args.from_}: its checkpoint ({recorded['path']}) has changed since, so the "
-                             "video would differ; to use today's all the same, name it with --weights")
-        say(args, f"note: these are other weights than those of {args.from_}, so the video will differ")
-    return sd
 
 
 def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path]) -> None:

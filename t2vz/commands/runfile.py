@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from .. import __version__
+from ..checkpoints import checkpoint_hash
 from ..errors import InputError
 from .machine import DTYPES
 
@@ -17,8 +18,8 @@ def describe_run(command: str, settings: dict, sd, args, seconds: float, notes: 
     """What a run file holds.
 
     command: "generate", "control", …; settings: plain JSON values, as the pipeline's settings read them again.
-    args: the command line's, with weights, dtype, … as used; seconds: of the generation. more: what one command alone
-    records (paths made `absolute`).
+    args: the command line's, as `machine.load_model` leaves them; seconds: of the generation. more: what one command
+    alone records (paths made `absolute`).
     """
     return {
         "command": command,
@@ -26,6 +27,9 @@ def describe_run(command: str, settings: dict, sd, args, seconds: float, notes: 
         **more,
         "weights": {"path": absolute(args.weights) or "embedded", "sha256": sd.hash()},
         "tokenizer": absolute(args.tokenizer),
+        "vae": {"path": absolute(args.vae), "sha256": checkpoint_hash(args.vae)} if args.vae else None,
+        "loras": [{"path": absolute(path), "weight": weight, "sha256": checkpoint_hash(path)}
+                  for path, weight in args.lora],
         "device": str(sd.device),
         "dtype": args.dtype,
         "versions": {"t2vz": __version__, "torch": torch.__version__, "transformers": transformers.__version__,
