@@ -9,7 +9,7 @@ picture at every size. Outlines are float arrays (n, 2) of (x, y), y pointing do
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 SUPERSAMPLE = 3
 RGB = tuple[int, int, int]
@@ -73,6 +73,14 @@ class Canvas:
                           axis=1)
         strip = Image.fromarray(column.round().astype(np.uint8)[:, None, :])
         self.image.paste(strip.resize((self.side, stop - start), Image.Resampling.NEAREST), (0, start))
+
+    def panned(self, shift: float) -> "Canvas":
+        """A copy whose content lies `shift` (fraction of the side) farther right; its mirror fills the gap."""
+        copy, pixels = Canvas(self.side // SUPERSAMPLE, self.image.mode), round(shift * self.side)
+        copy.image.paste(self.image, (pixels, 0))
+        mirrored = ImageOps.mirror(self.image)
+        copy.image.paste(mirrored, (pixels - self.side if pixels > 0 else pixels + self.side, 0))
+        return copy
 
     def finish(self) -> np.ndarray:
         """The picture at the size asked for: uint8 (H, W, 3), or (H, W) from a stencil."""

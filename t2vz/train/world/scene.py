@@ -121,24 +121,51 @@ def paint(scene: Scene, size: int) -> np.ndarray:
 
     Raises InputError for a size below 8 or a word that the picture world does not know.
     """
-    canvas, things = _prepare(scene, size)
-    for thing in things:
-        _draw(canvas, thing)
+    canvas, things = backdrop(scene, size), layout(scene)
+    draw_shadows(canvas, things)
+    draw_things(canvas, things)
     return canvas.finish()
 
 
 def paint_backdrop(scene: Scene, size: int) -> np.ndarray:
     """The same picture without the named things (their shadows stay): uint8 (size, size, 3)."""
-    return _prepare(scene, size)[0].finish()
+    canvas = backdrop(scene, size)
+    draw_shadows(canvas, layout(scene))
+    return canvas.finish()
 
 
 def foreground_mask(scene: Scene, size: int) -> np.ndarray:
     """How much of each pixel the named things cover: uint8 (size, size), 255 inside them."""
     _check(scene, size)
-    stencil = Canvas(size, "L")
-    for thing in _layout(scene, _horizon(scene)):
-        _draw(stencil, thing)
-    return stencil.finish()
+    return stencil(layout(scene), size)
+
+
+def backdrop(scene: Scene, size: int) -> Canvas:
+    """The place alone, nothing standing in it yet. Raises InputError as `paint`."""
+    _check(scene, size)
+    canvas = Canvas(size)
+    PLACES[scene.background].draw(Pen(canvas), np.random.default_rng([scene.seed, 1]), _horizon(scene))
+    return canvas
+
+
+def draw_shadows(canvas: Canvas, things: list[Placed]) -> None:
+    """The shadows of the things that stand on the ground."""
+    for thing in things:
+        if thing.grounded:
+            _shadow(canvas, thing)
+
+
+def draw_things(canvas: Canvas, things: list[Placed]) -> None:
+    """The things themselves, the first one farthest behind."""
+    for thing in things:
+        KINDS[thing.kind].draw(Pen(canvas, (thing.x, thing.y), thing.half, thing.angle, thing.mirror), thing.look)
+
+
+def stencil(things: list[Placed], size: int) -> np.ndarray:
+    """How much of each pixel the things cover: uint8 (size, size)."""
+    canvas = Canvas(size, "L")
+    draw_things(canvas, things)
+    return canvas.finish()
 
 
 def _check(scene: Scene, size: int) -> None:
@@ -162,20 +189,9 @@ def _horizon(scene: Scene) -> float:
     return float(np.random.default_rng([scene.seed, 0]).uniform(low, high))
 
 
-def _prepare(scene: Scene, size: int) -> tuple[Canvas, list[Placed]]:
-    """The place with the shadows of the things on it, and the things still to be drawn."""
-    _check(scene, size)
-    canvas, horizon = Canvas(size), _horizon(scene)
-    PLACES[scene.background].draw(Pen(canvas), np.random.default_rng([scene.seed, 1]), horizon)
-    things = _layout(scene, horizon)
-    for thing in things:
-        if thing.grounded:
-            _shadow(canvas, thing)
-    return canvas, things
-
-
-def _layout(scene: Scene, horizon: float) -> list[Placed]:
+def layout(scene: Scene) -> list[Placed]:
     """Where everything stands, the farthest first. All things of the caption's noun share one look."""
+    horizon = _horizon(scene)
     rng = np.random.default_rng([scene.seed, 2])
     place, kind = PLACES[scene.background], KINDS[scene.kind]
     look = draw_look(np.random.default_rng([scene.seed, 3]), scene.colour)
@@ -232,7 +248,3 @@ def _shadow(canvas: Canvas, thing: Placed) -> None:
     colour = mix(canvas.image.getpixel(at), (20, 24, 50), 0.3)
     width = 0.86 * thing.half * KINDS[thing.kind].half_width
     Pen(canvas).fill(oval(thing.x, thing.y + 0.98 * thing.half, width, 0.12 * thing.half + 0.01), colour)
-
-
-def _draw(canvas: Canvas, thing: Placed) -> None:
-    KINDS[thing.kind].draw(Pen(canvas, (thing.x, thing.y), thing.half, thing.angle, thing.mirror), thing.look)
