@@ -19,9 +19,10 @@ from itertools import groupby
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import InputError
-from .attention import attention
+from .attention import attention, attention_weights
 
 VARIANTS = ("own", "first", "previous", "first_previous", "causal", "all")
 
@@ -76,6 +77,22 @@ def cross_frame_attention(q: Tensor, k: Tensor, v: Tensor, seen: list[tuple[int,
         outputs.append(rearrange(result, "b heads (f n) c -> b f heads n c", f=stop - start))
         start = stop
     return torch.cat(outputs, dim=1)
+
+
+def cross_frame_weights(q: Tensor, k: Tensor, seen: list[tuple[int, ...]]) -> Tensor:
+    """Where E12's queries look: softmax(Q^i [K^j]ᵀ / √c), j in seen[i], a mean over heads, to look at.
+
+    q (b, f, heads, queries, c), all of a frame's cells or some; k (b, g, heads, n, c); seen as in
+    `cross_frame_attention` -> (b, f, queries, s, n), s the most frames anyone sees; a frame that sees fewer has zeros in
+    the last places. Each query's weights sum to 1.
+    """
+    most = max(len(frames) for frames in seen)
+    maps = []
+    for i, frames in enumerate(seen):  # one frame at a time: the weights of all heads are large
+        weights = attention_weights(q[:, i], _side_by_side(k, frames)).mean(dim=1)
+        weights = rearrange(weights, "b queries (s n) -> b queries s n", s=len(frames))
+        maps.append(F.pad(weights, (0, 0, 0, most - len(frames))))
+    return torch.stack(maps, dim=1)
 
 
 def _side_by_side(x: Tensor, frames: tuple[int, ...]) -> Tensor:

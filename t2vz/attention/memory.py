@@ -56,6 +56,11 @@ class AttentionRecord:
         chunks = self.chunks.setdefault(layer, {})
         chunks[start] = chunks[start] + mean if start in chunks else mean
 
+    def add_frames(self, layer: str, start: int, q: Tensor, k: Tensor, seen: list[tuple[int, ...]]) -> None:
+        """The queries and keys of a self-attention layer, as `cross_frame_attention` gets them; this record, made for
+        words, keeps nothing of them. (A trace's does.)
+        """
+
     @property
     def layers(self) -> list[str]:
         """The layers that were recorded, in the order the UNet runs them."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..attention import AttentionRecord, FrameMemory
 from ..errors import FailedError
 from ..schedulers import NoiseSchedule, classifier_free_guidance, ddim_step, predict_x0
+from .trace import watched
 
 Predict = Callable[[Tensor, int], Tensor]
 
@@ -83,6 +84,7 @@ class NoisePredictor:
     @torch.no_grad()
     def __call__(self, x: Tensor, t: int, record: AttentionRecord | None = None) -> Tensor:
         """x (m, c, h, w) -> ε (m, c, h, w) in x's type; the UNet computes in its own. record: of text attention."""
+        record = watched(record, t, *x.shape[-2:])
         memory = FrameMemory() if self.chunk and self.chunk < len(x) else None
         size = self.chunk or len(x)
         return torch.cat([self._chunk(x[i : i + size], t, i, memory, record) for i in range(0, len(x), size)])

@@ -27,6 +27,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, view: FrameView) -> Tensor:
         q = self.split_heads(self.to_q(x))
         keys, values, seen = view.keys_values(self.layer, x, self.project)
+        if view.record is not None:
+            view.record.add_frames(self.layer, view.start, q, keys, seen)
         out = cross_frame_attention(q, keys, values, seen)
         return self.to_out[0](rearrange(out, "b f heads n c -> b f n (heads c)"))
 
