@@ -1,69 +1,69 @@
-"""One generation under way: what every stage of Algorithm 1 needs, made once, and checked before the work."""
+"""One generation under way: what its stages need, made once, and checked before the work.
 
-from collections.abc import Callable
+`Generation` is what all pipelines share: the model, noise on the device, remarks, the work done and left. `Run` adds
+what Algorithm 1 needs.
+"""
+
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from ..attention import AttentionRecord
 from ..errors import InputError
-from ..motion import global_motion, similarity_flow, translation_flow
-from .denoise import NoisePredictor, denoise
+from ..motion import correlate, global_motion, similarity_flow, translation_flow
+from .denoise import NoisePredictor, Step, denoise
 from .masks import subject_positions
 from .randomness import Noise
-from .settings import Settings, check_side
+from .settings import Sampling, Settings, check_side
+from .trace import enter, observe, observe_step
 
 # work done, work in all (frames × steps, and frames to decode), what is done
 Progress = Callable[[int, int, str], None]
 
 
-class Run:
-    """Settings turned into what the stages work with. Raises InputError for what cannot work, before any work.
+class Generation:
+    """What every pipeline's stages work with. Raises InputError for what cannot work, before any work.
 
-    T, T_prime: on the grid of `steps` timesteps; start: the grid's first. flow (m, 2, h, w): E7's. notes: remarks for
-    the user. total: the work of the whole generation, known from the start, so that a progress bar can tell the time
-    left. moves: whether there are motion dynamics (E6–E9) or all frames start from noise of their own.
+    frames: m. height, width: of the video in pixels; as attributes, in latent cells. latent: the shape of one frame's
+    latent. notes: remarks for the user. total: the work of the whole generation, set by the pipeline before the first
+    `tell`, so that a progress bar can tell the time left.
     """
 
-    def __init__(self, sd, settings: Settings, noise: dict[str, Tensor] | None, masks: Tensor | None,
-                 flow: Tensor | None, progress: Progress | None, on_step: Callable | None):
-        self.sd, self.settings, self.masks, self.progress, self.on_step = sd, settings, masks, progress, on_step
-        self.frames = settings.frames
-        for side in ("height", "width"):
-            check_side(side, getattr(settings, side), sd.vae.factor)
-        self.height, self.width = settings.height // sd.vae.factor, settings.width // sd.vae.factor  # in latent cells
-        self.latent = (sd.unet.config.in_channels, self.height, self.width)
-        self.moves = settings.motion is not None or flow is not None
-        self.grid = sd.schedule.timesteps(settings.steps)
-        self.start = self.grid[0]
-        self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
-        self.T, self.T_prime = self._snap() if self.moves else (self.start, self.start)
-        self.flow = self._camera_path(flow)
+    def __init__(self, sd, settings: Sampling, frames: int, height: int, width: int, noise: dict[str, Tensor] | None,
+                 progress: Progress | None, on_step: Callable | None):
+        self.sd, self.settings, self.frames, self.progress, self.on_step = sd, settings, frames, progress, on_step
+        for name, side in (("height", height), ("width", width)):
+            check_side(name, side, sd.vae.factor)
+        self.height, self.width = height // sd.vae.factor, width // sd.vae.factor
+        self.latent = (sd.unet.config.out_channels, self.height, self.width)
         self.draws = Noise(settings.seed, noise)
-        self._check_given(noise or {}, flow)
-        self.finds_foreground = settings.smooth_background > 0 and masks is None
-        self.subject = subject_positions(sd.tokenizer, settings) if self.finds_foreground else []
-        context = sd.encode_text([settings.negative_prompt, settings.prompt])
-        self.predict = NoisePredictor(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
-        alone = sum(t > self.T_prime for t in self.grid) if self.moves else 0
-        together = self.frames * sum(t <= self.T for t in self.grid) * (2 if self.finds_foreground else 1)
-        self.done, self.total = 0, alone + together + self.frames
+        self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
+        if settings.attention == "all" and settings.chunk is not None and settings.chunk < frames:
+            self.notes.append('attention "all" looks at every frame at once, so chunk is ignored '
+                              "and memory grows with m")
+        self.done = self.total = 0
 
     def noise(self, name: str, indices: range) -> Tensor:
         """The named noise of some frames, (len(indices), c, h, w), on the device, in the latents' type."""
         noise = self.draws.frames(name, indices, self.latent)
         # float32, or float64 if the model is: the latents themselves are never kept in half precision
-        return noise.to(self.sd.device, torch.promote_types(self.sd.dtype, torch.float32))
+        noise = noise.to(self.sd.device, torch.promote_types(self.sd.dtype, torch.float32))
+        observe(f"noise/{name}", noise)
+        return noise
 
-    def denoise(
-        self, x: Tensor, start: int, stop: int | None, stage: str, record: AttentionRecord | None = None
-    ) -> Tensor:
-        """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the grid's end (None). record: of text attention."""
-        stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
+    def initial_noise(self) -> Tensor:
+        """Pure noise for every frame (m, c, h, w), correlated as the setting `initial_noise` says."""
+        independent, shared = self.noise("initial", range(self.frames)), self.noise("shared", range(1))
+        return correlate(independent, shared, self.settings.initial_noise, self.settings.noise_strength)
+
+    def walk(self, x: Tensor, steps: Iterator[Step], stage: str) -> Tensor:
+        """Take denoising steps from x (f, c, h, w) on, report each, and return where the last one ends."""
         self.tell(0, stage)
-        for step in denoise(lambda x, t: self.predict(x, t, record), x, stretch, self.settings.steps, self.sd.schedule,
-                            stage, self.settings.eta, lambda t: self._eta_noise(t, x)):
+        enter(stage)
+        for step in steps:
             x = step.x_s
+            observe_step(step)
             if self.on_step is not None:
                 self.on_step(step)
             self.tell(len(x), stage)
@@ -74,6 +74,42 @@ class Run:
         self.done += work
         if self.progress is not None:
             self.progress(self.done, self.total, stage)
+
+
+class Run(Generation):
+    """Algorithm 1's settings turned into what its stages work with.
+
+    T, T_prime: on the grid of `steps` timesteps; start: the grid's first. flow (m, 2, h, w): E7's.
+    moves: whether there are motion dynamics (E6–E9) or all frames start from noise of their own.
+    """
+
+    def __init__(self, sd, settings: Settings, noise: dict[str, Tensor] | None, masks: Tensor | None,
+                 flow: Tensor | None, progress: Progress | None, on_step: Callable | None):
+        super().__init__(sd, settings, settings.frames, settings.height, settings.width, noise, progress, on_step)
+        self.masks = masks
+        self.moves = settings.motion is not None or flow is not None
+        self.grid = sd.schedule.timesteps(settings.steps)
+        self.start = self.grid[0]
+        self.T, self.T_prime = self._snap() if self.moves else (self.start, self.start)
+        self.flow = self._camera_path(flow)
+        observe("flow", self.flow)
+        self._check_given(noise or {}, flow)
+        self.finds_foreground = settings.smooth_background > 0 and masks is None
+        self.subject = subject_positions(sd.tokenizer, settings) if self.finds_foreground else []
+        context = sd.encode_text([settings.negative_prompt, settings.prompt])
+        self.predict = NoisePredictor(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
+        alone = sum(t > self.T_prime for t in self.grid) if self.moves else 0
+        together = self.frames * sum(t <= self.T for t in self.grid) * (2 if self.finds_foreground else 1)
+        self.total = alone + together + self.frames
+
+    def denoise(
+        self, x: Tensor, start: int, stop: int | None, stage: str, record: AttentionRecord | None = None
+    ) -> Tensor:
+        """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the grid's end (None). record: of text attention."""
+        stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
+        steps = denoise(lambda x, t: self.predict(x, t, record), x, stretch, self.settings.steps, self.sd.schedule,
+                        stage, self.settings.eta, lambda t: self._eta_noise(t, x))
+        return self.walk(x, steps, stage)
 
     def _eta_noise(self, t: int, x: Tensor) -> Tensor:
         """z of E3 for the frames of x at timestep t: frame 1 gets the same in every stage."""
@@ -129,9 +165,6 @@ class Run:
             self.notes.append("masks and foreground words have no effect without smooth_background (0.6 in the paper)")
         elif masks is not None and settings.foreground is not None:
             self.notes.append("foreground words have no effect beside masks")
-        if settings.attention == "all" and settings.chunk is not None and settings.chunk < m:
-            self.notes.append('attention "all" looks at every frame at once, so chunk is ignored '
-                              "and memory grows with m")
         if self.start < 700:
             self.notes.append(f"{settings.steps} steps start at timestep {self.start}, where a picture is not pure "
                               "noise yet; expect a pale one (50 steps start at 981)")

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..attention import AttentionRecord
-from ..motion import correlate, dilate, mask_to_latent, motion_dynamics, smooth_background
+from ..motion import dilate, mask_to_latent, motion_dynamics, smooth_background, warp
 from ..video import Video
 from .decoding import decode
 from .masks import foreground_from_attention, layer_sizes
 from .run import Progress, Run
 from .settings import Settings
+from .trace import observe
 
 
 def text_to_video(
@@ -48,8 +49,8 @@ def text_to_video(
     """
     height, width = (sd.default_size if side is None else side for side in (height, width))
     settings = Settings(
-        prompt, frames, steps, guidance_scale, negative_prompt, seed, height, width, motion, t_prime=t_prime, t=t,
-        attention=attention, smooth_background=smooth_background, chunk=chunk, **more,
+        prompt, steps, guidance_scale, negative_prompt, seed, attention, frames=frames, height=height, width=width,
+        motion=motion, t_prime=t_prime, t=t, smooth_background=smooth_background, chunk=chunk, **more,
     )
     return generate(sd, settings, noise, masks, flow, progress, on_step)
 
@@ -60,10 +61,12 @@ def generate(
 ) -> Video:
     """Algorithm 1. The arguments of `text_to_video`, with the settings as one object (a run file's, a study's)."""
     run = Run(sd, settings, noise, masks, flow, progress, on_step)
-    x_T = motion_latents(run) if run.moves else independent_latents(run)  # E6–E9, or the ablation without them
+    x_T = motion_latents(run) if run.moves else run.initial_noise()  # E6–E9, or the ablation without them
+    observe("x_T", x_T)
     if settings.smooth_background > 0:
         x_T = smoothed_latents(run, x_T)  # E13
     x_0 = run.denoise(x_T, run.T, None, "all frames")  # E10: cross-frame attention E12, guidance E5, DDIM E3
+    observe("latents", x_0)
     frames = decode(run.sd, x_0, run.tell)
     return Video(frames=frames, latents=x_0.cpu(), fps=settings.fps, settings=settings.to_dict(), notes=run.notes)
 
@@ -75,13 +78,11 @@ def motion_latents(run: Run) -> Tensor:
     x_1_T_prime = run.denoise(x_1_T, run.T, run.T_prime, "frame 1 to T'")
     ratio = run.sd.schedule.jump_ratio(run.T_prime, run.T, run.settings.jump_convention)
     forward = run.noise("forward", range(1, run.frames))
-    return motion_dynamics(x_1_T, x_1_T_prime, run.flow[1:], ratio, forward)  # E8 with E7's flow, E9
-
-
-def independent_latents(run: Run) -> Tensor:
-    """Motion dynamics off: every frame starts from pure noise (m, c, h, w), correlated as `initial_noise` says."""
-    independent, shared = run.noise("initial", range(run.frames)), run.noise("shared", range(1))
-    return correlate(independent, shared, run.settings.initial_noise, run.settings.noise_strength)
+    x_T = motion_dynamics(x_1_T, x_1_T_prime, run.flow[1:], ratio, forward)  # E8 with E7's flow, E9
+    observe("x_T'", x_1_T_prime)
+    observe("warped", lambda: warp(x_1_T_prime, run.flow[1:]))  # what motion_dynamics does first
+    observe("forward", x_T[1:])
+    return x_T
 
 
 def smoothed_latents(run: Run, x_T: Tensor) -> Tensor:
