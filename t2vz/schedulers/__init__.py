@@ -1,11 +1,13 @@
-"""E1–E5: the noise schedule, DDIM and DDPM steps, guidance. Pure functions on tensors."""
+"""E1–E5: the noise schedule, DDIM, DDPM and Euler-ancestral steps, guidance. Pure functions on tensors."""
 
 from .ddim import ddim_sigma, ddim_step, predict_x0
 from .ddpm import ddpm_step, forward_jump, forward_step, posterior
-from .guidance import classifier_free_guidance
+from .euler import ancestral_sigmas, euler_ancestral_step, euler_timesteps, scale_input, sigma_at
+from .guidance import classifier_free_guidance, image_text_guidance
 from .schedule import NoiseSchedule
 
 __all__ = [
-    "NoiseSchedule", "classifier_free_guidance", "ddim_sigma", "ddim_step", "ddpm_step", "forward_jump", "forward_step",
-    "posterior", "predict_x0",
+    "NoiseSchedule", "ancestral_sigmas", "classifier_free_guidance", "ddim_sigma", "ddim_step", "ddpm_step",
+    "euler_ancestral_step", "euler_timesteps", "forward_jump", "forward_step", "image_text_guidance", "posterior",
+    "predict_x0", "scale_input", "sigma_at",
 ]

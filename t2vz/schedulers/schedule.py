@@ -62,11 +62,15 @@ class NoiseSchedule:
         50 steps: 981, 961, …, 1. With n = N there is no room for the offset, and it is left out (999, …, 0).
         Raises InputError unless 1 ≤ n ≤ N.
         """
-        if not 1 <= steps <= self.train_steps:
-            raise InputError(f"steps = {steps}: choose between 1 and {self.train_steps}")
+        self.check_steps(steps)
         stride = self.train_steps // steps
         offset = min(self.steps_offset, self.train_steps - 1 - (steps - 1) * stride)
         return [i * stride + offset for i in reversed(range(steps))]
+
+    def check_steps(self, steps: int) -> None:
+        """Raise InputError unless a sampler can have so many steps: 1 … N."""
+        if not 1 <= steps <= self.train_steps:
+            raise InputError(f"steps = {steps}: choose between 1 and {self.train_steps}")
 
     def previous(self, t: int, steps: int) -> int:
         """Where a step from t ends on the n-step grid: t − N // n; below 0 it stands for ᾱ_0 (see `alpha_bar_at`)."""

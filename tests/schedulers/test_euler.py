@@ -1,0 +1,105 @@
+"""Euler-ancestral and three-way guidance (E15) against E4, closed forms and properties; against diffusers' scheduler in
+tests/equivalence/test_edit.py."""
+
+import math
+
+import pytest
+import torch
+
+from t2vz.errors import InputError
+from t2vz.schedulers import (
+    NoiseSchedule,
+    ancestral_sigmas,
+    ddpm_step,
+    euler_ancestral_step,
+    euler_timesteps,
+    image_text_guidance,
+    scale_input,
+    sigma_at,
+)
+
+SCHEDULE = NoiseSchedule.stable_diffusion()
+PAIRS = [(981, 961), (999, 0), (500, 499), (1, 0)]  # t, s
+
+
+def draws(device, *seeds, dtype=torch.float64):
+    return [torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype).to(device)
+            for seed in seeds]
+
+
+@pytest.mark.parametrize("t, s", PAIRS)
+def test_a_step_is_e4_s_in_other_letters(device, t, s):
+    """z = x/√ᾱ. For the clean latent (σ_s = 0) both give x̂_0."""
+    x_t, eps, noise = draws(device, 0, 1, 2)
+    for a_s, sigma_s in ((SCHEDULE.alpha_bar_at(s), sigma_at(SCHEDULE, s)), (1.0, 0.0)):
+        a_t = SCHEDULE.alpha_bar_at(t)
+        z_s = euler_ancestral_step(x_t / math.sqrt(a_t), eps, sigma_at(SCHEDULE, t), sigma_s, noise)
+        torch.testing.assert_close(scale_input(z_s, sigma_s), ddpm_step(x_t, eps, a_t, a_s, noise),
+                                   rtol=1e-9, atol=1e-9)
+
+
+def test_noise_goes_down_and_up_again_to_the_level_asked_for():
+    """σ_down and σ_up as Karras's ODE and k-diffusion define them: σ_up² = σ_s²(σ_t²−σ_s²)/σ_t²."""
+    for sigma_t, sigma_s in ((14.6, 12.1), (1.0, 0.03), (5.0, 5.0), (0.3, 0.0)):
+        down, up = ancestral_sigmas(sigma_t, sigma_s)
+        assert up == pytest.approx(math.sqrt(sigma_s**2 * (sigma_t**2 - sigma_s**2)) / sigma_t)
+        assert math.hypot(down, up) == pytest.approx(sigma_s) and 0 <= down <= sigma_s
+
+
+def test_with_the_true_noise_the_clean_part_stays_and_the_noise_has_the_new_level(device):
+    """x_0, ε and n as unit vectors: z_s = x_0 + noise of variance σ_s²."""
+    x_0, eps, noise = torch.eye(3, dtype=torch.float64, device=device)
+    z_s = euler_ancestral_step(x_0 + 9.0 * eps, eps, 9.0, 4.0, noise)
+    assert float(z_s[0]) == pytest.approx(1.0) and float(z_s[1:].norm()) == pytest.approx(4.0)
+
+
+def test_sigma_and_its_latents_agree_with_alpha_bar():
+    for t in (0, 1, 500, 999):
+        a = SCHEDULE.alpha_bar_at(t)
+        sigma = sigma_at(SCHEDULE, t)
+        assert sigma**2 == pytest.approx((1 - a) / a)
+        assert float(scale_input(torch.tensor(1.0).double(), sigma)) == pytest.approx(math.sqrt(a))  # z = x/√ᾱ
+
+
+def test_sigma_between_two_timesteps_lies_on_their_line():
+    low, high = sigma_at(SCHEDULE, 700), sigma_at(SCHEDULE, 701)
+    for share in (0.0, 0.25, 0.9):
+        assert sigma_at(SCHEDULE, 700 + share) == pytest.approx((1 - share) * low + share * high)
+
+
+@pytest.mark.parametrize("steps", [2, 7, 50, 1000])
+def test_the_grid_is_even_and_has_both_ends(steps):
+    grid = euler_timesteps(SCHEDULE, steps)
+    gaps = [before - after for before, after in zip(grid, grid[1:], strict=False)]
+    assert grid[0] == 999 and grid[-1] == pytest.approx(0, abs=1e-9) and len(grid) == steps
+    assert gaps == pytest.approx([999 / (steps - 1)] * (steps - 1))
+
+
+def test_one_step_starts_from_pure_noise():
+    assert euler_timesteps(SCHEDULE, 1) == [999]
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001])
+def test_an_impossible_number_of_steps_is_refused(steps):
+    with pytest.raises(InputError, match=f"{steps}"):
+        euler_timesteps(SCHEDULE, steps)
+
+
+def test_e15_special_cases(device):
+    """s_I = s_T is E5 between nothing and both; s_I = 1 is E5 between the image and both; 0 and 0 ask neither."""
+    none, image, both = draws(device, 3, 4, 5)
+    torch.testing.assert_close(image_text_guidance(none, image, both, 3.0, 3.0), none + 3.0 * (both - none))
+    torch.testing.assert_close(image_text_guidance(none, image, both, 1.0, 7.5), image + 7.5 * (both - image))
+    torch.testing.assert_close(image_text_guidance(none, image, both, 1.5, 0.0), none + 1.5 * (image - none))
+    torch.testing.assert_close(image_text_guidance(none, image, both, 0.0, 0.0), none)
+    torch.testing.assert_close(image_text_guidance(image, image, image, 1.5, 7.5), image)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_type_and_inputs_are_left_alone(device, dtype):
+    tensors = [tensor.to(dtype) for tensor in draws(device, 6, 7, 8)]
+    before = [tensor.clone() for tensor in tensors]
+    results = [euler_ancestral_step(*tensors[:2], 9.0, 4.0, tensors[2]), scale_input(tensors[0], 3.0),
+               image_text_guidance(*tensors, 1.5, 7.5)]
+    assert all(result.dtype == dtype and result.shape == tensors[0].shape for result in results)
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
