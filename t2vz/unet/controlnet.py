@@ -1,0 +1,131 @@
+"""ControlNet, E14: residuals s·C_i(x, t, τ, c) that steer the UNet by a condition picture c per frame.
+
+    rows (SD 1.5)     channels                    size   leaves
+    condition c       3 → 16, 32, 96, 256 → 320   512 → 64
+    conv_in + c       4 → 320                     64     C_0
+    down 0 … down 3   as the UNet's               64 → 8 C_1 … C_11, one per resnet and downsampler
+    mid               as the UNet's               8      C_12
+
+It is a trained copy of the UNet's half that goes down (encoder.py), plus a small stem that brings the condition to the
+latent's size, plus one 1×1 "zero convolution" per residual: zero before training, so that a new ControlNet changes
+nothing. Frames are an axis here too, with the same cross-frame attention (E12) as in the UNet.
+Source: Zhang et al. 2023 (arXiv 2302.05543); attribute names are those of the folder layout's checkpoints.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..attention import FrameMemory, FrameView
+from ..errors import InputError
+from .config import UNetConfig
+from .encoder import Encoder
+from .unet import UNet
+
+
+@dataclass(frozen=True)
+class ControlNetConfig(UNetConfig):
+    """The sizes of the UNet it steers (`out_channels` and `sample_size` play no part), and of the stem."""
+
+    condition_channels: int = 3  # of the condition pictures
+    condition_widths: tuple[int, ...] = (16, 32, 96, 256)  # of the stem; each but the first halves the size
+
+
+class ConditionStem(nn.Module):
+    """Condition pictures (n, 3, H, W) -> maps (n, width, H/8, W/8): 3×3 convs, pairs of which halve the size."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...], width: int):
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels, widths[0], kernel_size=3, padding=1)
+        self.blocks = nn.ModuleList()
+        for c_in, c_out in zip(widths[:-1], widths[1:], strict=True):
+            self.blocks.append(nn.Conv2d(c_in, c_in, kernel_size=3, padding=1))
+            self.blocks.append(nn.Conv2d(c_in, c_out, kernel_size=3, padding=1, stride=2))
+        self.conv_out = _zero(nn.Conv2d(widths[-1], width, kernel_size=3, padding=1))
+
+    def forward(self, condition: Tensor) -> Tensor:
+        c = F.silu(self.conv_in(condition))
+        for conv in self.blocks:
+            c = F.silu(conv(c))
+        return self.conv_out(c)
+
+
+class ControlNet(Encoder):
+    """C of E14. Sizes from a ControlNetConfig; a new one gives residuals of zero."""
+
+    def __init__(self, config: ControlNetConfig):
+        super().__init__(config)
+        self.controlnet_cond_embedding = ConditionStem(
+            config.condition_channels, config.condition_widths, config.widths[0]
+        )
+        self.controlnet_down_blocks = nn.ModuleList(
+            [_zero(nn.Conv2d(width, width, kernel_size=1)) for width in self.skip_widths]
+        )
+        self.controlnet_mid_block = _zero(nn.Conv2d(config.widths[-1], config.widths[-1], kernel_size=1))
+
+    @classmethod
+    def from_unet(cls, unet: UNet, **stem) -> "ControlNet":
+        """Where training begins: a UNet's weights going down, zero convolutions after them.
+
+        stem: condition_channels and condition_widths, if not the usual ones. The ControlNet has the UNet's float type
+        and device and a copy of its weights; its residuals are zero.
+        """
+        controlnet = cls(ControlNetConfig(**asdict(unet.config), **stem))
+        weight = unet.conv_in.weight
+        controlnet.to(weight.device, weight.dtype)
+        for part in ("conv_in", "time_embedding", "down_blocks", "mid_block"):
+            getattr(controlnet, part).load_state_dict(getattr(unet, part).state_dict())
+        return controlnet
+
+    @property
+    def factor(self) -> int:
+        """How many times larger a condition picture's sides are than a latent's: 8 with four widths."""
+        return 2 ** (len(self.config.condition_widths) - 1)
+
+    def forward(
+        self,
+        x: Tensor,
+        t: int | float | Tensor,
+        context: Tensor,
+        condition: Tensor,
+        attention: str = "own",
+        *,
+        start: int = 0,
+        memory: FrameMemory | None = None,
+        scale: float = 1.0,
+    ) -> list[Tensor]:
+        """The residuals that `UNet.forward` adds: one (b·f, c, h, w) for each skip and one for the middle, last.
+
+        x (b, f, c, h, w) noisy latents; t timestep, a number or (b,); context (b, tokens, dim) text states; condition
+        (b or 1, f, 3, 8·h, 8·w) pictures in [0, 1], 1 for the same in the whole batch. attention, start, memory: as in
+        UNet.forward; the memory is this network's own, the UNet needs another. scale: s, how strongly to steer.
+        Raises InputError if the shapes do not fit the network.
+        """
+        self.check_inputs(x, t, context)
+        self._check_condition(x, condition)
+        b, f = x.shape[:2]
+        view = FrameView(attention, start, memory)
+        time = self.embed_time(t, b, f, x)
+        x = self.conv_in(rearrange(x, "b f c h w -> (b f) c h w"))
+        hints = self.controlnet_cond_embedding(rearrange(condition, "b f c h w -> (b f) c h w"))
+        x = x + (hints.repeat(b, 1, 1, 1) if len(hints) < b * f else hints)
+        skips, middle = self.go_down(x, time, context, view)
+        residuals = [conv(skip) for conv, skip in zip(self.controlnet_down_blocks, skips, strict=True)]
+        return [scale * residual for residual in (*residuals, self.controlnet_mid_block(middle))]
+
+    def _check_condition(self, x: Tensor, condition: Tensor) -> None:
+        b, f, _, h, w = x.shape
+        sizes = (f, self.config.condition_channels, self.factor * h, self.factor * w)
+        if condition.ndim != 5 or condition.shape[0] not in (1, b) or condition.shape[1:] != torch.Size(sizes):
+            raise InputError(f"the ControlNet reads condition pictures ({b} or 1, {', '.join(map(str, sizes))}) for "
+                             f"latents {tuple(x.shape)}; got {tuple(condition.shape)}")
+
+
+def _zero(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with weights and bias of zero: it says nothing until it is trained."""
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    return conv
