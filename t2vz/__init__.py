@@ -3,7 +3,7 @@
 from .errors import FailedError, InputError
 
 __version__ = "0.1.0"
-__all__ = ["FailedError", "InputError", "StableDiffusion", "Video", "text_to_video"]
+__all__ = ["FailedError", "InputError", "StableDiffusion", "Video", "text_to_video", "trace"]
 
 
 def __dir__() -> list[str]:
@@ -24,4 +24,8 @@ def __getattr__(name: str):
         from .pipelines.text_to_video import text_to_video
 
         return text_to_video
+    if name == "trace":
+        from .pipelines.trace import trace
+
+        return trace
     raise AttributeError(f"module 't2vz' has no attribute {name!r}")

@@ -83,8 +83,8 @@ def cross_frame_weights(q: Tensor, k: Tensor, seen: list[tuple[int, ...]]) -> Te
     """Where E12's queries look: softmax(Q^i [K^j]ᵀ / √c), j in seen[i], a mean over heads, to look at.
 
     q (b, f, heads, queries, c), all of a frame's cells or some; k (b, g, heads, n, c); seen as in
-    `cross_frame_attention` -> (b, f, queries, s, n), s the most frames anyone sees; a frame that sees fewer has zeros in
-    the last places. Each query's weights sum to 1.
+    `cross_frame_attention` -> (b, f, queries, s, n), s the most frames anyone sees; a frame that sees fewer has zeros
+    in the last places. Each query's weights sum to 1.
     """
     most = max(len(frames) for frames in seen)
     maps = []

@@ -80,8 +80,9 @@ def motion_latents(run: Run) -> Tensor:
     forward = run.noise("forward", range(1, run.frames))
     x_T = motion_dynamics(x_1_T, x_1_T_prime, run.flow[1:], ratio, forward)  # E8 with E7's flow, E9
     observe("x_T'", x_1_T_prime)
-    observe("warped", lambda: warp(x_1_T_prime, run.flow[1:]))  # what motion_dynamics does first
-    observe("forward", x_T[1:])
+    if run.frames > 1:
+        observe("warped", lambda: warp(x_1_T_prime, run.flow[1:]))  # what motion_dynamics did first
+        observe("forward", x_T[1:])
     return x_T
 
 
@@ -94,5 +95,9 @@ def smoothed_latents(run: Run, x_T: Tensor) -> Tensor:
         foreground = foreground_from_attention(record, run.subject, used, run.height, run.width)
     else:
         foreground = mask_to_latent(run.masks, run.height, run.width).expand(run.frames, -1, -1, -1)
+    foreground = dilate(foreground).to(x_T)
     alpha, convention = run.settings.smooth_background, run.settings.background_convention
-    return smooth_background(x_T, dilate(foreground).to(x_T), run.flow, alpha, convention)
+    smoothed = smooth_background(x_T, foreground, run.flow, alpha, convention)
+    observe("foreground", foreground)
+    observe("smoothed", smoothed)
+    return smoothed

@@ -5,9 +5,9 @@
     run["x_T"]                       # all frames' latents at T, (4, 4, h, w), on the CPU
     run.steps("x_0")[881]            # x̂_0 of all frames, as seen from timestep 881
 
-The pipelines name their tensors where they make them (`observe`, `observe_step`, `enter`, `watched`); each of these asks
-which traces are open in this context, and does nothing if none is. So a trace never changes a number, and costs nothing
-when there is none. The names are the keys of NAMES; STAGE and T say which loop and which timestep, as in
+The pipelines name their tensors where they make them (`observe`, `observe_step`, `enter`, `watched`); each of these
+asks which traces are open in this context, and does nothing if none is. So a trace never changes a number, and costs
+nothing when there is none. The names are the keys of NAMES; STAGE and T say which loop and which timestep, as in
 "eps/all frames/881", LAYER is the attention layer's place in the checkpoint: …attn1 looks at frames, …attn2 at words.
 """
 
@@ -97,7 +97,10 @@ class Trace:
         return any(fnmatchcase(name, pattern) for pattern in self.patterns)
 
     def keep(self, name: str, tensor: Tensor, start: int = 0) -> None:
-        """Keep a copy. start: the first frame of a chunk. Raises InputError if the name is taken: a second generation."""
+        """Keep a copy. start: the first frame of a chunk.
+
+        Raises InputError if the name is taken, as by a second generation in the same block.
+        """
         chunks = self.kept.setdefault(name, {})
         if start in chunks:
             raise InputError(f'the trace already holds "{name}", of an earlier generation; open a trace for each')
@@ -116,7 +119,10 @@ class Trace:
             return f'no "{name}": nothing was generated inside the trace'
         near = get_close_matches(name, self.passed, n=1)
         hint = f'; nearest: "{near[0]}"' if near else ""
-        return f'no tensor named "{name}" occurred{hint}; there were: {", ".join(_grouped(list(self.passed)))}'
+        others = [passed for passed in self.passed if name.startswith("attention") or "attention/" not in passed]
+        maps = len(self.passed) - len(others)
+        listed = ", ".join(_grouped(others) + [f"{maps} attention maps"] * bool(maps))
+        return f'no tensor named "{name}" occurred{hint}; there were: {listed}'
 
 
 _open: ContextVar[tuple[Trace, ...]] = ContextVar("t2vz_traces", default=())  # those of this thread or task
