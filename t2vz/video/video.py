@@ -8,7 +8,7 @@ import torch
 
 from ..errors import InputError
 from .sheet import contact_sheet
-from .write import check_output, write_folder, write_gif, write_image, write_mp4
+from .write import check_output, write_frames, write_image
 
 DEFAULT_FPS = 4  # what the authors' release writes for text-to-video
 
@@ -61,13 +61,8 @@ class Video:
         Raises InputError (another ending, overwrite=False and it exists, a folder with other files) and
         FailedError (no ffmpeg, disk full, not allowed).
         """
-        kind = check_output(path, overwrite)
-        if kind == "mp4":
-            write_mp4(path, self.frames, self.fps)
-        elif kind == "gif":
-            write_gif(path, self.frames, self.fps)
-        else:
-            write_folder(path, self.frames)
+        check_output(path, overwrite)
+        write_frames(path, self.frames, self.fps)
         return Path(path)
 
     def sheet(self, columns: int | None = None, caption: str | None = None) -> np.ndarray:

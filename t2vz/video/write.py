@@ -61,6 +61,18 @@ def check_output(path: str | Path, overwrite: bool = True, fps: float | None = N
     return kind
 
 
+def write_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write frames by the ending of `path`: .mp4, .gif, or a folder. A generator is taken frame by frame, and only a
+    GIF needs them all at once. Raises as the writers below."""
+    kind = output_kind(path)
+    if kind == "mp4":
+        write_mp4(path, frames, fps)
+    elif kind == "gif":
+        write_gif(path, frames, fps)
+    else:
+        write_folder(path, frames)
+
+
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:
     """Write an MP4 that plays in every browser: H.264, yuv420p, BT.709 colours, index first (faststart).
 

@@ -1,0 +1,193 @@
+"""Videos that come in: sizes as in the release, counts and rates kept, slices as of an array, flat memory."""
+
+import os
+import subprocess
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from t2vz.errors import FailedError, InputError
+from t2vz.video import Clip, FramesOnDisk, Video, frames_on_disk, open_clip
+from t2vz.video.clip import fitting_size
+from t2vz.video.ffmpeg import find_ffmpeg
+
+
+def noise(m, height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (m, height, width, 3), dtype=np.uint8)
+
+
+def numbered(m, fps, height=64, width=64, step=4):
+    """m grey frames whose brightness is step·k, so that a frame tells its own number."""
+    grey = (step * np.arange(m, dtype=np.uint8))[:, None, None, None]
+    return Video(np.broadcast_to(grey, (m, height, width, 3)).copy(), fps=fps)
+
+
+def sound(path, seconds=1):
+    subprocess.run([find_ffmpeg(), "-loglevel", "error", "-f", "lavfi", "-i", f"sine=duration={seconds}", str(path)],
+                   check=True)
+
+
+@pytest.mark.parametrize("height, width, resolution, expected", [
+    (720, 1280, 512, (256, 512)),  # 288 is 4.5·64, and half goes to the even 4
+    (1080, 1920, 512, (256, 512)),
+    (1920, 1080, 512, (512, 256)),
+    (576, 720, 512, (384, 512)),
+    (500, 500, 512, (512, 512)),
+    (128, 128, 512, (512, 512)),  # smaller videos grow, as in the release
+    (481, 641, 256, (192, 256)),
+    (100, 100, 100, (128, 128)),
+    (90, 160, 128, (64, 128)),
+    (20, 160, 128, (16, 128)),  # 64·round(0.25) would be 0
+    (1, 1000, 128, (8, 128)),
+    (7, 7, 8, (8, 8)),
+])
+def test_sizes(height, width, resolution, expected):
+    k = float(resolution) / max(height, width)  # the release's own lines
+    release = tuple(int(np.round(side * k / 64.0)) * 64 for side in (height, width))
+    assert fitting_size(height, width, resolution) == expected
+    assert all(ours == theirs for ours, theirs in zip(expected, release, strict=True) if theirs)
+
+
+def test_a_folder_comes_in_exactly(tmp_path):
+    frames = noise(5, 64, 128)
+    Video(frames).save(tmp_path / "shots/")
+    with open_clip(tmp_path / "shots", resolution=128, fps=5) as clip:
+        assert len(clip) == 5 and clip.shape == frames.shape and clip.fps == 5 and clip.duration == 1
+        assert clip.notes == []
+        for which in (slice(None), slice(1, 3), slice(-2, None), slice(4, 99), slice(2, 2)):
+            assert np.array_equal(clip[which], frames[which]) and clip[which].shape == frames[which].shape
+        assert np.array_equal(clip[-1], frames[-1]) and np.array_equal(np.stack(list(clip)), frames)
+        with pytest.raises(IndexError):
+            clip[5]
+        with pytest.raises(IndexError):
+            clip[::2]
+        taken = clip[0:2]
+        taken[:] = 0
+        assert np.array_equal(clip[0:2], frames[:2])  # a slice is the reader's own
+
+
+@pytest.mark.parametrize("m, fps", [(9, 12), (25, 30000 / 1001), (1, 4)])
+def test_count_rate_and_duration_are_kept(tmp_path, m, fps):
+    numbered(m, fps, 48, 62).save(tmp_path / "v.mp4")
+    with open_clip(tmp_path / "v.mp4", resolution=64) as clip:
+        assert len(clip) == m and clip.fps == pytest.approx(fps, rel=1e-9) and (clip.height, clip.width) == (64, 64)
+        assert clip.duration == pytest.approx(m / fps)
+        assert [round(float(frame.mean()) / 4) for frame in clip] == list(range(m))
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.gif"])
+def test_times_and_rates(tmp_path, name):
+    numbered(24, 12).save(tmp_path / name)
+    with open_clip(tmp_path / name, start=0.5, end=1.5, resolution=64) as clip:
+        assert [round(float(frame.mean()) / 4) for frame in clip] == list(range(6, 18)) and clip.fps == 12
+    with open_clip(tmp_path / name, fps=4, resolution=64) as clip:
+        assert len(clip) == 8 and clip.fps == 4 and clip.duration == 2
+        assert all(3 * k <= round(float(frame.mean()) / 4) <= 3 * k + 2 for k, frame in enumerate(clip))
+
+
+def test_what_the_user_should_know_is_noted(tmp_path):
+    Video(noise(2, 90, 160)).save(tmp_path / "wide/")
+    with open_clip(tmp_path / "wide", resolution=128) as clip:
+        (note,) = clip.notes
+        assert "160×90" in note and "128×64" in note and "multiples of 64" in note and "12% wider" in note
+        assert "\n" not in note
+    Image.fromarray(noise(1, 64, 64)[0]).save(tmp_path / "one.png")
+    with open_clip(tmp_path / "one.png", resolution=64) as clip:
+        assert len(clip) == 1 and "single frame" in clip.notes[0]
+
+
+def test_odd_sizes_come_in(tmp_path):
+    Video(noise(2, 53, 97)).save(tmp_path / "odd.gif")
+    with open_clip(tmp_path / "odd.gif", resolution=128) as clip:
+        assert clip.shape == (2, 64, 128, 3)
+
+
+def bad_input(folder):
+    """(path, options, words of the message) for each bad video."""
+    sound(folder / "song.m4a")
+    (folder / "broken.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "nothing").mkdir()
+    numbered(8, 4).save(folder / "good.mp4")
+    Image.fromarray(noise(1, 8, 8)[0]).save(folder / "fake.gif", "PNG")
+    (folder / "fake.gif").write_bytes((folder / "fake.gif").read_bytes()[:60])
+    return [
+        ("gone.mp4", {}, "no file or folder"),
+        ("song.m4a", {}, "only sound"),
+        ("broken.mp4", {}, "not a video"),
+        ("empty.mp4", {}, "not a video"),
+        ("nothing", {}, "no pictures"),
+        ("fake.gif", {}, "not a picture"),
+        ("good.mp4", {"start": 2, "end": 1}, "the end must come later"),
+        ("good.mp4", {"start": 5}, "no frame between 5 s and the end"),
+        ("good.mp4", {"start": -1}, "0 or later"),
+        ("good.mp4", {"fps": 0}, "frames per second"),
+        ("good.mp4", {"resolution": 4}, "resolution = 4"),
+        ("good.mp4", {"resolution": 10000}, "resolution = 10000"),
+    ]
+
+
+def test_bad_input_is_one_line(tmp_path):
+    for name, options, words in bad_input(tmp_path):
+        with pytest.raises(InputError) as refusal:
+            open_clip(tmp_path / name, **options)
+        assert words in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_damaged_on_the_way_fails_in_one_line(tmp_path):
+    Video(noise(40, 64, 64)).save(tmp_path / "whole.mp4")
+    data = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
+    with pytest.raises((FailedError, InputError)) as failure:
+        open_clip(tmp_path / "cut.mp4", resolution=64)
+    assert "cut.mp4" in str(failure.value) and "\n" not in str(failure.value)
+
+
+def test_memory_is_that_of_a_few_frames(tmp_path):
+    """Reading 10 times as many frames, and then every slice of 8, takes no more memory."""
+    peaks = []
+    for m in (16, 160):
+        numbered(m, 20, 128, 128, step=1).save(tmp_path / f"{m}.mp4")
+        tracemalloc.start()
+        with open_clip(tmp_path / f"{m}.mp4", resolution=128) as clip:
+            total = sum(int(clip[i : i + 8].sum()) for i in range(0, len(clip), 8))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert total > 0
+    frame = 128 * 128 * 3
+    assert peaks[1] < 1.05 * peaks[0] + frame and peaks[0] < 20 * frame
+
+
+def test_frames_on_disk_hold_what_they_are_given_and_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    frames = noise(7, 16, 24)
+    with frames_on_disk(iter(frames)) as kept:
+        assert isinstance(kept, FramesOnDisk) and kept.shape == frames.shape
+        assert np.array_equal(kept[2:5], frames[2:5])
+        kept.append(frames[0])
+        assert np.array_equal(kept[-1], frames[0]) and len(kept) == 8  # reading and writing may alternate
+        other = frames_on_disk([*frames, frames[0]])
+        assert kept.hash() == other.hash() != frames_on_disk(frames).hash()
+        with pytest.raises(InputError, match="frame 9"):
+            kept.append(frames[0, :8])
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(InputError, match="at least one"):
+        frames_on_disk([])
+    assert isinstance(Clip(8, 8, 4), FramesOnDisk)
+
+
+def test_a_full_disk_is_one_line():
+    kept = FramesOnDisk(8, 8)
+
+    class Full:
+        def seek(self, *args):
+            pass
+
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    kept._file = Full()
+    with pytest.raises(FailedError, match="TMPDIR"):
+        kept.append(noise(1, 8, 8)[0])
