@@ -1,7 +1,7 @@
-"""The two halves of every denoising loop: predict the noise (E5 over chunks of frames), and step to less of it (E3).
+"""The two halves of every denoising loop: predict the noise (over chunks of frames), and step to less of it (E3, E4).
 
-`denoise` knows nothing of videos, prompts or guidance: it is handed a function ε(x, t). `NoisePredictor` is that
-function for a prompt: both halves of the guidance batch, cross-frame attention, chunks.
+`denoise` and `denoise_ancestral` know nothing of videos, prompts or guidance: they are handed a function ε(x, t).
+`NoisePredictor` is that function for a prompt: both halves of the guidance batch (E5), cross-frame attention, chunks.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,10 +12,19 @@ from torch import Tensor
 
 from ..attention import AttentionRecord, FrameMemory
 from ..errors import FailedError
-from ..schedulers import NoiseSchedule, classifier_free_guidance, ddim_step, predict_x0
+from ..schedulers import (
+    NoiseSchedule,
+    classifier_free_guidance,
+    ddim_step,
+    euler_ancestral_step,
+    euler_timesteps,
+    predict_x0,
+    scale_input,
+    sigma_at,
+)
 from .trace import watched
 
-Predict = Callable[[Tensor, int], Tensor]
+Predict = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,8 @@ class Step:
     """What one denoising step saw and made. All tensors (m, c, h, w)."""
 
     stage: str  # which loop of the pipeline this is
-    t: int  # timestep of x_t
-    s: int  # timestep of x_s; below 0 stands for ᾱ_0
+    t: float  # timestep of x_t; whole with DDIM
+    s: float  # timestep of x_s; below 0 stands for ᾱ_0 with DDIM, for the clean latent with Euler-ancestral
     x_t: Tensor
     eps: Tensor
     x_s: Tensor
@@ -50,6 +59,28 @@ def denoise(
         x = x_s
 
 
+def denoise_ancestral(
+    predict: Predict, x: Tensor, steps: int, schedule: NoiseSchedule, noise: Callable[[int, float], Tensor],
+    stage: str = "denoise",
+) -> Iterator[Step]:
+    """Euler-ancestral from pure noise x (m, c, h, w) to the clean latent, on a grid of its own; yields every step.
+
+    noise(i, t): the fresh noise n of step i = 0 … steps − 1, from timestep t; the last one's has weight 0. The latents
+    of a Step are those the network reads, x = z/√(σ²+1). Raises FailedError as `denoise`.
+    """
+    timesteps = euler_timesteps(schedule, steps)
+    sigmas = [sigma_at(schedule, t) for t in timesteps] + [0.0]
+    z = sigmas[0] * x
+    for i, t in enumerate(timesteps):
+        sigma_t, sigma_s = sigmas[i], sigmas[i + 1]
+        x_t = scale_input(z, sigma_t)
+        eps = predict(x_t, t)
+        z_s = euler_ancestral_step(z, eps, sigma_t, sigma_s, noise(i, t))
+        check_finite(z_s, f"{stage}, timestep {t:.0f}")
+        yield Step(stage, t, (*timesteps, -1)[i + 1], x_t, eps, scale_input(z_s, sigma_s), z - sigma_t * eps)
+        z = z_s
+
+
 def check_finite(x: Tensor, where: str, first: int = 0) -> None:
     """Raise FailedError if x (f, …) holds a NaN or an infinity: which frame, at which step, and what to do.
 
@@ -64,25 +95,22 @@ def check_finite(x: Tensor, where: str, first: int = 0) -> None:
         )
 
 
-class NoisePredictor:
-    """ε(x, t) for a negative prompt and a prompt: the UNet over chunks of frames, guided by E5.
+class FramePredictor:
+    """ε(x, t) over chunks of frames, with one FrameMemory per timestep. A subclass says what goes in and comes out.
 
-    unet: a t2vz.unet.UNet. context (2, tokens, dim): text states, negative first. guidance_scale: w of E5; 1 asks the
-    prompt alone and saves half the work. attention: one of attention.VARIANTS. chunk: frames per UNet call, or None for
-    all; it changes memory, never the result.
+    unet: a t2vz.unet.UNet, or what is called like one. context (b, tokens, dim): text states of the guidance batch.
+    attention: one of attention.VARIANTS. chunk: frames per UNet call, or None for all; it changes memory, never the
+    result.
     """
 
-    def __init__(
-        self, unet, context: Tensor, guidance_scale: float, attention: str = "first", chunk: int | None = None
-    ):
+    def __init__(self, unet, context: Tensor, attention: str = "first", chunk: int | None = None):
         self.unet = unet
-        self.context = context if guidance_scale != 1.0 else context[1:]
-        self.guidance_scale = guidance_scale
+        self.context = context
         self.attention = attention
         self.chunk = None if attention == "all" else chunk
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, t: int, record: AttentionRecord | None = None) -> Tensor:
+    def __call__(self, x: Tensor, t: float, record: AttentionRecord | None = None) -> Tensor:
         """x (m, c, h, w) -> ε (m, c, h, w) in x's type; the UNet computes in its own. record: of text attention."""
         record = watched(record, t, *x.shape[-2:])
         memory = FrameMemory() if self.chunk and self.chunk < len(x) else None
@@ -90,9 +118,33 @@ class NoisePredictor:
         return torch.cat([self._chunk(x[i : i + size], t, i, memory, record) for i in range(0, len(x), size)])
 
     def _chunk(
-        self, x: Tensor, t: int, start: int, memory: FrameMemory | None, record: AttentionRecord | None
+        self, x: Tensor, t: float, start: int, memory: FrameMemory | None, record: AttentionRecord | None
     ) -> Tensor:
-        both = x.to(self.context.dtype).expand(len(self.context), *x.shape)  # the same frames for both prompts
-        eps = self.unet(both, t, self.context, self.attention, start=start, memory=memory, record=record)
-        eps = eps.to(x.dtype)
+        batch = self.batch(x, start).to(self.context.dtype)
+        eps = self.unet(batch, t, self.context, self.attention, start=start, memory=memory, record=record)
+        return self.guided(eps.to(x.dtype))
+
+    def batch(self, x: Tensor, start: int) -> Tensor:
+        """What the UNet reads for frames x (f, c, h, w), the first of them being frame `start`: (b, f, …, h, w)."""
+        return x.expand(len(self.context), *x.shape)  # the same frames for every prompt
+
+    def guided(self, eps: Tensor) -> Tensor:
+        """The batch's predictions (b, f, c, h, w) joined to one (f, c, h, w)."""
+        raise NotImplementedError
+
+
+class NoisePredictor(FramePredictor):
+    """ε(x, t) for a negative prompt and a prompt, guided by E5.
+
+    context (2, tokens, dim): negative first. guidance_scale: w of E5; 1 asks the prompt alone and saves half the work.
+    The other arguments are FramePredictor's.
+    """
+
+    def __init__(
+        self, unet, context: Tensor, guidance_scale: float, attention: str = "first", chunk: int | None = None
+    ):
+        super().__init__(unet, context if guidance_scale != 1.0 else context[1:], attention, chunk)
+        self.guidance_scale = guidance_scale
+
+    def guided(self, eps: Tensor) -> Tensor:
         return classifier_free_guidance(eps[0], eps[1], self.guidance_scale) if len(eps) == 2 else eps[0]

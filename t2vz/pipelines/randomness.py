@@ -15,21 +15,24 @@ from ..errors import InputError
 
 
 class Noise:
-    """Standard normal draws by name. given: tensors that replace draws, by the same names.
+    """Standard normal draws by name. given: tensors that replace draws, by the same names; names: those there are.
 
     Names in `text_to_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w), E9's; with motion off
     "initial" (m, 4, h, w), all frames' pure noise, and "shared" (1, 4, h, w), what correlated kinds have in common;
     with η > 0 "eta" (steps, m, 4, h, w), z of each step of the grid, noisiest first.
+    In `edit_video`: "initial" and "shared" as above; "ancestral" (steps, m, 4, h, w), the fresh noise of each step of
+    the Euler-ancestral sampler (the last one's has weight 0).
     """
 
     NAMES = ("x_T", "forward", "initial", "shared", "eta")
+    EDIT_NAMES = ("initial", "shared", "ancestral")
 
-    def __init__(self, seed: int, given: dict[str, Tensor] | None = None):
+    def __init__(self, seed: int, given: dict[str, Tensor] | None = None, names: tuple[str, ...] = NAMES):
         self.seed = int(seed)
         self.given = dict(given or {})
-        unknown = set(self.given) - set(self.NAMES)
+        unknown = set(self.given) - set(names)
         if unknown:
-            raise InputError(f'noise "{sorted(unknown)[0]}" does not exist; noise may hold: {", ".join(self.NAMES)}')
+            raise InputError(f'noise "{sorted(unknown)[0]}" does not exist; noise may hold: {", ".join(names)}')
 
     def draw(self, name: str, index: int, shape: tuple[int, ...]) -> Tensor:
         """One standard normal tensor, float32 on the CPU, fixed by (seed, name, index) alone."""

@@ -27,8 +27,10 @@ class Generation:
 
     frames: m. height, width: of the video in pixels; as attributes, in latent cells. latent: the shape of one frame's
     latent. notes: remarks for the user. total: the work of the whole generation, set by the pipeline before the first
-    `tell`, so that a progress bar can tell the time left.
+    `tell`, so that a progress bar can tell the time left. NOISE: the draws a caller may replace.
     """
+
+    NOISE = Noise.NAMES
 
     def __init__(self, sd, settings: Sampling, frames: int, height: int, width: int, noise: dict[str, Tensor] | None,
                  progress: Progress | None, on_step: Callable | None):
@@ -37,7 +39,7 @@ class Generation:
             check_side(name, side, sd.vae.factor)
         self.height, self.width = height // sd.vae.factor, width // sd.vae.factor
         self.latent = (sd.unet.config.out_channels, self.height, self.width)
-        self.draws = Noise(settings.seed, noise)
+        self.draws = Noise(settings.seed, noise, self.NOISE)
         self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
         if settings.attention == "all" and settings.chunk is not None and settings.chunk < frames:
             self.notes.append('attention "all" looks at every frame at once, so chunk is ignored '
@@ -46,9 +48,7 @@ class Generation:
 
     def noise(self, name: str, indices: range) -> Tensor:
         """The named noise of some frames, (len(indices), c, h, w), on the device, in the latents' type."""
-        noise = self.draws.frames(name, indices, self.latent)
-        # float32, or float64 if the model is: the latents themselves are never kept in half precision
-        noise = noise.to(self.sd.device, torch.promote_types(self.sd.dtype, torch.float32))
+        noise = self.as_latents(self.draws.frames(name, indices, self.latent))
         observe(f"noise/{name}", noise)
         return noise
 
@@ -56,6 +56,22 @@ class Generation:
         """Pure noise for every frame (m, c, h, w), correlated as the setting `initial_noise` says."""
         independent, shared = self.noise("initial", range(self.frames)), self.noise("shared", range(1))
         return correlate(independent, shared, self.settings.initial_noise, self.settings.noise_strength)
+
+    def step_noise(self, name: str, i: int, t: float, frames: int) -> Tensor:
+        """The fresh noise (frames, c, h, w) of step i, from timestep t; frame 1 gets the same in every stage."""
+        if name in self.draws.given:
+            return self.as_latents(self.draws.given[name][i, :frames])
+        return self.as_latents(self.draws.frames(f"{name} at {t:.0f}", range(frames), self.latent))
+
+    def check_step_noise(self, name: str, steps: int) -> None:
+        """Refuse the caller's tensor for `step_noise` if it is not (steps, m, c, h, w)."""
+        expected = (steps, self.frames, *self.latent)
+        if name in self.draws.given and tuple(self.draws.given[name].shape) != expected:
+            raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(self.draws.given[name].shape)}')
+
+    def as_latents(self, x: Tensor) -> Tensor:
+        """x on the device, in float32, or float64 if the model is: latents are never kept in half precision."""
+        return x.to(self.sd.device, torch.promote_types(self.sd.dtype, torch.float32))
 
     def walk(self, x: Tensor, steps: Iterator[Step], stage: str) -> Tensor:
         """Take denoising steps from x (f, c, h, w) on, report each, and return where the last one ends."""
@@ -80,11 +96,13 @@ class Run(Generation):
     """Algorithm 1's settings turned into what its stages work with.
 
     T, T_prime: on the grid of `steps` timesteps; start: the grid's first. flow (m, 2, h, w): E7's.
-    moves: whether there are motion dynamics (E6–E9) or all frames start from noise of their own.
+    moves: whether there are motion dynamics (E6–E9) or all frames start from noise of their own. unet: ε_θ, where it is
+    another than sd's (one steered by ControlNets).
     """
 
     def __init__(self, sd, settings: Settings, noise: dict[str, Tensor] | None, masks: Tensor | None,
-                 flow: Tensor | None, progress: Progress | None, on_step: Callable | None):
+                 flow: Tensor | None, progress: Progress | None, on_step: Callable | None,
+                 unet: Callable | None = None):
         super().__init__(sd, settings, settings.frames, settings.height, settings.width, noise, progress, on_step)
         self.masks = masks
         self.moves = settings.motion is not None or flow is not None
@@ -97,7 +115,8 @@ class Run(Generation):
         self.finds_foreground = settings.smooth_background > 0 and masks is None
         self.subject = subject_positions(sd.tokenizer, settings) if self.finds_foreground else []
         context = sd.encode_text([settings.negative_prompt, settings.prompt])
-        self.predict = NoisePredictor(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
+        unet = sd.unet if unet is None else unet
+        self.predict = NoisePredictor(unet, context, settings.guidance_scale, settings.attention, settings.chunk)
         alone = sum(t > self.T_prime for t in self.grid) if self.moves else 0
         together = self.frames * sum(t <= self.T for t in self.grid) * (2 if self.finds_foreground else 1)
         self.total = alone + together + self.frames
@@ -108,14 +127,8 @@ class Run(Generation):
         """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the grid's end (None). record: of text attention."""
         stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
         steps = denoise(lambda x, t: self.predict(x, t, record), x, stretch, self.settings.steps, self.sd.schedule,
-                        stage, self.settings.eta, lambda t: self._eta_noise(t, x))
+                        stage, self.settings.eta, lambda t: self.step_noise("eta", self.grid.index(t), t, len(x)))
         return self.walk(x, steps, stage)
-
-    def _eta_noise(self, t: int, x: Tensor) -> Tensor:
-        """z of E3 for the frames of x at timestep t: frame 1 gets the same in every stage."""
-        if "eta" in self.draws.given:
-            return self.draws.given["eta"][self.grid.index(t), : len(x)].to(x)
-        return torch.stack([self.draws.draw(f"eta at {t}", k, self.latent) for k in range(len(x))]).to(x)
 
     def _snap(self) -> tuple[int, int]:
         """T and T' on the sampler's grid; what was moved is said in the notes."""
@@ -151,11 +164,9 @@ class Run(Generation):
         idle = set(noise) & ({"initial", "shared"} if self.moves else {"x_T", "forward"})
         if idle:
             raise InputError(f'noise "{sorted(idle)[0]}" has no use with motion {"on" if self.moves else "off"}')
-        if "eta" in noise and tuple(noise["eta"].shape) != (len(self.grid), m, *self.latent):
-            raise InputError(f'noise "eta" must have shape {(len(self.grid), m, *self.latent)}; '
-                             f'got {tuple(noise["eta"].shape)}')
+        self.check_step_noise("eta", len(self.grid))
         camera = settings.zoom != 1 or settings.rotation != 0
-        if flow is not None and (camera or settings.initial_noise != "independent"):
+        if flow is not None and (camera or settings.initial_noise != type(settings).initial_noise):
             raise InputError("a flow replaces motion, zoom, rotation and initial noise; leave those at their defaults")
         masks = self.masks
         if masks is not None and (masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1):

@@ -158,7 +158,7 @@ def enter(stage: str) -> None:
 def observe_step(step) -> None:
     """Show what one denoise.Step saw and predicted."""
     for name in ("x_t", "eps", "x_0"):
-        observe(f"{name}/{step.stage}/{step.t}", getattr(step, name))
+        observe(f"{name}/{step.stage}/{step.t:.0f}", getattr(step, name))
 
 
 def watched(record: AttentionRecord | None, t: int, height: int, width: int) -> AttentionRecord | None:
@@ -194,7 +194,7 @@ class AttentionWatch(AttentionRecord):
         return [opened for opened in self.traces if opened.wants(self._name(layer, opened))]
 
     def _name(self, layer: str, opened: Trace) -> str:
-        return f"attention/{layer}/{opened.stage}/{self.t}"
+        return f"attention/{layer}/{opened.stage}/{self.t:.0f}"
 
     def _cells(self, points: list[tuple[float, float]], cells: int) -> list[int]:
         h, w = layer_size(cells, self.height, self.width)
