@@ -1,0 +1,47 @@
+"""Pages of the laboratory: one HTML file each, with everything in it; templates in templates/, pictures as data.
+
+A function is cited by its place in the source tree, with its code, so that a page can stand for itself.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+TEMPLATES = Path(__file__).parent / "templates"
+ROOT = Path(__file__).resolve().parents[2]  # the folder that holds t2vz/
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a function stands: t2vz/motion/warp.py:12 warp."""
+
+    path: str  # in the source tree
+    line: int
+    name: str
+    code: str
+
+    def link(self, base: str) -> str:
+        """The address of its line. base: of the source tree's root, as "https://…/blob/main" or "../t2vz-checkout"."""
+        return f"{base.rstrip('/')}/{self.path}#L{self.line}" if base else f"{self.path}#L{self.line}"
+
+
+def source_of(function: Callable) -> Source:
+    """Where a function or class of t2vz is defined; through decorators, what they decorate."""
+    function = inspect.unwrap(function)
+    lines, first = inspect.getsourcelines(function)
+    path = Path(inspect.getsourcefile(function)).resolve().relative_to(ROOT).as_posix()
+    return Source(path, first, function.__qualname__, inspect.cleandoc("".join(lines)))
+
+
+def render(template: str, **values) -> str:
+    """A template of templates/, filled in. A name the template uses and `values` lacks is an error."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise InputError("pages need jinja2, which is not installed; run: pip install 't2vz[lab]'") from error
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.get_template(template).render(**values)
