@@ -122,10 +122,9 @@ def open_clip(
     start, end: seconds. fps: resample to this rate by the time stamps; None keeps every frame and the rate.
     resolution: pixels of the larger side; the other follows, and both are rounded to multiples of `multiple`
     (see `fitting_size`). Frame count, rate and duration are the file's unless start, end or fps say otherwise.
-    A single frame is allowed, and noted.
     Raises: InputError when there is no such file, no video in it (a sound file, something else), no frame between
-    start and end, pictures of several sizes, an impossible resolution; FailedError when the file is damaged on the
-    way, ffmpeg is missing or the disk is full.
+    start and end, a single one, pictures of several sizes, an impossible resolution;
+    FailedError when the file is damaged on the way, ffmpeg is missing or the disk is full.
     """
     least, most = RESOLUTIONS
     if not least <= resolution <= most:
@@ -142,7 +141,11 @@ def open_clip(
         if clip is not None:
             clip.close()
         raise
-    clip.notes = _notes(path, seen, clip)
+    if len(clip) < 2:
+        clip.close()
+        raise InputError(f"{path} has a single frame {'there' if start or end or fps else 'in it'}; a video needs at "
+                         "least two")
+    clip.notes = _size_notes(path, seen, clip)
     return clip
 
 
@@ -184,19 +187,16 @@ def frames_on_disk(frames: Iterable[np.ndarray]) -> FramesOnDisk:
     return kept
 
 
-def _notes(path: str | Path, seen: tuple[int, int], clip: Clip) -> list[str]:
-    """How the size was changed, and what else the user may not expect."""
-    notes = []
+def _size_notes(path: str | Path, seen: tuple[int, int], clip: Clip) -> list[str]:
+    """How the size was changed, if it was; seen: height and width in the file."""
     height, width = seen
-    if (height, width) != (clip.height, clip.width):
-        stretch = (clip.width / width) / (clip.height / height)
-        shape = f", {abs(stretch - 1):.0%} {'wider' if stretch > 1 else 'narrower'}" if abs(stretch - 1) > 0.005 else ""
-        sides = " and ".join(str(m) for m in sorted({_multiple_of(clip.height), _multiple_of(clip.width)}))
-        notes.append(f"{path} is {width}×{height}; worked on at {clip.width}×{clip.height} (sides rounded to multiples "
-                     f"of {sides}{shape})")
-    if len(clip) == 1:
-        notes.append(f"{path} has a single frame here, so the result will be a still picture")
-    return notes
+    if (height, width) == (clip.height, clip.width):
+        return []
+    stretch = (clip.width / width) / (clip.height / height)
+    shape = f", {abs(stretch - 1):.0%} {'wider' if stretch > 1 else 'narrower'}" if abs(stretch - 1) > 0.005 else ""
+    sides = " and ".join(str(m) for m in sorted({_multiple_of(clip.height), _multiple_of(clip.width)}))
+    return [f"{path} is {width}×{height}; worked on at {clip.width}×{clip.height} (sides rounded to multiples of "
+            f"{sides}{shape})"]
 
 
 def _multiple_of(side: int) -> int:

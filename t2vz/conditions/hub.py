@@ -1,0 +1,56 @@
+"""Loading a `transformers` model that the user names, with what can go wrong in one line."""
+
+import contextlib
+import importlib.util
+
+import torch
+
+from ..errors import InputError
+
+
+def load_from_hub(kind, name: str, task: str, device: str | torch.device):
+    """(model, image processor) of a folder or a name on the Hugging Face hub, in eval mode, float32, on the device.
+
+    kind: the model class, as AutoModelForDepthEstimation. task: what it is wanted for, for the message. Only
+    safetensors are read. Raises InputError when there is no such model, when it is of another kind, or when it cannot
+    be fetched.
+    """
+    from transformers import AutoImageProcessor
+
+    try:
+        with _quiet():
+            processor = AutoImageProcessor.from_pretrained(name)
+            model, info = kind.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+        if info["missing_keys"]:  # transformers would fill them with random numbers
+            raise ValueError(f"it lacks {min(info['missing_keys'])}")
+    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        raise InputError(f"{name} is no {task} model that could be loaded ({_first_line(error)}); give a folder with "
+                         "config.json, preprocessor_config.json and model.safetensors, or a name on the Hugging Face "
+                         "hub (fetched once, which needs the internet)") from error
+    return model.to(device).eval().requires_grad_(False), processor
+
+
+def check_installed(module: str, what: str) -> None:
+    """Raise InputError unless `module`, which `what` need, is installed."""
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f"{what} need {module}, which is not installed; run: pip install 't2vz[control]'")
+
+
+@contextlib.contextmanager
+def _quiet():
+    """transformers' progress bars and warnings off for a moment: this is one step of a command with its own."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
