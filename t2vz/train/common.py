@@ -91,7 +91,7 @@ def fit(
     """
     folder = Path(folder)
     threads = Threads(settings.threads)
-    model.to(settings.device, memory_format=torch.contiguous_format)
+    model.to(settings.device, memory_format=layout(settings.device))
     optimizer = torch.optim.AdamW(
         model.parameters(), betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )
@@ -129,6 +129,12 @@ def fit(
     if show:
         show(folder / "sheet.png")
     return model
+
+
+def layout(device: str) -> torch.memory_format:
+    """Channels-last on GPUs, whose convolutions like it. Not on CPUs: there torch's GroupNorm takes so long
+    backwards that a step of the VAE takes twice as long."""
+    return torch.channels_last if device.startswith("cuda") else torch.contiguous_format
 
 
 def train_step(

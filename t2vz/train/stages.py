@@ -175,15 +175,13 @@ def load_vae(out: Path) -> VAE:
     vae = load_network(path, VAE(VAEConfig(**_tuples(read_facts(path)["config"]))))
     if later.is_file():
         load_network(later, vae_training.LatentsToImages(vae))
-    return vae.to(memory_format=torch.channels_last)
+    return vae
 
 
 def load_unet(out: Path) -> UNet:
     """The finished UNet of a training folder."""
     path = out / "unet/unet.safetensors"
-    return load_network(path, UNet(UNetConfig(**_tuples(read_facts(path)["config"])))).to(
-        memory_format=torch.channels_last
-    )
+    return load_network(path, UNet(UNetConfig(**_tuples(read_facts(path)["config"]))))
 
 
 def _tuples(config: dict) -> dict:

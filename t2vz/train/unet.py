@@ -7,14 +7,14 @@ replaced by the empty prompt, which teaches the ε_∅ of classifier-free guidan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from transformers import CLIPTextModel
 
 from t2vz.schedulers import NoiseSchedule, classifier_free_guidance, ddim_step
@@ -26,7 +26,7 @@ from t2vz.vae.vae import VAE
 from .common import Settings, fit
 from .log import write_sheet
 
-EMBEDDED = UNetConfig(widths=(64, 80, 80, 64), heads=(4, 4, 4, 4), context_dim=128, norm_groups=8)
+EMBEDDED = UNetConfig(widths=(64, 96, 96, 80), heads=(2, 4, 4, 4), context_dim=128, norm_groups=8)
 SETTINGS = Settings(minutes=45, batch=16, learning_rate=8e-4, warmup=150, weight_decay=1e-3, ema=0.999)
 SHEET_PROMPTS = [
     "a red ball on a green meadow",
@@ -104,20 +104,24 @@ def noise_loss(
     return {"loss": loss, "error": error.mean().detach()}
 
 
-@contextmanager
-def attention_for_training(device: str) -> Iterator[None]:
-    """On CPUs, attention as two matrix products in bfloat16: with heads as narrow as these, torch's fused
-    kernel is so slow backwards that a whole step takes half as long again. Elsewhere nothing changes."""
-    if not device.startswith("cpu"):
-        yield
-        return
-    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # CPUs' too
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
+class AttentionForTraining(TorchFunctionMode):
+    """On CPUs, attention (E11) as two matrix products and a softmax, all in the queries' type: with heads as
+    narrow as these, torch's fused kernel is so slow backwards that a whole step takes half as long again.
+    Elsewhere nothing changes.
+
+        with AttentionForTraining("cpu"):
+            loss.backward()
+    """
+
+    def __init__(self, device: str):
+        super().__init__()
+        self.on_cpu = device.startswith("cpu")
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.scaled_dot_product_attention and self.on_cpu:
+            q, k, v = args
+            return ((q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+        return function(*args, **(kwargs or {}))
 
 
 def train_unet(
@@ -152,7 +156,7 @@ def train_unet(
         latents = sample(unet, text_encoder, tokenizer, SHEET_PROMPTS, size, seed=settings.seed)
         write_sheet(path, vae.decode(latents.float() / vae.config.scaling_factor), 8, SHEET_PROMPTS)
 
-    with attention_for_training(settings.device):
+    with AttentionForTraining(settings.device):
         return fit(unet, loss_of, folder, settings, show, "unet")
 
 
