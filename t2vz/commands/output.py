@@ -7,12 +7,15 @@ A command says its remarks on stderr and its one line of result on stdout. Besid
 import argparse
 import re
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
 
 # what may stand beside a video NAME.mp4, by what it is
 ENDINGS = {"run": ".json", "sheet": "-sheet.png", "latents": "-latents.safetensors"}
+
+SHEET_FRAMES = 32  # of a long video on its contact sheet
 
 
 def add_output_arguments(group) -> None:
@@ -64,10 +67,10 @@ def say(args: argparse.Namespace, line: str) -> None:
 class ProgressBar:
     """A pipeline's `progress(done, total, stage)` as a bar on stderr; leave the `with` block to remove it.
 
-    plan: one line, said at the first call, when the work begins and everything was found in order.
+    plan: one line, said at the first call, when the work begins and everything was found in order; "" says nothing.
     """
 
-    def __init__(self, args: argparse.Namespace, plan: str, unit: str = "frame step"):
+    def __init__(self, args: argparse.Namespace, plan: str = "", unit: str = "frame step"):
         self.args, self.plan, self.unit = args, plan, unit
         self.bar = None
 
@@ -78,7 +81,8 @@ class ProgressBar:
         if self.bar is None:
             from tqdm import tqdm
 
-            say(self.args, self.plan)
+            if self.plan:
+                say(self.args, self.plan)
             # Where stderr is no terminal a bar would be a mess of lines (disable=None asks tqdm to see for itself).
             self.bar = tqdm(total=total, unit=self.unit, disable=True if self.args.quiet else None, leave=False,
                             file=sys.stderr)
@@ -88,6 +92,31 @@ class ProgressBar:
     def __exit__(self, *exception) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def write_streamed(paths: dict, frames: Iterable, count: int, fps: float, caption: str) -> None:
+    """Write a video of `count` frames as they are made, and a contact sheet if `paths` (of `output_paths`) has one.
+
+    frames: uint8 (H, W, 3) each. Only a GIF keeps them all; a sheet of a long video shows SHEET_FRAMES, evenly spaced.
+    """
+    import numpy as np
+
+    from ..video import write_frames
+    from ..video.sheet import contact_sheet
+    from ..video.write import write_image
+
+    shown = set(np.linspace(0, count - 1, min(count, SHEET_FRAMES)).round().astype(int)) if "sheet" in paths else ()
+    kept = []
+
+    def watched() -> Iterator:
+        for k, frame in enumerate(frames):
+            if k in shown:
+                kept.append(frame)
+            yield frame
+
+    write_frames(paths["video"], watched(), fps)
+    if kept:
+        write_image(paths["sheet"], contact_sheet(np.stack(kept), caption=caption))
 
 
 def write_latents(path: Path, latents) -> None:
