@@ -93,6 +93,26 @@ def caption(scene: Scene) -> str:
     return scene.caption
 
 
+def scene_from_words(words: str, seed: int) -> Scene:
+    """The scene of one thing that a description names: "a yellow kite over the city" (without a colour: red).
+
+    Raises InputError unless it names a thing and a place of the picture world.
+    """
+    text = " ".join(words.lower().replace(",", " ").split())
+    said = text.split()
+    kinds = [i for i, word in enumerate(said) if word in KINDS]
+    if not kinds:
+        raise InputError(f'"{words}" names nothing that the picture world can draw; it has {", ".join(KINDS)}')
+    places = [name for name, place in PLACES.items() if name in said or any(p in text for p in place.phrases)]
+    if not places:
+        raise InputError(f'"{words}" names no place of the picture world; it has {", ".join(PLACES)}')
+    before = [word for word in said[: kinds[0]] if word in COLOURS]
+    kind, place = said[kinds[0]], PLACES[places[-1]]
+    floating = KINDS[kind].floats and place.over is not None and "over" in said
+    size = next((word for word in said if word in SIZES), "")
+    return Scene(kind, before[-1] if before else "red", places[-1], 1, words, seed, size, floating)
+
+
 def vocabulary() -> list[str]:
     """Every lower-case word that a caption may contain, sorted."""
     text = " ".join([*COLOURS, *OBJECTS, *COUNTS.values(), *SIZES, *OPENINGS, "a an one beside"])
