@@ -5,7 +5,7 @@ import os
 import sys
 
 from . import __version__
-from .commands import generate, train
+from .commands import generate, score, train
 from .errors import FailedError, InputError
 
 EXAMPLES = """examples:
@@ -41,7 +41,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"t2vz {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for module in (generate, train):
+    for module in (generate, score, train):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION, epilog=module.EXAMPLES,

@@ -49,7 +49,7 @@ def _add_method_arguments(group) -> None:
         group.add_argument(flag, default=argparse.SUPPRESS, help=help, **options)
 
     add("--motion", "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames "
-        "start from noise of their own (12,12)", type=_motion, metavar="DX,DY")
+        "start from noise of their own (12,12)", type=parse_motion, metavar="DX,DY")
     add("--zoom", "camera zoom per frame, 1.02 moves in (1)", type=float)
     add("--rotation", "turn per frame, clockwise (0)", type=float, metavar="DEGREES")
     add("--t-prime", "timestep T' where motion is added (881)", type=int, metavar="T'")
@@ -127,7 +127,7 @@ def _describe(video, sd, args: argparse.Namespace, seconds: float) -> dict:
                         timesteps=timesteps if settings["motion"] is not None else None, masks=absolute(args.masks))
 
 
-def _motion(text: str) -> tuple[float, float] | None:
+def parse_motion(text: str) -> tuple[float, float] | None:
     """"12,12" -> (12.0, 12.0); "off" -> None."""
     if text.strip().lower() in ("off", "none"):
         return None
