@@ -3,7 +3,7 @@
 from .errors import FailedError, InputError
 
 __version__ = "0.1.0"
-__all__ = ["FailedError", "InputError", "StableDiffusion", "Video", "text_to_video", "trace"]
+__all__ = ["FailedError", "InputError", "StableDiffusion", "Video", "edit_video", "text_to_video", "trace"]
 
 
 def __dir__() -> list[str]:
@@ -24,6 +24,10 @@ def __getattr__(name: str):
         from .pipelines.text_to_video import text_to_video
 
         return text_to_video
+    if name == "edit_video":
+        from .pipelines.edit import edit_video
+
+        return edit_video
     if name == "trace":
         from .pipelines.trace import trace
 

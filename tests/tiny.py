@@ -2,12 +2,14 @@
 
     sd = tiny_sd(tmp_path)                    # float32 on the CPU
     sd = tiny_sd(tmp_path, torch.float64, device, seed=3)
+    sd = tiny_edit_sd(tmp_path)               # with a UNet of 8 channels, as InstructPix2Pix has
 
 No checkpoint is read. The sizes obey what readers of single files assume (8 heads, 32 norm groups, 64 channels a head
 of the text tower), so the same model can be saved in both layouts. Pictures are 8 times the latents, as in SD 1.5.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -45,6 +47,12 @@ def tiny_sd(folder: Path, dtype: torch.dtype = torch.float32, device: torch.devi
         stored = torch.float32 if dtype == torch.float16 and isinstance(network, VAE) else dtype
         network.to(device, stored).eval().requires_grad_(False)
     return StableDiffusion(*networks, Tokenizer(words), NoiseSchedule.stable_diffusion())
+
+
+def tiny_edit_sd(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
+                 seed: int = 0) -> StableDiffusion:
+    """`tiny_sd` with a UNet that reads the source's 4 channels after the noisy latent's (E15)."""
+    return tiny_sd(folder, dtype, device, seed, replace(UNET, in_channels=8))
 
 
 @torch.no_grad()

@@ -103,6 +103,7 @@ class Run(Generation):
     def __init__(self, sd, settings: Settings, noise: dict[str, Tensor] | None, masks: Tensor | None,
                  flow: Tensor | None, progress: Progress | None, on_step: Callable | None,
                  unet: Callable | None = None):
+        check_makes_from_text(sd)
         super().__init__(sd, settings, settings.frames, settings.height, settings.width, noise, progress, on_step)
         self.masks = masks
         self.moves = settings.motion is not None or flow is not None
@@ -179,3 +180,10 @@ class Run(Generation):
         if self.start < 700:
             self.notes.append(f"{settings.steps} steps start at timestep {self.start}, where a picture is not pure "
                               "noise yet; expect a pale one (50 steps start at 981)")
+
+
+def check_makes_from_text(sd) -> None:
+    """Raise InputError for a model whose UNet reads more than noisy latents: InstructPix2Pix needs a source video."""
+    if sd.unet.config.in_channels != sd.unet.config.out_channels:
+        raise InputError(f"{sd.path or 'this model'}: its UNet reads {sd.unet.config.in_channels} channels, a source "
+                         "video's among them; use it with edit_video (t2vz edit), or load a Stable Diffusion 1.x model")

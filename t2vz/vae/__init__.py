@@ -1,6 +1,6 @@
 """The KL autoencoder: pictures ↔ latents."""
 
 from .config import VAEConfig
-from .vae import VAE, to_pixels
+from .vae import VAE, from_pixels, to_pixels
 
-__all__ = ["VAE", "VAEConfig", "to_pixels"]
+__all__ = ["VAE", "VAEConfig", "from_pixels", "to_pixels"]

@@ -201,3 +201,9 @@ def to_pixels(images: Tensor) -> Tensor:
     """Network range to picture range: clamp(x/2 + ½, 0, 1) · 255, rounded. (n, 3, H, W) -> uint8 (n, H, W, 3)."""
     unit = (images.float() / 2 + 0.5).clamp(0, 1)
     return rearrange((unit * 255).round().to(torch.uint8), "n c h w -> n h w c")
+
+
+def from_pixels(frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Picture range to network range: uint8 (n, H, W, 3) -> (n, 3, H, W) in [−1, 1], in `dtype`."""
+    wide = torch.promote_types(dtype, torch.float32)  # half precision would round twice
+    return rearrange((frames.to(wide) / 127.5 - 1.0).to(dtype), "n h w c -> n c h w").contiguous()
