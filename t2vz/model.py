@@ -2,20 +2,40 @@
 
     sd = StableDiffusion.load()                                      # the embedded checkpoint
     sd = StableDiffusion.load("v1-5-pruned-emaonly.safetensors")     # or a folder: unet/ vae/ text_encoder/ tokenizer/
+    sd = StableDiffusion.load(edit=True)                             # the embedded model that edits videos (E15)
 """
 
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from .checkpoints import CLIP_NAME, NO_CLIP, build, checkpoint_hash, find_tokenizer, open_checkpoint
+from .checkpoints import (
+    CLIP_NAME,
+    NO_CLIP,
+    PARTS,
+    Checkpoint,
+    Part,
+    Words,
+    build,
+    checkpoint_hash,
+    describe_words,
+    find_tokenizer,
+    merge_lora,
+    open_checkpoint,
+    open_controlnet,
+    open_vae,
+    read_words,
+    unknown_words,
+)
 from .errors import InputError
 from .schedulers import NoiseSchedule
 from .text import Tokenizer, encode_text
-from .unet import UNet
+from .unet import ControlNet, UNet
 from .vae import VAE
 
 
@@ -29,48 +49,62 @@ class StableDiffusion:
     tokenizer: Tokenizer
     schedule: NoiseSchedule
     path: Path | None = None  # the file or folder it came from
+    unet_path: Path | None = None  # that of its UNet, if it lies elsewhere (the embedded edit model's)
     kind: str = "sd1"
+    words: Words | None = None  # those it knows, where it knows few (checkpoints/words.py)
     _hash: str | None = field(default=None, repr=False)
 
     @classmethod
     def load(
         cls, path: str | Path | None = None, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
-        tokenizer: str | Path | None = None,
+        tokenizer: str | Path | None = None, vae: str | Path | None = None,
+        loras: Sequence[tuple[str | Path, float]] = (), edit: bool = False,
     ) -> "StableDiffusion":
         """Load a checkpoint: a single .safetensors file, or a folder in diffusers' layout; None: the embedded model.
 
         dtype: float32, float16, bfloat16 or float64. With float16 the VAE is kept in float32, where its activations
-        overflow. tokenizer: a folder with vocab.json and merges.txt, if the checkpoint carries none.
+        overflow. tokenizer: a folder with vocab.json and merges.txt, if the checkpoint carries none. vae: another VAE's
+        folder or file, in place of the checkpoint's. loras: (file, weight) of LoRAs to merge into the UNet and the text
+        tower, in this order; the files stay as they are. edit: an InstructPix2Pix model, whose UNet reads 8 channels,
+        for `edit_video`; None is then the embedded one.
         Raises InputError, one line, for anything that is not Stable Diffusion 1.x in safetensors.
         """
-        path = embedded_weights() if path is None else Path(path)
-        checkpoint = open_checkpoint(path)
-        if checkpoint.kind != "sd1":
-            raise InputError(f"{path}: a {checkpoint.kind} model cannot make a video from text alone; give a Stable "
-                             "Diffusion 1.x checkpoint")
+        checkpoint = _open(path, ("unet", "text") if vae else PARTS, edit)
+        path, unet_path = checkpoint.path, embedded_edit() / "unet" if edit and path is None else None
+        if vae is not None:
+            checkpoint = replace(checkpoint, vae=_fitting_vae(checkpoint, vae))
+        for file, weight in loras:
+            checkpoint = merge_lora(checkpoint, file, weight)
         vae_dtype = torch.float32 if dtype == torch.float16 else dtype
         unet = build(UNet, checkpoint.unet, dtype, device)
-        vae = build(VAE, checkpoint.vae, vae_dtype, device)
+        autoencoder = build(VAE, checkpoint.vae, vae_dtype, device)
         text_encoder = build(CLIPTextModel, checkpoint.text, dtype, device)
-        for network in (unet, vae):
+        for network in (unet, autoencoder):
             lay_out(network.requires_grad_(False))
         words = _tokenizer(path, tokenizer, checkpoint.text.config.max_position_embeddings)
         if words.size > checkpoint.text.config.vocab_size:
             raise InputError(f"a tokenizer of {words.size} tokens does not fit {path}, whose text tower knows "
                              f"{checkpoint.text.config.vocab_size}; give the tokenizer that belongs to it")
-        return cls(unet, vae, text_encoder.requires_grad_(False), words, checkpoint.schedule, path, checkpoint.kind)
+        return cls(unet, autoencoder, text_encoder.requires_grad_(False), words, checkpoint.schedule, path, unet_path,
+                   checkpoint.kind, read_words(unet_path.parent if unet_path else path))
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """Text states of some prompts: (prompts, tokens, dim). Only a prompt's first 75 tokens are read."""
         return encode_text(self.text_encoder, self.tokenizer, prompts)
 
     def prompt_notes(self, prompt: str) -> list[str]:
-        """What the user should know about a prompt: the words past CLIP's 75 tokens that are not read."""
+        """What the user should know about a prompt: the words past CLIP's 75 tokens, and those the model never saw."""
+        notes = []
         cut = self.tokenizer.encode(prompt).cut
-        if not cut:
-            return []
-        shown = cut if len(cut) <= 120 else f"{cut[:80]} … {cut[-30:]}"
-        return [f'the text tower reads {self.tokenizer.length - 2} tokens of a prompt; cut off and ignored: "{shown}"']
+        if cut:
+            shown = cut if len(cut) <= 120 else f"{cut[:80]} … {cut[-30:]}"
+            notes.append(f"the text tower reads {self.tokenizer.length - 2} tokens of a prompt; cut off and ignored: "
+                         f'"{shown}"')
+        unknown = unknown_words(self.words, prompt) if self.words else []
+        if unknown:
+            named = ", ".join(f'"{word}"' for word in unknown[:8]) + (" …" if len(unknown) > 8 else "")
+            notes.append(f"this model does not know {named}; it knows {describe_words(self.words)}")
+        return notes
 
     @property
     def dtype(self) -> torch.dtype:
@@ -96,7 +130,75 @@ class StableDiffusion:
         """SHA-256 of the checkpoint's weights, for run files; read once, when first asked for."""
         if self._hash is None:
             self._hash = checkpoint_hash(self.path)
+            if self.unet_path is not None:
+                both = self._hash + checkpoint_hash(self.unet_path)
+                self._hash = hashlib.sha256(both.encode()).hexdigest()
         return self._hash
+
+
+def load_controlnet(
+    path: str | Path | None = None, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
+    unet: UNet | None = None,
+) -> ControlNet:
+    """Load a ControlNet (E14): a folder in diffusers' layout or a .safetensors file of either naming; None: the
+    embedded one, which reads edges.
+
+    dtype, device: those of the StableDiffusion it will steer. unet: its UNet, needed only by files that hold the
+    differences from one. In eval mode, without gradients. Raises InputError, one line, for anything else.
+    """
+    part = open_controlnet(embedded_controlnet() if path is None else path, unet)
+    return lay_out(build(ControlNet, part, dtype, device).requires_grad_(False))
+
+
+def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:
+    """Raise InputError unless the ControlNet's residuals, text states and pictures are those of the model it steers."""
+    ours, theirs = controlnet.config, sd.unet.config
+    for name, found, wanted in (
+        ("widths", ours.widths, theirs.widths), ("resnets per level", ours.resnets, theirs.resnets),
+        ("latent channels", ours.in_channels, theirs.in_channels), ("text width", ours.context_dim, theirs.context_dim),
+        ("picture sides per latent side", controlnet.factor, sd.vae.factor),
+    ):
+        if found != wanted:
+            raise InputError(f"the ControlNet does not fit the model: its {name} {found}, the model's {wanted}; give "
+                             "one that was trained for this model")
+    weight = next(controlnet.parameters())
+    if (weight.dtype, weight.device) != (sd.dtype, sd.device):
+        raise InputError(f"the ControlNet is in {weight.dtype} on {weight.device}, the model in {sd.dtype} on "
+                         f"{sd.device}; load both alike")
+
+
+def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkpoint:
+    """The checkpoint at a path, or the embedded one: of the kind that makes videos from text, or that edits them.
+
+    The embedded edit model has a UNet of its own, and shares the rest with the other.
+    """
+    if path is None and edit:
+        unet = open_checkpoint(embedded_edit(), needs=("unet",))
+        checkpoint = replace(open_checkpoint(embedded_weights()), kind=unet.kind, unet=unet.unet)
+    else:
+        checkpoint = open_checkpoint(embedded_weights() if path is None else path, needs)
+    if edit and checkpoint.kind != "instruct-pix2pix":
+        raise InputError(f"{path}: this is Stable Diffusion, whose UNet reads 4 channels and sees no source video; to "
+                         "edit, give an InstructPix2Pix model (8 channels); this one makes videos with t2vz generate")
+    if not edit and checkpoint.kind != "sd1":
+        raise InputError(f"{path}: this is InstructPix2Pix, whose UNet reads 8 channels, a source video's among them; "
+                         "use it with t2vz edit (StableDiffusion.load(path, edit=True)), or give a Stable Diffusion "
+                         "1.x checkpoint")
+    return checkpoint
+
+
+def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:
+    """Another VAE for a checkpoint; its latents must be what the UNet learned on, as far as sizes tell."""
+    vae, unet, own = open_vae(path), checkpoint.unet.config, checkpoint.vae
+    facts = [("latents have", vae.config.latent_channels, unet.out_channels, "channels")]
+    if own is not None:
+        facts += [("latents are scaled by", vae.config.scaling_factor, own.config.scaling_factor, ""),
+                  ("levels are", len(vae.config.widths), len(own.config.widths), "")]
+    for what, theirs, ours, unit in facts:
+        if theirs != ours:
+            raise InputError(f"{path}: this VAE's {what} {theirs} {unit}, and those of {checkpoint.path} {ours}: the "
+                             "UNet would not understand them; give a VAE made for this model")
+    return vae
 
 
 def _tokenizer(path: Path, folder: str | Path | None, length: int) -> Tokenizer:
@@ -124,10 +226,23 @@ def lay_out(network: torch.nn.Module) -> torch.nn.Module:
 
 def embedded_weights() -> Path:
     """The folder of the embedded checkpoint, in an installed package or in a checkout."""
+    return _embedded("embedded", "unet", "the embedded checkpoint", "--weights")
+
+
+def embedded_edit() -> Path:
+    """The folder of the embedded edit model: unet/; its other parts are those of `embedded_weights`."""
+    return _embedded("embedded-edit", "unet", "the embedded edit model", "--weights")
+
+
+def embedded_controlnet() -> Path:
+    """The folder of the embedded ControlNet."""
+    return _embedded("embedded-control", "config.json", "the embedded ControlNet", "load_controlnet(path)")
+
+
+def _embedded(name: str, holds: str, words: str, flag: str) -> Path:
+    """The folder weights/name, which must hold something called `holds`."""
     package = Path(__file__).resolve().parent
-    for folder in (package / "weights" / "embedded", package.parent / "weights" / "embedded"):
-        if (folder / "unet").is_dir():
+    for folder in (package / "weights" / name, package.parent / "weights" / name):
+        if (folder / holds).exists():
             return folder
-    raise InputError(
-        "the embedded checkpoint is not installed; give the path of one (--weights), or install t2vz again"
-    )
+    raise InputError(f"{words} is not installed; give the path of one ({flag}), or install t2vz again")

@@ -1,14 +1,18 @@
 """Files ↔ networks: safetensors reading, the two checkpoint layouts and their names, loading and saving."""
 
+from .control import open_controlnet
 from .fill import build, fill
 from .identify import Kind, identify, refuse
-from .load import Checkpoint, Part, open_checkpoint
+from .load import PARTS, Checkpoint, Part, open_checkpoint, open_vae
+from .lora import merge_lora
 from .read import Entry, checkpoint_hash, find_weights, read_header, read_tensors
-from .save import save_folder, save_single_file
+from .save import save_controlnet, save_folder, save_single_file
 from .tokenizer import CLIP_NAME, NO_CLIP, find_tokenizer
+from .words import Words, describe_words, read_words, unknown_words
 
 __all__ = [
-    "CLIP_NAME", "NO_CLIP", "Checkpoint", "Entry", "Kind", "Part", "build", "checkpoint_hash", "fill",
-    "find_tokenizer", "find_weights", "identify", "open_checkpoint", "read_header", "read_tensors", "refuse",
-    "save_folder", "save_single_file",
+    "CLIP_NAME", "NO_CLIP", "PARTS", "Checkpoint", "Entry", "Kind", "Part", "Words", "build", "checkpoint_hash",
+    "describe_words", "fill", "find_tokenizer", "find_weights", "identify", "merge_lora", "open_checkpoint",
+    "open_controlnet", "open_vae", "read_header", "read_tensors", "read_words", "refuse", "save_controlnet",
+    "save_folder", "save_single_file", "unknown_words",
 ]

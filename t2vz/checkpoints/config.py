@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig
 
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
-from ..unet.config import UNetConfig
+from ..unet.config import ControlNetConfig, UNetConfig
 from ..vae.config import VAEConfig
 
 CROSS_DOWN, PLAIN_DOWN = "CrossAttnDownBlock2D", "DownBlock2D"
@@ -30,6 +30,10 @@ UNET_BUILT = {
     "resnet_out_scale_factor": 1.0, "resnet_time_scale_shift": "default", "time_embedding_type": "positional",
     "transformer_layers_per_block": 1,
 }
+CONTROLNET_BUILT = {name: UNET_BUILT[name] for name in (
+    "act_fn", "downsample_padding", "flip_sin_to_cos", "freq_shift", "mid_block_scale_factor", "mid_block_type",
+    "norm_eps", "resnet_time_scale_shift", "transformer_layers_per_block",
+)} | {"controlnet_conditioning_channel_order": "rgb"}
 VAE_BUILT = {
     "act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True,
 }
@@ -113,49 +117,85 @@ def unet_from_json(json: Mapping[str, Any], where: str = "unet/config.json") -> 
     Raises InputError that names the first option which asks for another architecture.
     """
     options = _Options(json, where)
+    sizes = _sizes_going_down(options)
+    up = options.names("up_block_types", [PLAIN_UP] + [CROSS_UP] * 3)
+    if up != [CROSS_UP if has else PLAIN_UP for has in reversed(sizes["attention"])]:
+        options.refuse("up_block_types", up, "the levels of down_block_types in reverse")
+    config = UNetConfig(
+        out_channels=options.whole("out_channels", 4), sample_size=options.whole("sample_size", 64), **sizes
+    )
+    options.built(UNET_BUILT)
+    _check_divisors(options, config)
+    return config
+
+
+def controlnet_from_json(json: Mapping[str, Any], where: str = "config.json") -> ControlNetConfig:
+    """A ControlNet's sizes from diffusers' config. Raises as `unet_from_json`."""
+    options = _Options(json, where)
+    config = ControlNetConfig(
+        condition_channels=options.whole("conditioning_channels", 3),
+        condition_widths=options.per_level("conditioning_embedding_out_channels", [16, 32, 96, 256]),
+        **_sizes_going_down(options),
+    )
+    options.built(CONTROLNET_BUILT)
+    _check_divisors(options, config)
+    return config
+
+
+def _sizes_going_down(options: _Options) -> dict[str, Any]:
+    """What UNet and ControlNet have in common, by the names of UNetConfig."""
     widths = options.per_level("block_out_channels", [320, 640, 1280, 1280])
     levels = len(widths)
     down = options.names("down_block_types", [CROSS_DOWN] * 3 + [PLAIN_DOWN])
-    up = options.names("up_block_types", [PLAIN_UP] + [CROSS_UP] * 3)
-    attention = tuple(block == CROSS_DOWN for block in down)
     if len(down) != levels or any(block not in (CROSS_DOWN, PLAIN_DOWN) for block in down):
         options.refuse("down_block_types", down, f"{levels} of {CROSS_DOWN}, {PLAIN_DOWN}")
-    if up != [CROSS_UP if has else PLAIN_UP for has in reversed(attention)]:
-        options.refuse("up_block_types", up, "the levels of down_block_types in reverse")
     default_heads = options.per_level("attention_head_dim", 8, levels)
-    config = UNetConfig(
-        in_channels=options.whole("in_channels", 4),
-        out_channels=options.whole("out_channels", 4),
-        widths=widths,
-        attention=attention,
-        resnets=options.whole("layers_per_block", 2),
-        heads=options.per_level("num_attention_heads", default_heads, levels),
-        context_dim=options.whole("cross_attention_dim", 1280),
-        norm_groups=options.whole("norm_num_groups", 32),
-        sample_size=options.whole("sample_size", 64),
-    )
-    options.built(UNET_BUILT)
+    return {
+        "in_channels": options.whole("in_channels", 4),
+        "widths": widths,
+        "attention": tuple(block == CROSS_DOWN for block in down),
+        "resnets": options.whole("layers_per_block", 2),
+        "heads": options.per_level("num_attention_heads", default_heads, levels),
+        "context_dim": options.whole("cross_attention_dim", 1280),
+        "norm_groups": options.whole("norm_num_groups", 32),
+    }
+
+
+def _check_divisors(options: _Options, config: UNetConfig) -> None:
     for width, heads in zip(config.widths, config.heads, strict=True):
         if width % heads or width % config.norm_groups:
-            options.refuse("block_out_channels", widths, f"widths that {config.heads} heads and "
+            options.refuse("block_out_channels", config.widths, f"widths that {config.heads} heads and "
                            f"{config.norm_groups} norm groups divide")
-    return config
 
 
 def unet_to_json(config: UNetConfig) -> dict[str, Any]:
     """What `unet_from_json` reads, written so that diffusers' UNet2DConditionModel loads it."""
-    return UNET_BUILT | {
+    return UNET_BUILT | _going_down_to_json(config) | {
         "_class_name": "UNet2DConditionModel",
-        "in_channels": config.in_channels,
         "out_channels": config.out_channels,
+        "up_block_types": [CROSS_UP if has else PLAIN_UP for has in reversed(config.attention)],
+        "sample_size": config.sample_size,
+    }
+
+
+def controlnet_to_json(config: ControlNetConfig) -> dict[str, Any]:
+    """What `controlnet_from_json` reads, written so that diffusers' ControlNetModel loads it."""
+    return CONTROLNET_BUILT | _going_down_to_json(config) | {
+        "_class_name": "ControlNetModel",
+        "conditioning_channels": config.condition_channels,
+        "conditioning_embedding_out_channels": list(config.condition_widths),
+    }
+
+
+def _going_down_to_json(config: UNetConfig) -> dict[str, Any]:
+    return {
+        "in_channels": config.in_channels,
         "block_out_channels": list(config.widths),
         "down_block_types": [CROSS_DOWN if has else PLAIN_DOWN for has in config.attention],
-        "up_block_types": [CROSS_UP if has else PLAIN_UP for has in reversed(config.attention)],
         "layers_per_block": config.resnets,
         "attention_head_dim": list(config.heads),
         "cross_attention_dim": config.context_dim,
         "norm_num_groups": config.norm_groups,
-        "sample_size": config.sample_size,
     }
 
 

@@ -35,13 +35,8 @@ def fill(module: nn.Module, part: Part, dtype: torch.dtype, device: str | torch.
     `dtype`, and about 64 MiB (or the largest tensor). Raises InputError naming the missing, unknown and
     misshaped tensors.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    entries = part.entries
-    if part.name == "text":  # transformers 5 leaves the published names' first part out
-        wanted.pop(_position_ids(wanted), None)
-        if not any(name.startswith("text_model.") for name in wanted):
-            entries = {name.removeprefix("text_model."): entry for name, entry in entries.items()}
-    _compare(wanted, entries, part)
+    wanted, entries = matched(module, part)
+    _refuse_differences(differences(wanted, entries), part)
     for name, tensor in read_tensors(entries, dtype):
         owner, _, leaf = name.rpartition(".")
         old = module.get_parameter(name)
@@ -54,16 +49,34 @@ def fill(module: nn.Module, part: Part, dtype: torch.dtype, device: str | torch.
     return module.eval()
 
 
-def _compare(wanted: dict[str, tuple[int, ...]], entries: dict[str, Entry], part: Part) -> None:
+def matched(module: nn.Module, part: Part) -> tuple[dict[str, tuple[int, ...]], dict[str, Entry]]:
+    """The names and shapes that the module has, and a part's entries by the module's names."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if part.name != "text":
+        return wanted, part.entries
+    wanted.pop(_position_ids(wanted), None)
+    if any(name.startswith("text_model.") for name in wanted):
+        return wanted, part.entries
+    # transformers 5 leaves the published names' first part out
+    return wanted, {name.removeprefix("text_model."): entry for name, entry in part.entries.items()}
+
+
+def differences(wanted: dict[str, tuple[int, ...]], entries: dict[str, Entry]) -> dict[str, list[str]]:
+    """What a file's tensors have otherwise than wanted: names that are missing, extra, and of another shape."""
+    return {
+        "missing": sorted(wanted.keys() - entries.keys()),
+        "extra": sorted(entries.keys() - wanted.keys()),
+        "misshaped": [f"{name} {list(entries[name].shape)} for {list(shape)}" for name, shape in wanted.items()
+                      if name in entries and entries[name].shape != shape],
+    }
+
+
+def _refuse_differences(found: dict[str, list[str]], part: Part) -> None:
     """Raise InputError unless both have the same names and shapes."""
-    missing = sorted(wanted.keys() - entries.keys())
-    unknown = sorted(entries.keys() - wanted.keys())
-    misshaped = [f"{name} {list(entries[name].shape)} for {list(shape)}" for name, shape in wanted.items()
-                 if name in entries and entries[name].shape != shape]
-    faults = [(missing, "missing"), (unknown, "unknown"), (misshaped, "of another shape")]
-    words = "; ".join(f"{len(names)} tensors {fault}: {some(names)}" for names, fault in faults if names)
-    if words:
-        raise InputError(f"{part.path}: does not fit the {part.name} its sizes call for; {words}; "
+    words = {"missing": "missing", "extra": "unknown", "misshaped": "of another shape"}
+    faults = "; ".join(f"{len(names)} tensors {words[fault]}: {some(names)}" for fault, names in found.items() if names)
+    if faults:
+        raise InputError(f"{part.path}: does not fit the {part.name} its sizes call for; {faults}; "
                          f"the file is incomplete, pruned, or of another architecture")
 
 

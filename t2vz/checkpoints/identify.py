@@ -33,9 +33,9 @@ class Kind:
 
 # (what a key contains, or how it begins if it ends in "*"; what the file is). Tried in this order.
 BY_KEY = [
-    (("lora_down", "lora_A", "lora.down", "lora_up"),
+    (("lora_down", "lora_A", "lora.down", "lora_up", "hada_w1", "lokr_w1", "oft_blocks"),
      Kind("lora", "a LoRA (changes to a model, not a model)", "folder",
-          "t2vz reads no LoRA yet: merge it into the Stable Diffusion 1.x checkpoint it was made for, and give that")),
+          "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])")),
     (("conditioner.embedders.*", "model.diffusion_model.label_emb.*"), Kind("sdxl", "SDXL", "single-file")),
     (("cond_stage_model.model.*",), Kind("sd2", "Stable Diffusion 2.x", "single-file")),
     (("cc_projection.weight",), Kind("zero123", "Zero123", "single-file")),
@@ -55,7 +55,7 @@ BY_PART = [
     (("control_model.input_hint_block.0.weight*", "input_hint_block.0.weight*"), CONTROL_LDM),
     (("controlnet_cond_embedding.conv_in.weight*",), CONTROL_FOLDER),
     (("encoder.down_blocks.*",), Kind("vae", "a VAE alone", "folder", PART)),
-    (("encoder.down.*",), Kind("vae", "a VAE alone", "single-file", WHOLE)),
+    (("encoder.down.*", "first_stage_model.encoder.down.*"), Kind("vae", "a VAE alone", "single-file", WHOLE)),
     (("text_model.embeddings.*", "embeddings.token_embedding.weight*"),
      Kind("text", "a text encoder alone", "folder", PART)),
 ]

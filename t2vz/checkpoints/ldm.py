@@ -1,10 +1,10 @@
-"""The single-file ("LDM") names of Stable Diffusion 1.x beside the folder layout's names.
+"""The single-file ("LDM") names of Stable Diffusion 1.x and its ControlNets beside the folder layout's names.
 
 t2vz's networks keep the folder layout's names. A single file holds the same tensors under the names of the
 original CompVis code: the UNet's blocks are numbered through, the VAE's decoder is counted from the image up.
-`unet_modules` and `vae_modules` walk the architecture in the order in which it runs and list, module by
-module, both names; a tensor's name is its module's name and what follows it (`weight`, or the path inside a
-transformer, which is the same in both). Any widths, levels and resnets per level; nothing here knows SD 1.5's
+`unet_modules`, `vae_modules` and `control_modules` walk the architecture in the order in which it runs and list,
+module by module, both names; a tensor's name is its module's name and what follows it (`weight`, or the path inside
+a transformer, which is the same in both). Any widths, levels and resnets per level; nothing here knows SD 1.5's
 numbers.
 """
 
@@ -17,6 +17,7 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 TEXT = "cond_stage_model.transformer."
 EMA = "model_ema."
+CONTROL = "control_model."  # in files of the original program; converted ones often leave it out
 
 # Inside one block: single-file name, folder name. A shortcut is there only where the widths differ.
 UNET_RESNET = {
@@ -51,6 +52,38 @@ def unet_modules(attention: Sequence[bool], resnets: int) -> Iterator[tuple[str,
 
     attention: for each level, whether it has transformers. resnets: per level going down; one more going up.
     """
+    yield from _going_down(attention, resnets)
+    last = len(attention) - 1
+    block = 0
+    for level, has_attention in enumerate(reversed(attention)):
+        for i in range(resnets + 1):
+            yield from _inside(f"output_blocks.{block}.0", f"up_blocks.{level}.resnets.{i}", UNET_RESNET)
+            if has_attention:
+                yield f"output_blocks.{block}.1", f"up_blocks.{level}.attentions.{i}"
+            if level < last and i == resnets:  # in the block of the level's last resnet, the next free slot
+                slot = 2 if has_attention else 1
+                yield f"output_blocks.{block}.{slot}.conv", f"up_blocks.{level}.upsamplers.0.conv"
+            block += 1
+    yield "out.0", "conv_norm_out"
+    yield "out.2", "conv_out"
+
+
+def control_modules(attention: Sequence[bool], resnets: int, halvings: int) -> Iterator[tuple[str, str]]:
+    """(single-file name, folder name) of every ControlNet module, without the prefix `CONTROL`.
+
+    attention, resnets: as in `unet_modules`. halvings: how often its stem halves the condition picture.
+    """
+    yield from _going_down(attention, resnets)
+    for i in range(len(attention) * (resnets + 1)):  # conv_in, every resnet, all downsamplers
+        yield f"zero_convs.{i}.0", f"controlnet_down_blocks.{i}"
+    yield "middle_block_out.0", "controlnet_mid_block"
+    stem = ["conv_in", *(f"blocks.{i}" for i in range(2 * halvings)), "conv_out"]
+    for i, name in enumerate(stem):
+        yield f"input_hint_block.{2 * i}", f"controlnet_cond_embedding.{name}"  # odd numbers are activations
+
+
+def _going_down(attention: Sequence[bool], resnets: int) -> Iterator[tuple[str, str]]:
+    """What UNet and ControlNet have in common: the timestep, the levels going down, the middle."""
     yield "time_embed.0", "time_embedding.linear_1"
     yield "time_embed.2", "time_embedding.linear_2"
     yield "input_blocks.0.0", "conv_in"
@@ -69,19 +102,6 @@ def unet_modules(attention: Sequence[bool], resnets: int) -> Iterator[tuple[str,
     yield from _inside("middle_block.0", "mid_block.resnets.0", UNET_RESNET)
     yield "middle_block.1", "mid_block.attentions.0"
     yield from _inside("middle_block.2", "mid_block.resnets.1", UNET_RESNET)
-
-    block = 0
-    for level, has_attention in enumerate(reversed(attention)):
-        for i in range(resnets + 1):
-            yield from _inside(f"output_blocks.{block}.0", f"up_blocks.{level}.resnets.{i}", UNET_RESNET)
-            if has_attention:
-                yield f"output_blocks.{block}.1", f"up_blocks.{level}.attentions.{i}"
-            if level < last and i == resnets:  # in the block of the level's last resnet, the next free slot
-                slot = 2 if has_attention else 1
-                yield f"output_blocks.{block}.{slot}.conv", f"up_blocks.{level}.upsamplers.0.conv"
-            block += 1
-    yield "out.0", "conv_norm_out"
-    yield "out.2", "conv_out"
 
 
 def vae_modules(levels: int, resnets: int) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -45,7 +45,7 @@ STRANGERS = {
 
 # What decides a video beside a folder's weights.
 FOLDER_SETTINGS = ("unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json",
-                   "tokenizer/vocab.json", "tokenizer/merges.txt")
+                   "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Entry:
     shape: tuple[int, ...]
     start: int
     end: int
+    changes: tuple[Callable[[Tensor], Tensor], ...] = ()  # LoRAs: what is done to the tensor when it is read
 
 
 def read_header(path: str | Path) -> dict[str, Entry]:
@@ -65,6 +66,11 @@ def read_header(path: str | Path) -> dict[str, Entry]:
 
     Raises InputError when the file is missing, empty, cut short, a pickle, or no safetensors file.
     """
+    return read_header_and_metadata(path)[0]
+
+
+def read_header_and_metadata(path: str | Path) -> tuple[dict[str, Entry], dict[str, str]]:
+    """`read_header`, and the words that the file's maker left in its header ({} if none). Raises as `read_header`."""
     path = Path(path)
     refuse_pickle_name(path)
     if not path.is_file():
@@ -81,7 +87,7 @@ def read_header(path: str | Path) -> dict[str, Entry]:
                 raise InputError(_truncated(path, size, length + 8))
             file.seek(8)
             header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
+        metadata = {str(key): str(value) for key, value in (header.pop("__metadata__", None) or {}).items()}
         entries = {key: _entry(path, key, **fields) for key, fields in header.items()}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
@@ -94,7 +100,7 @@ def read_header(path: str | Path) -> dict[str, Entry]:
         raise InputError(_truncated(path, size, needed))
     if not entries:
         raise InputError(f"{path}: holds no tensors; download or save it again")
-    return entries
+    return entries, metadata
 
 
 def read_tensors(entries: Mapping[str, Entry], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
@@ -138,7 +144,7 @@ def find_weights(folder: Path, stem: str) -> list[Path]:
 def checkpoint_hash(path: str | Path) -> str:
     """SHA-256 of a single file; of a folder: of the names and contents of all files that decide a video, in order.
 
-    These are the weights, and the configs, schedule and tokenizer beside them.
+    These are the weights, and the configs, schedule and tokenizer beside them. A folder may also be a VAE's alone.
     """
     path = Path(path)
     digest = hashlib.sha256()
@@ -146,11 +152,13 @@ def checkpoint_hash(path: str | Path) -> str:
         _digest(path, digest)
         return digest.hexdigest()
     stems = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+    if (path / "config.json").is_file():
+        stems = {".": "diffusion_pytorch_model"}
     for part, stem in stems.items():
         for file in sorted(find_weights(path / part, stem)):
             digest.update(f"{part}/{file.name}\n".encode())
             _digest(file, digest)
-    for name in FOLDER_SETTINGS:
+    for name in ("config.json", *FOLDER_SETTINGS):
         if (path / name).is_file():
             digest.update(f"{name}\n".encode())
             _digest(path / name, digest)
@@ -193,11 +201,16 @@ def _batches(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]:
 
 
 def _convert(mapped: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
-    """A copy in `dtype`, checked: what a NaN in the weights breaks is otherwise seen many steps later."""
+    """A copy in `dtype`, changed and checked: what a NaN in the weights breaks is otherwise seen many steps later."""
     if entry.dtype not in FLOAT_BYTES:
         raise InputError(f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not "
                          "supported, take the float16 or float32 edition")
-    tensor = mapped.to(dtype=dtype, copy=True).reshape(entry.shape)
+    # Changes are made in float32 at least, and rounded once, at the end.
+    exact = torch.promote_types(dtype, torch.float32) if entry.changes else dtype
+    tensor = mapped.to(dtype=exact, copy=True).reshape(entry.shape)
+    for change in entry.changes:
+        tensor = change(tensor)
+    tensor = tensor.to(dtype)
     if not _finite(tensor):
         if _finite(mapped):
             raise InputError(f"{entry.path}: {entry.key} has values too large for {dtype}; "

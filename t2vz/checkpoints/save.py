@@ -19,6 +19,8 @@ from ..files import atomic_folder, atomic_path
 from ..schedulers import NoiseSchedule
 from . import config, ldm, sizes
 from .tokenizer import TOKENIZER_FILES, find_tokenizer
+from .unsaid import say_unsaid
+from .words import WORDS_FILE, WORDS_HEADER, Words
 
 MODEL_INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -41,10 +43,11 @@ TOKENIZER_CONFIG = {
 
 def save_folder(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder: nn.Module,
                 tokenizer: str | Path, schedule: NoiseSchedule | None = None,
-                dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
+                dtype: torch.dtype = torch.float16, overwrite: bool = False, words: Words | None = None) -> None:
     """Write a checkpoint folder: model_index.json, unet/ vae/ text_encoder/ tokenizer/ scheduler/.
 
-    tokenizer: a folder with vocab.json and merges.txt, which are copied. dtype: of the stored weights.
+    tokenizer: a folder with vocab.json and merges.txt, which are copied. dtype: of the stored weights. words: what the
+    model knows, for words.json (words.py).
     overwrite: replace a checkpoint that is there; anything else that is there is never replaced.
     Raises InputError if `path` exists; FailedError, leaving nothing behind, if writing fails (disk full …).
     """
@@ -61,47 +64,65 @@ def save_folder(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder:
         _write_weights(folder / "unet/diffusion_pytorch_model.safetensors", unet.state_dict(), dtype)
         _write_weights(folder / "vae/diffusion_pytorch_model.safetensors", vae.state_dict(), dtype)
         _write_weights(folder / "text_encoder/model.safetensors", _text_state(text_encoder), dtype)
+        if words:
+            _write_json(folder / WORDS_FILE, words)
         _copy_tokenizer(tokenizer, folder / "tokenizer", text_encoder.config.max_position_embeddings)
 
 
 def save_single_file(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder: nn.Module,
-                     dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
-    """Write one .safetensors file in the original naming; no tokenizer, head counts or norm groups in it.
+                     dtype: torch.dtype = torch.float16, overwrite: bool = False,
+                     schedule: NoiseSchedule | None = None, words: Words | None = None) -> None:
+    """Write one .safetensors file in the original naming; no tokenizer is in it.
 
-    Raises InputError if `path` exists, or if head counts or norm groups are not SD 1.x's, which every reader
-    of such files assumes; FailedError if writing fails, and then leaves nothing behind.
+    What such a file's names and shapes cannot say (head counts, norm groups, the scaling factor, the schedule) and what
+    differs from SD 1.x's is written into its header (unsaid.py), which only t2vz reads. words: see words.py.
+    Raises InputError if `path` exists; FailedError if writing fails, and then leaves nothing behind.
     """
-    _check_single_file_rules(unet, vae, text_encoder)
+    path = Path(path)
     unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.attention, unet.config.resnets)))
     vae_names = ldm.inverse(dict(ldm.vae_modules(len(vae.config.widths), vae.config.resnets)))
-    tensors = {ldm.UNET + ldm.rename(key, unet_names): tensor for key, tensor in unet.state_dict().items()}
+    unet_state = {ldm.rename(key, unet_names): tensor for key, tensor in unet.state_dict().items()}
+    vae_state = {}
     for key, tensor in vae.state_dict().items():
         is_linear = ".attentions." in key and tensor.ndim == 2
-        tensors[ldm.VAE + ldm.rename(key, vae_names)] = tensor[:, :, None, None] if is_linear else tensor
-    tensors |= {ldm.TEXT + key: tensor for key, tensor in _text_state(text_encoder).items()}
-    _refuse_existing(Path(path), overwrite)
+        vae_state[ldm.rename(key, vae_names)] = tensor[:, :, None, None] if is_linear else tensor
+    text_state = _text_state(text_encoder)
+    usual = NoiseSchedule.stable_diffusion()
+    header = {
+        **say_unsaid("unet", unet.config, sizes.unet_from_shapes(_shapes(unet_state), str(path))),
+        **say_unsaid("vae", vae.config, sizes.vae_from_shapes(_shapes(vae_state), str(path))),
+        **say_unsaid("text", text_encoder.config, sizes.text_from_shapes(_shapes(text_state), str(path))),
+        **say_unsaid("scheduler", schedule or usual, usual),
+        **({WORDS_HEADER: json.dumps(words, ensure_ascii=False)} if words else {}),
+    }
+    prefixed = {ldm.UNET: unet_state, ldm.VAE: vae_state, ldm.TEXT: text_state}
+    tensors = {prefix + key: tensor for prefix, state in prefixed.items() for key, tensor in state.items()}
+    _refuse_existing(path, overwrite)
     with atomic_path(path) as file:
-        _write_weights(file, tensors, dtype)
+        _write_weights(file, tensors, dtype, header)
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def save_controlnet(path: str | Path, controlnet: nn.Module, dtype: torch.dtype = torch.float16,
+                    overwrite: bool = False) -> None:
+    """Write a ControlNet's folder, config.json and weights, as diffusers' ControlNetModel reads it.
+
+    overwrite: replace a ControlNet's folder that is there. Raises as `save_folder`.
+    """
+    path = Path(path)
+    _refuse_existing(path, overwrite)
+    with atomic_folder(path, replace_if=_is_controlnet) as folder:
+        _write_json(folder / "config.json", config.controlnet_to_json(controlnet.config))
+        _write_weights(folder / "diffusion_pytorch_model.safetensors", controlnet.state_dict(), dtype)
 
 
 def _text_state(text_encoder: nn.Module) -> dict[str, Tensor]:
     """By published names; position_ids is no weight."""
     state = text_encoder.state_dict().items()
     return {ldm.text_name(key): tensor for key, tensor in state if not key.endswith("position_ids")}
-
-
-def _check_single_file_rules(unet: nn.Module, vae: nn.Module, text_encoder: nn.Module) -> None:
-    heads = (*unet.config.heads, sizes.UNET_HEADS)
-    groups = (unet.config.norm_groups, vae.config.norm_groups, sizes.NORM_GROUPS)
-    text = text_encoder.config
-    rule = max(1, text.hidden_size // sizes.TEXT_HEAD_WIDTH)
-    scaling = vae.config.scaling_factor
-    for what, seen, wanted in (("UNet heads", set(heads), {sizes.UNET_HEADS}),
-                               ("norm groups", set(groups), {sizes.NORM_GROUPS}),
-                               ("text heads", text.num_attention_heads, rule),
-                               ("the VAE's scaling factor", scaling, type(vae.config)().scaling_factor)):
-        if seen != wanted:
-            raise InputError(f"a single file cannot say {what} {seen}: readers take {wanted}; save a folder")
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -114,10 +135,20 @@ def _is_checkpoint(folder: Path) -> bool:
     return (folder / "model_index.json").is_file()
 
 
-def _write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+def _is_controlnet(folder: Path) -> bool:
+    """Only a ControlNet's folder is ever replaced by another."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("_class_name") == "ControlNetModel"
+
+
+def _write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype,
+                   header: Mapping[str, str] | None = None) -> None:
     path.parent.mkdir(exist_ok=True)
     stored = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
-    save_file(stored, path, metadata={"format": "pt"})  # the metadata is what transformers asks for
+    save_file(stored, path, metadata={"format": "pt", **(header or {})})  # "format" is what transformers asks for
 
 
 def _write_json(path: Path, content: Mapping) -> None:

@@ -1,8 +1,9 @@
 """The networks' sizes read off a single file's tensor shapes.
 
-A single file has no config.json. Shapes give widths, levels and layers; four numbers leave no trace in them,
-and Stable Diffusion 1.x's rule is used: 8 attention heads in the UNet, 64 channels a head in the text tower,
-32 norm groups, trained on 64×64 latents. Names are the single-file layout's, without the prefixes of `ldm`.
+A single file has no config.json. Shapes give widths, levels and layers; four numbers leave no trace in them, and
+Stable Diffusion 1.x's rule is used: 8 attention heads in the UNet, 64 channels a head in the text tower, 32 norm
+groups, trained on 64×64 latents (unless the file's header says otherwise: unsaid.py). Names are the single-file
+layout's, without the prefixes of `ldm`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from transformers import CLIPTextConfig
 
 from ..errors import InputError
-from ..unet.config import UNetConfig
+from ..unet.config import ControlNetConfig, UNetConfig
 from ..vae.config import VAEConfig
 from .config import text_config
 
@@ -28,11 +29,7 @@ def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
     """A UNet's sizes. Block 0 is the first convolution; each level has `resnets` blocks, and all but the last
     one more that halves the size (`op`). Raises InputError naming the tensor that should show a size and is
     not there."""
-    blocks = _count(shapes, r"input_blocks\.(\d+)\.", where)
-    halving = sorted(n for n in range(blocks) if f"input_blocks.{n}.0.op.weight" in shapes)
-    resnets = (halving[0] if halving else blocks) - 1
-    first_blocks = [1, *(n + 1 for n in halving)]
-    attention = tuple(f"input_blocks.{n}.1.proj_in.weight" in shapes for n in first_blocks)
+    first_blocks, attention, resnets = levels_from_shapes(shapes, where)
     conv = "0.out_layers.3.weight"
     text_key = "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
     return UNetConfig(
@@ -46,15 +43,46 @@ def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
     )
 
 
-def vae_from_shapes(shapes: Shapes, where: str) -> VAEConfig:
-    """A VAE's sizes. Raises InputError naming the tensor that should show a size and is not there."""
-    levels = _count(shapes, r"encoder\.down\.(\d+)\.", where)
-    conv = "block.0.conv1.weight"
+def levels_from_shapes(shapes: Shapes, where: str) -> tuple[list[int], tuple[bool, ...], int]:
+    """Levels of a UNet or a ControlNet: each one's first block, whether it has transformers; resnets per level."""
+    blocks = _count(shapes, r"input_blocks\.(\d+)\.", where)
+    halving = sorted(n for n in range(blocks) if f"input_blocks.{n}.0.op.weight" in shapes)
+    resnets = (halving[0] if halving else blocks) - 1
+    first_blocks = [1, *(n + 1 for n in halving)]
+    attention = tuple(f"input_blocks.{n}.1.proj_in.weight" in shapes for n in first_blocks)
+    return first_blocks, attention, resnets
+
+
+def controlnet_from_shapes(shapes: Shapes, where: str) -> ControlNetConfig:
+    """A ControlNet's sizes, by the folder layout's names. Raises InputError as above."""
+    levels = range(_count(shapes, r"down_blocks\.(\d+)\.", where))
+    stem = "controlnet_cond_embedding"
+    first = _shape(shapes, f"{stem}.conv_in.weight", where)
+    halving = range(1, _count(shapes, rf"{stem}\.blocks\.(\d+)\.", where), 2)  # every second conv
+    text_key = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    return ControlNetConfig(
+        in_channels=_shape(shapes, "conv_in.weight", where)[1],
+        widths=tuple(_shape(shapes, f"down_blocks.{i}.resnets.0.conv2.weight", where)[0] for i in levels),
+        attention=tuple(f"down_blocks.{i}.attentions.0.proj_in.weight" in shapes for i in levels),
+        resnets=_count(shapes, r"down_blocks\.0\.resnets\.(\d+)\.", where),
+        heads=(UNET_HEADS,) * len(levels),
+        context_dim=_shape(shapes, text_key, where)[1],
+        condition_channels=first[1],
+        condition_widths=(first[0], *(_shape(shapes, f"{stem}.blocks.{i}.weight", where)[0] for i in halving)),
+    )
+
+
+def vae_from_shapes(shapes: Shapes, where: str, layout: str = "single-file") -> VAEConfig:
+    """A VAE's sizes; layout: whose names they are. Raises InputError naming the tensor that should show a size and is
+    not there."""
+    level, block = ("down", "block") if layout == "single-file" else ("down_blocks", "resnets")
+    levels = _count(shapes, rf"encoder\.{level}\.(\d+)\.", where)
+    conv = f"{block}.0.conv1.weight"
     return VAEConfig(
         in_channels=_shape(shapes, "encoder.conv_in.weight", where)[1],
         latent_channels=_shape(shapes, "decoder.conv_in.weight", where)[1],
-        widths=tuple(_shape(shapes, f"encoder.down.{n}.{conv}", where)[0] for n in range(levels)),
-        resnets=_count(shapes, r"encoder\.down\.0\.block\.(\d+)\.", where),
+        widths=tuple(_shape(shapes, f"encoder.{level}.{n}.{conv}", where)[0] for n in range(levels)),
+        resnets=_count(shapes, rf"encoder\.{level}\.0\.{block}\.(\d+)\.", where),
     )
 
 

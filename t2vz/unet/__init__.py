@@ -1,7 +1,8 @@
 """The denoising network ε_θ: Stable Diffusion 1.5's UNet at any width, on videos (frames are an axis); ControlNet."""
 
-from .config import UNetConfig
-from .controlnet import ControlNet, ControlNetConfig
+from .config import ControlNetConfig, UNetConfig
+from .controlnet import ControlNet
 from .unet import UNet
+from .widen import widen_input
 
-__all__ = ["ControlNet", "ControlNetConfig", "UNet", "UNetConfig"]
+__all__ = ["ControlNet", "ControlNetConfig", "UNet", "UNetConfig", "widen_input"]

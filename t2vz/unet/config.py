@@ -1,4 +1,4 @@
-"""The sizes of a UNet: what its checkpoint decides, and nothing else. Defaults: Stable Diffusion 1.5's."""
+"""The sizes of a UNet and of a ControlNet: what the checkpoint decides, and nothing else. Defaults: SD 1.5's."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ class UNetConfig:
     context_dim: int = 768  # width of the text states
     norm_groups: int = 32
     sample_size: int = 64  # side of the latents it was trained on: the size a video gets if none is asked for
+
+
+@dataclass(frozen=True)
+class ControlNetConfig(UNetConfig):
+    """The sizes of the UNet it steers (`out_channels` and `sample_size` play no part), and of the stem."""
+
+    condition_channels: int = 3  # of the condition pictures
+    condition_widths: tuple[int, ...] = (16, 32, 96, 256)  # of the stem; each but the first halves the size

@@ -12,7 +12,7 @@ nothing. Frames are an axis here too, with the same cross-frame attention (E12) 
 Source: Zhang et al. 2023 (arXiv 2302.05543); attribute names are those of the folder layout's checkpoints.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 from einops import rearrange
@@ -21,17 +21,9 @@ from torch.nn import functional as F
 
 from ..attention import FrameMemory, FrameView
 from ..errors import InputError
-from .config import UNetConfig
+from .config import ControlNetConfig
 from .encoder import Encoder
 from .unet import UNet
-
-
-@dataclass(frozen=True)
-class ControlNetConfig(UNetConfig):
-    """The sizes of the UNet it steers (`out_channels` and `sample_size` play no part), and of the stem."""
-
-    condition_channels: int = 3  # of the condition pictures
-    condition_widths: tuple[int, ...] = (16, 32, 96, 256)  # of the stem; each but the first halves the size
 
 
 class ConditionStem(nn.Module):

@@ -3,10 +3,11 @@ left."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 from t2vz.checkpoints import build, open_checkpoint, save, save_folder, save_single_file
@@ -72,12 +73,48 @@ def test_single_file_has_the_published_names_and_shapes(models, manifest, tmp_pa
     assert sum(".attn_1." in key and written[key] == 4 for key in shared) == 8
 
 
-def test_single_file_cannot_say_head_counts(models, tmp_path):
-    from dataclasses import replace
+def read_words_of(path):
+    """The header's words, by the format's definition: eight bytes of length, then JSON."""
+    data = path.read_bytes()
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
 
-    models[0].config = replace(models[0].config, heads=(4, 4))
-    with pytest.raises(InputError, match="heads"):
-        save_single_file(tmp_path / "one.safetensors", *models)
+
+def test_the_header_says_only_what_shapes_do_not(models, tmp_path):
+    """Of these networks only the picture size is not SD 1.x's; the other rules need no words."""
+    save_single_file(tmp_path / "one.safetensors", *models)
+    assert read_words_of(tmp_path / "one.safetensors") == {"format": "pt", "t2vz.unet": '{"sample_size": 8}'}
+    models[0].config = replace(models[0].config, sample_size=64)
+    save_single_file(tmp_path / "two.safetensors", *models)
+    assert read_words_of(tmp_path / "two.safetensors") == {"format": "pt"}
+
+
+def test_the_header_brings_back_what_shapes_do_not_say(models, tmp_path):
+    models[0].config = replace(models[0].config, heads=(4, 2), norm_groups=16)
+    models[1].config = replace(models[1].config, norm_groups=4, scaling_factor=0.7125)
+    models[2].config.num_attention_heads, models[2].config.hidden_act = 2, "gelu"
+    schedule = NoiseSchedule(train_steps=500, beta_first=0.001, beta_last=0.02, steps_offset=0)
+    save_single_file(tmp_path / "one.safetensors", *models, schedule=schedule)
+    said = open_checkpoint(tmp_path / "one.safetensors")
+    assert said.unet.config == models[0].config and said.vae.config == models[1].config
+    assert (said.text.config.num_attention_heads, said.text.config.hidden_act) == (2, "gelu")
+    assert said.schedule == schedule
+
+
+@pytest.mark.parametrize("words, complaint", [
+    ({"t2vz.unet": "{"}, "is not JSON"),
+    ({"t2vz.unet": "[8]"}, "no dictionary"),
+    ({"t2vz.unet": '{"attention_head_dim": [3, 3]}'}, "heads"),
+    ({"t2vz.unet": '{"norm_num_groups": 0}'}, "norm_num_groups"),
+    ({"t2vz.vae": '{"scaling_factor": -1}'}, "scaling_factor"),
+    ({"t2vz.text": '{"hidden_act": "relu"}'}, "hidden_act"),
+    ({"t2vz.scheduler": '{"prediction_type": "v_prediction"}'}, "prediction_type"),
+])
+def test_a_header_that_makes_no_sense_is_refused(models, tmp_path, words, complaint):
+    save_single_file(tmp_path / "one.safetensors", *models)
+    save_file(load_file(tmp_path / "one.safetensors"), tmp_path / "two.safetensors", words)
+    with pytest.raises(InputError, match=complaint) as caught:
+        open_checkpoint(tmp_path / "two.safetensors")
+    assert "\n" not in str(caught.value)
 
 
 def test_existing_things_are_replaced_only_when_told_and_only_checkpoints(models, tokenizer_folder, tmp_path):
