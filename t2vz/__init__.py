@@ -3,7 +3,10 @@
 from .errors import FailedError, InputError
 
 __version__ = "0.1.0"
-__all__ = ["FailedError", "InputError", "StableDiffusion", "Video", "edit_video", "text_to_video", "trace"]
+__all__ = [
+    "FailedError", "InputError", "StableDiffusion", "Video", "control_video", "edit_video", "load_controlnet",
+    "text_to_video", "trace",
+]
 
 
 def __dir__() -> list[str]:
@@ -24,6 +27,14 @@ def __getattr__(name: str):
         from .pipelines.text_to_video import text_to_video
 
         return text_to_video
+    if name == "control_video":
+        from .pipelines.control import control_video
+
+        return control_video
+    if name == "load_controlnet":
+        from .model import load_controlnet
+
+        return load_controlnet
     if name == "edit_video":
         from .pipelines.edit import edit_video
 

@@ -25,6 +25,11 @@ class FrameMemory:
 
     def __init__(self):
         self.entries: dict[str, tuple[list[int], Tensor, Tensor]] = {}
+        self.others: dict[str, FrameMemory] = {}
+
+    def beside(self, network: str) -> "FrameMemory":
+        """Another network's memory at the same timestep, by a name: a ControlNet's layers are named like the UNet's."""
+        return self.others.setdefault(network, FrameMemory())
 
     def recall(self, layer: str) -> tuple[list[int], Tensor | None, Tensor | None]:
         """The frames kept for a layer (absolute indices), their keys and their values; ([], None, None) if none."""

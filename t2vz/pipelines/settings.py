@@ -82,7 +82,7 @@ class Sampling:
         object.__setattr__(self, name, int(value))
 
     def _make_number(self, name: str) -> None:
-        if not _is_number(getattr(self, name)):
+        if not is_number(getattr(self, name)):
             raise InputError(f"{name} = {getattr(self, name)}: a finite number is needed")
         object.__setattr__(self, name, float(getattr(self, name)))
 
@@ -154,11 +154,11 @@ class Settings(Sampling):
     def _check_motion(self) -> None:
         if self.motion is not None:
             is_pair = isinstance(self.motion, (tuple, list)) and len(self.motion) == 2
-            if not (is_pair and all(map(_is_number, self.motion))):
+            if not (is_pair and all(map(is_number, self.motion))):
                 raise InputError(f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, "
                                  "or None for no motion")
             object.__setattr__(self, "motion", (float(self.motion[0]), float(self.motion[1])))
-            if self.initial_noise != "independent":
+            if self.initial_noise != type(self).initial_noise:
                 raise InputError(f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start '
                                  "from warps of frame 1")
         elif self.zoom != 1 or self.rotation != 0:
@@ -166,7 +166,8 @@ class Settings(Sampling):
                              "motion = (0, 0) goes with them")
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
+    """Whether value is a finite number (numpy's too), and no truth value."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 

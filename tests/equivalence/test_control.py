@@ -1,0 +1,176 @@
+"""ControlNet (E14) against diffusers: residuals of one call, and whole controlled videos.
+
+Same random weights, noise and condition pictures. Residuals ≤ 1e-12 in float64, ≤ 1e-5 in float32. Latents of
+StableDiffusionControlNetPipeline with the release's cross-frame attention processor in both networks: ≤ 1e-4 in
+float32, ≤ 1e-9 in float64.
+"""
+
+import functools
+
+import pytest
+import torch
+from diffusers import ControlNetModel, MultiControlNetModel, StableDiffusionControlNetPipeline
+from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
+from tiny import UNET, randomize, tiny_sd
+from transformers import CLIPTokenizer
+from twins import (
+    NEGATIVE,
+    PROMPT,
+    TOLERANCE,
+    cross_frame,
+    ddim,
+    relative,
+    text_twin,
+    twin,
+    unet_options,
+    unet_twin,
+    vae_twin,
+)
+
+from t2vz.pipelines.control import control_video
+from t2vz.unet import ControlNet, ControlNetConfig, UNetConfig
+
+TYPES = [torch.float64, torch.float32]
+THEIR_WORDS = {"control_scale": "controlnet_conditioning_scale", "control_start": "control_guidance_start",
+               "control_end": "control_guidance_end"}
+SIZES = {
+    "tiny": (UNET, {}),
+    "sd15 topology": (UNetConfig(widths=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24), {}),
+    "small stem": (
+        UNetConfig(widths=(24, 48, 72), attention=(False, True, True), resnets=1, heads=(2, 4, 6), context_dim=20,
+                   norm_groups=8),
+        {"condition_channels": 1, "condition_widths": (5, 7, 9)},
+    ),
+}
+
+
+def control_options(config: ControlNetConfig) -> dict:
+    """A ControlNetConfig in the words of ControlNetModel."""
+    options = unet_options(config) | {
+        "conditioning_channels": config.condition_channels,
+        "conditioning_embedding_out_channels": config.condition_widths,
+    }
+    return {name: value for name, value in options.items()
+            if name not in ("out_channels", "sample_size", "up_block_types")}
+
+
+def make(name, dtype, device, seed=0):
+    unet, stem = SIZES[name]
+    controlnet = randomize(ControlNet(ControlNetConfig(**vars(unet), **stem)), seed)
+    return controlnet.to(device, dtype).eval().requires_grad_(False)
+
+
+def control_twin(controlnet) -> ControlNetModel:
+    return twin(ControlNetModel, control_options(controlnet.config), controlnet)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("attention", ["own", "first"])
+@pytest.mark.parametrize("name", SIZES)
+def test_e14_residuals(name, attention, dtype, device, normal, measured):
+    controlnet = make(name, dtype, device)
+    config, factor, frames = controlnet.config, controlnet.factor, 3
+    theirs = control_twin(controlnet)
+    cross_frame(theirs, attention)
+    for (h, w), t, scale in (((8, 8), 981, 1.0), ((5, 7), 21, 0.6)):
+        x = normal((2, frames, 4, h, w), dtype, seed=t)
+        context = normal((2, 11, config.context_dim), dtype, seed=t + 1)
+        sides = (frames, config.condition_channels, factor * h, factor * w)
+        condition = torch.sigmoid(normal((1, *sides), dtype, seed=t + 2))
+        with torch.no_grad():
+            ours = controlnet(x, t, context, condition, attention, scale=scale)
+            down, middle = theirs(x.flatten(0, 1), t, context.repeat_interleave(frames, dim=0),
+                                  condition[0].repeat(2, 1, 1, 1), scale, return_dict=False)
+        assert len(ours) == len(down) + 1
+        for i, (a, b) in enumerate(zip(ours, (*down, middle), strict=True)):
+            measured(f"residual {i} of {name}, {attention}, {h}×{w}, {dtype}", relative(a, b), TOLERANCE[dtype])
+
+
+@pytest.fixture(scope="module")
+def models(request, tmp_path_factory):
+    """models(dtype) -> our StableDiffusion and two ControlNets, and their UNet, ControlNets and the rest; made once."""
+    folder, device = tmp_path_factory.mktemp("tiny"), torch.device(request.config.getoption("--device"))
+
+    @functools.cache
+    def made(dtype):
+        sd = tiny_sd(folder, dtype, device, seed=3)
+        controlnets = [make("tiny", dtype, device, seed) for seed in (20, 21)]
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), model_max_length=77, local_files_only=True)
+        shared = {"vae": vae_twin(sd.vae), "text_encoder": text_twin(sd.text_encoder), "tokenizer": tokenizer,
+                  "unet": unet_twin(sd.unet)}
+        return sd, controlnets, shared, [control_twin(controlnet) for controlnet in controlnets]
+
+    return made
+
+
+def ours_and_theirs(models, dtype, steps=4, count=1, guidance=9.0, attention="first", **options):
+    """Latents (m, 4, h, w) of control_video and of their pipeline for one request. options: of control_video."""
+    sd, controlnets, _, _ = models(dtype)
+    shared, pictures = inputs(count)
+    control = [one.numpy() for one in pictures] if count > 1 else pictures[0].numpy()
+    ours = control_video(sd, PROMPT, control, controlnets[:count] if count > 1 else controlnets[0], steps, guidance,
+                         NEGATIVE, noise={"shared": shared}, attention=attention, **options)
+    return ours.latents, their_latents(models, dtype, steps, count, guidance, attention, **options)
+
+
+def inputs(count, frames=3, height=48, width=32):
+    """The noise all frames share, and `count` control videos (m, H, W, 3)."""
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(1, 4, height // 8, width // 8, generator=generator, dtype=torch.float64)
+    return shared, torch.randint(0, 256, (count, frames, height, width, 3), generator=generator, dtype=torch.uint8)
+
+
+def their_latents(models, dtype, steps=4, count=1, guidance=9.0, attention="first", **options):
+    """StableDiffusionControlNetPipeline on the same weights, cross-frame attention in every network: (m, 4, h, w)."""
+    _, _, parts, networks = models(dtype)
+    steering = networks[0] if count == 1 else MultiControlNetModel(networks[:count])
+    pipe = StableDiffusionControlNetPipeline(
+        **parts, controlnet=steering, scheduler=ddim(dtype), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    for network in (pipe.unet, *networks[:count]):
+        halves = zero.CrossFrameAttnProcessor2_0(batch_size=2 if guidance > 1 else 1)
+        network.set_attn_processor(halves if attention == "first" else AttnProcessor2_0())
+    shared, pictures = inputs(count)
+    # Their pipeline rounds pictures to float32, which is all that is left of the difference in float64.
+    images = [(one.to(pipe.device, dtype) / 255).permute(0, 3, 1, 2) for one in pictures]
+    frames = len(images[0])
+    return pipe(
+        [PROMPT] * frames, images if count > 1 else images[0], num_inference_steps=steps, guidance_scale=guidance,
+        negative_prompt=[NEGATIVE] * frames, latents=shared.to(pipe.device, dtype).repeat(frames, 1, 1, 1),
+        output_type="latent", **{theirs: options[ours] for ours, theirs in THEIR_WORDS.items() if ours in options},
+    ).images
+
+
+@pytest.mark.parametrize(("dtype", "steps"), [(torch.float32, 1), (torch.float32, 3), (torch.float32, 20),
+                                              (torch.float64, 7)], ids=str)
+def test_e14_whole_video(dtype, steps, models, measured):
+    error = relative(*ours_and_theirs(models, dtype, steps))
+    measured(f"controlled latents, {steps} steps, {dtype}", error, 1e-9 if dtype == torch.float64 else 1e-4)
+
+
+REQUESTS = {
+    "scale": {"control_scale": 0.5},
+    "no guidance": {"guidance": 1.0},
+    "frame by frame": {"attention": "own"},
+    "first half": {"control_end": 0.5},
+    "the middle": {"control_start": 0.3, "control_end": 0.8},
+    "two, each its own": {"count": 2, "control_scale": [0.7, 1.3], "control_start": [0.0, 0.25],
+                          "control_end": [0.5, 1.0]},
+    "two in chunks": {"count": 2, "chunk": 2},
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_e14_other_requests(name, models, measured):
+    """Scales, shares of the steps, several ControlNets; chunks of ours against the whole of theirs."""
+    measured(f"controlled latents, {name}", relative(*ours_and_theirs(models, torch.float64, **REQUESTS[name])), 1e-9)
+
+
+def test_e14_the_comparison_can_fail(models):
+    """Each of the settings compared above changes their video by far more than the tolerance."""
+    base = their_latents(models, torch.float64)
+    for change in ({"control_scale": 0.9}, {"control_end": 0.75}, {"attention": "own"}, {"count": 2}):
+        assert relative(their_latents(models, torch.float64, **change), base) > 1e-4, change
