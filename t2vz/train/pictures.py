@@ -22,7 +22,7 @@ from tqdm import tqdm
 from t2vz.errors import InputError
 from t2vz.files import atomic_path, write_json
 
-from .world import paint, sample_scene
+from .world import Scene, paint, sample_scene
 
 STREAMS = {
     "training": 0,
@@ -49,8 +49,13 @@ class Pictures:
 
 def paint_one(i: int, size: int, seed: int, stream: str) -> tuple[np.ndarray, str]:
     """Picture i of a stream: uint8 (size, size, 3), and its caption."""
-    scene = sample_scene(np.random.default_rng([seed, STREAMS[stream], i]), held_out=stream == "held-out")
+    scene = scene_of(i, seed, stream)
     return paint(scene, size), scene.caption
+
+
+def scene_of(i: int, seed: int, stream: str) -> Scene:
+    """The scene of picture i of a stream."""
+    return sample_scene(np.random.default_rng([seed, STREAMS[stream], i]), held_out=stream == "held-out")
 
 
 def paint_pictures(

@@ -1,4 +1,4 @@
-"""The trainings in their order, in one folder: pictures/ tokenizer/ clip/ vae/ unet/ decoder/.
+"""The trainings in their order, in one folder: pictures/ tokenizer/ clip/ vae/ unet/ decoder/ edit/ controlnet/.
 
 Each stage finds there what it needs. One that was interrupted continues where it was saved; one that is
 finished is not run again.
@@ -10,27 +10,35 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from t2vz.errors import InputError
 from t2vz.files import atomic_path
 from t2vz.text import Tokenizer
-from t2vz.unet.config import UNetConfig
+from t2vz.unet.config import ControlNetConfig, UNetConfig
+from t2vz.unet.controlnet import ControlNet
 from t2vz.unet.unet import UNet
+from t2vz.unet.widen import widen_input
 from t2vz.vae.config import VAEConfig
 from t2vz.vae.vae import VAE
 
 from . import clip as clip_training
+from . import control as control_training
+from . import edit as edit_training
 from . import unet as unet_training
 from . import vae as vae_training
 from .common import Settings
-from .pictures import Pictures, paint_pictures
+from .pictures import Pictures, paint_pictures, scene_of
 from .state import load_network, read_facts, save_network
 from .tokenizer import write_tokenizer
+from .world import Edit, paint_after, sample_edit
 
-SHARES = {"clip": 0.08, "vae": 0.37, "unet": 0.43, "decoder": 0.12}  # of the minutes given to all
+# of the minutes given to all
+SHARES = {"clip": 0.06, "vae": 0.26, "unet": 0.38, "decoder": 0.1, "edit": 0.12, "controlnet": 0.08}
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Options:
     clip: clip_training.CLIPSizes = clip_training.CLIPSizes()
     vae: VAEConfig = vae_training.EMBEDDED
     unet: UNetConfig = unet_training.EMBEDDED
+    edits: int = 8_000  # how many of the pictures the edit UNet learns to edit
 
     def __post_init__(self):
         if self.size % 8 or self.size < 32:
@@ -126,6 +135,73 @@ def train_decoder_stage(options: Options) -> None:
     save_network(target, half, {"psnr": vae_training.measure_psnr(vae.eval(), unseen)})
 
 
+def train_edit_stage(options: Options) -> None:
+    """Train the edit UNet, from the UNet, into out/edit/edit.safetensors; needs finished CLIP, VAE and UNet."""
+    target = options.out / "edit/edit.safetensors"
+    if target.is_file():
+        return
+    vae, clip, tokenizer = load_vae(options.out), load_clip(options.out), options.tokenizer()
+    unet = widen_input(load_unet(options.out), 8)
+    shown = 16
+    after, instructions = cached_edits(options, vae, shown)
+    before = cached_latents(options, vae)[0][: len(after)].float() / vae.config.scaling_factor
+    examples = edit_training.edit_examples(before, after, instructions, clip.text_model, tokenizer)
+    learned, unseen = examples.split(len(after) - shown)
+    settings = options.settings(edit_training.SETTINGS)
+    unet = edit_training.train_edit_unet(unet, learned, unseen, vae.to(options.device), target.parent, settings).cpu()
+    save_network(target, unet, {"config": asdict(unet.config), "edits": len(learned.after)})
+
+
+def train_controlnet_stage(options: Options) -> None:
+    """Train the ControlNet for edges into out/controlnet/controlnet.safetensors; needs finished CLIP, VAE and UNet."""
+    target = options.out / "controlnet/controlnet.safetensors"
+    if target.is_file():
+        return
+    vae, clip, tokenizer = load_vae(options.out), load_clip(options.out), options.tokenizer()
+    unet = load_unet(options.out).to(options.device)
+    latents, captions = cached_latents(options, vae)
+    examples = unet_training.make_examples(latents, captions, clip.text_model, tokenizer)
+    pictures = options.paint("training", options.pictures)
+    pictures = Pictures(pictures.images[: len(latents)], captions)
+    bits = cached_edges(options, pictures)
+    settings = options.settings(control_training.SETTINGS)
+    vae, text = vae.to(options.device), clip.text_model.to(options.device)
+    controlnet = control_training.train_controlnet(
+        unet, examples, bits, pictures, vae, text, tokenizer, target.parent, settings
+    ).cpu()
+    save_network(target, controlnet, {"config": asdict(controlnet.config)})
+
+
+def cached_edits(options: Options, vae: VAE, more: int) -> tuple[Tensor, list[str]]:
+    """An edit of each of the first `options.edits` + `more` training pictures, painted and encoded once into
+    out/edit/: scaled latents of the pictures after it (count, 4, h, w), and the instructions."""
+    count = min(options.edits + more, options.latents, options.pictures)
+    edits = [edit_of_picture(i, options.seed) for i in range(count)]
+    cache = options.out / f"edit/after-{count}.safetensors"
+    if not cache.is_file():
+        painted = np.stack([paint_after(edit, options.size) for edit in tqdm(edits, "painting edits")])
+        latents = vae_training.encode_all(vae.to(options.device), Pictures(painted, [e.instruction for e in edits]))
+        with atomic_path(cache) as temporary:
+            save_file({"after": latents}, temporary)
+    return load_file(cache)["after"], [edit.instruction for edit in edits]
+
+
+def edit_of_picture(i: int, seed: int) -> Edit:
+    """The edit that belongs to training picture i."""
+    scene = scene_of(i, seed, "training")
+    return sample_edit(np.random.default_rng([seed, 1_000, i]), scene)
+
+
+def cached_edges(options: Options, pictures: Pictures) -> np.ndarray:
+    """The pictures' edges as `control.find_edges` gives them, found once into out/controlnet/."""
+    cache = options.out / f"controlnet/edges-{len(pictures)}.safetensors"
+    if not cache.is_file():
+        bits = control_training.find_edges(pictures)
+        with atomic_path(cache) as temporary:
+            save_file({"bits": torch.from_numpy(bits)}, temporary)
+    return load_file(cache)["bits"].numpy()
+
+
 def cached_latents(options: Options, vae: VAE) -> tuple[Tensor, list[str]]:
     """Scaled latents of the first `options.latents` pictures, encoded once into out/unet/, and their
     captions."""
@@ -149,6 +225,8 @@ STAGES = {
     "vae": train_vae_stage,
     "unet": train_unet_stage,
     "decoder": train_decoder_stage,
+    "edit": train_edit_stage,
+    "controlnet": train_controlnet_stage,
 }
 
 
@@ -182,6 +260,18 @@ def load_unet(out: Path) -> UNet:
     """The finished UNet of a training folder."""
     path = out / "unet/unet.safetensors"
     return load_network(path, UNet(UNetConfig(**_tuples(read_facts(path)["config"]))))
+
+
+def load_edit_unet(out: Path) -> UNet:
+    """The finished edit UNet of a training folder."""
+    path = out / "edit/edit.safetensors"
+    return load_network(path, UNet(UNetConfig(**_tuples(read_facts(path)["config"]))))
+
+
+def load_controlnet(out: Path) -> ControlNet:
+    """The finished ControlNet of a training folder."""
+    path = out / "controlnet/controlnet.safetensors"
+    return load_network(path, ControlNet(ControlNetConfig(**_tuples(read_facts(path)["config"]))))
 
 
 def _tuples(config: dict) -> dict:

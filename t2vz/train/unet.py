@@ -8,6 +8,7 @@ replaced by the empty prompt, which teaches the ε_∅ of classifier-free guidan
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,14 @@ class Examples:
     states: Tensor
     which: Tensor
 
+    def batch(
+        self, chosen: Tensor, no_prompt: float, generator: torch.Generator, device: str
+    ) -> tuple[Tensor, Tensor]:
+        """x_0 (n, 4, h, w) and context (n, 77, d) of some examples; a share `no_prompt` gets the empty prompt."""
+        dropped = torch.rand(len(chosen), generator=generator) < no_prompt
+        context = self.states[self.which[chosen].masked_fill(dropped, len(self.states) - 1)]
+        return self.latents[chosen].float().to(device), context.float().to(device)
+
 
 def make_examples(
     latents: Tensor, captions: list[str], text_encoder: CLIPTextModel, tokenizer: Tokenizer
@@ -82,7 +91,7 @@ def make_examples(
 
 
 def noise_loss(
-    unet: UNet,
+    unet: Callable[[Tensor, Tensor, Tensor], Tensor],
     x_0: Tensor,
     context: Tensor,
     alpha_bar: Tensor,
@@ -90,7 +99,7 @@ def noise_loss(
     snr_cap: float = 5.0,
 ) -> dict[str, Tensor]:
     """The weighted squared error of the predicted noise. x_0 (n, 4, h, w), context (n, tokens, d), alpha_bar
-    (1000,)."""
+    (1000,). unet(x_t, t, context): ε, with x_t and ε (n, 1, 4, h, w), one frame each."""
     n, steps = x_0.shape[0], len(alpha_bar)
     # One timestep in each n-th of the schedule: the batch always covers all noise levels.
     t = ((torch.arange(n) + torch.rand(n, generator=generator)) * steps / n).long().clamp(max=steps - 1)
@@ -144,16 +153,12 @@ def train_unet(
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(examples.latents), (settings.batch,), generator=generator)
-        dropped = torch.rand(settings.batch, generator=generator) < weights.no_prompt
-        context = examples.states[examples.which[chosen].masked_fill(dropped, len(examples.states) - 1)]
-        x_0 = examples.latents[chosen].float().to(settings.device)
-        return noise_loss(
-            unet, x_0, context.float().to(settings.device), alpha_bar, generator, weights.snr_cap
-        )
+        x_0, context = examples.batch(chosen, weights.no_prompt, generator, settings.device)
+        return noise_loss(unet, x_0, context, alpha_bar, generator, weights.snr_cap)
 
     def show(path: Path) -> None:
         size = examples.latents.shape[-1]
-        latents = sample(unet, text_encoder, tokenizer, SHEET_PROMPTS, size, seed=settings.seed)
+        latents = sample(unet, text_encoder, tokenizer, SHEET_PROMPTS, size, seed=settings.seed, device=settings.device)
         write_sheet(path, vae.decode(latents.float() / vae.config.scaling_factor), 8, SHEET_PROMPTS)
 
     with AttentionForTraining(settings.device):
@@ -162,7 +167,7 @@ def train_unet(
 
 @torch.no_grad()
 def sample(
-    unet: UNet,
+    unet: Callable[[Tensor, int, Tensor], Tensor],
     text_encoder: CLIPTextModel,
     tokenizer: Tokenizer,
     prompts: list[str],
@@ -170,10 +175,12 @@ def sample(
     steps: int = 25,
     guidance_scale: float = 5.0,
     seed: int = 0,
+    device: str | torch.device = "cpu",
 ) -> Tensor:
-    """Pictures' latents by DDIM (E3) with guidance (E5): prompts (n) -> scaled latents (n, 4, size, size)."""
+    """Pictures' latents by DDIM (E3) with guidance (E5): prompts (n) -> scaled latents (n, 4, size, size). unet: as in
+    `noise_loss`, on `device`."""
     schedule = NoiseSchedule.stable_diffusion()
-    device = next(unet.parameters()).device
+    device = torch.device(device)
     context = encode_text(text_encoder, tokenizer, [*[""] * len(prompts), *prompts]).to(device)
     x = torch.randn((len(prompts), 4, size, size), generator=torch.Generator().manual_seed(seed)).to(device)
     for t in schedule.timesteps(steps):
