@@ -63,10 +63,21 @@ def foreground_from_attention(
 ) -> Tensor:
     """Foreground masks M^k (m, 1, height, width) in {0, 1} from recorded text attention; height, width in latent cells.
 
-    record: maps of the layers of `layer_sizes` (the last of the batch is the prompt's half). subject: positions of the
-    subject's tokens among the 77; text_tokens: how many positions hold text. Score of a cell: the share of the
-    attention to the prompt's words that goes to the subject, averaged over layers from full to quarter size; threshold:
-    Otsu's, of frame 1's scores, for all frames, so that a frame's mask does not depend on how many follow.
+    record, text_tokens: see `attention_share`. subject: positions of the subject's tokens among the 77. Threshold:
+    Otsu's, of frame 1's shares, for all frames, so that a frame's mask does not depend on how many follow.
+    """
+    score = attention_share(record, subject, text_tokens, height, width)
+    return (score > otsu_threshold(score[0])).float()
+
+
+def attention_share(
+    record: AttentionRecord, positions: list[int], text_tokens: int, height: int, width: int
+) -> Tensor:
+    """How much each cell reads some words: (m, 1, height, width) in [0, 1]; height, width in latent cells.
+
+    It is the share of the attention to the prompt's words that goes to the tokens at `positions`, averaged over layers
+    from full to quarter size. record: maps of the layers of `layer_sizes` (the last of the batch is the prompt's half).
+    text_tokens: how many of the 77 positions hold text. Raises InputError if no such layer was recorded.
     """
     total = torch.zeros(())
     count = 0
@@ -74,7 +85,7 @@ def foreground_from_attention(
         maps = record.map(layer)[-1]  # (m, n, tokens)
         h = layer_sizes(height, width)[maps.shape[1]][0]
         words = maps[:, :, 1 : 1 + text_tokens]
-        share = maps[:, :, subject].sum(-1) / words.sum(-1).clamp_min(1e-8)
+        share = maps[:, :, positions].sum(-1) / words.sum(-1).clamp_min(1e-8)
         share = rearrange(share, "m (h w) -> m 1 h w", h=h)
         total = total + F.interpolate(share, size=(height, width), mode="bilinear", align_corners=False)
         count += 1
@@ -82,8 +93,7 @@ def foreground_from_attention(
         raise InputError(
             "the UNet has no text attention near the latent's size to take masks from; give masks of your own"
         )
-    score = total / count
-    return (score > otsu_threshold(score[0])).float()
+    return total / count
 
 
 def layer_sizes(height: int, width: int) -> dict[int, tuple[int, int]]:

@@ -46,6 +46,10 @@ class Tokenizer:
         ids += [self.end] * (self.length - len(ids))
         return Tokens(torch.tensor(ids), len(kept), self._clip.decode(cut).strip() if cut else "")
 
+    def texts(self, prompt: str) -> list[str]:
+        """The prompt's tokens as text, one for each of those that are read: position i + 1 among the 77 is texts[i]."""
+        return [self._clip.decode([number]).strip() for number in self.text_ids(prompt)[: self.length - 2]]
+
     def positions(self, prompt: str, words: list[str]) -> list[int]:
         """Where among the 77 the given words of a prompt stand (all their tokens, every occurrence).
 

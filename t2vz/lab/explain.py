@@ -1,0 +1,174 @@
+"""A generation, kept with all that explains it: what `t2vz explain` shows, gathered by tracing Algorithm 1 as it runs.
+
+Two videos are made from the same noise, with cross-frame attention and without. From the first: frame 1's way down to
+T', the warps, the jump back up, x̂_0 of every frame at some steps, what each word was read by, and, from some points of
+each frame, where they look in frame 1.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..attention import AttentionRecord, frames_seen
+from ..errors import InputError
+from ..pipelines.decoding import decode
+from ..pipelines.denoise import NoisePredictor
+from ..pipelines.masks import attention_share, foreground_from_attention, layer_sizes, subject_positions
+from ..pipelines.run import Progress
+from ..pipelines.settings import Settings
+from ..pipelines.text_to_video import generate
+from ..pipelines.trace import Trace, layer_size, trace
+from ..video import Video
+
+SHOWN = 5  # timesteps at which x̂_0 is shown, and text attention read
+LAYERS = 3  # layers whose cross-frame attention is shown, of different sizes
+MOST_WORDS = 16
+STAGE = "all frames"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What the page shows. Latents and maps are on the CPU; frames are counted from 0 here, from 1 on the page."""
+
+    settings: Settings
+    video: Video
+    other: Video  # from the same noise, attention as `other_attention` says
+    other_attention: str
+    trace: Trace  # x_T, warped, … of the first video; see pipelines.trace.NAMES
+    timesteps: dict[str, int]  # "start", "T", "T_prime", on the sampler's grid
+    ratio: float  # r of the jump from T' to T (E9)
+    alone: dict[int, tuple[Tensor, np.ndarray]]  # t -> frame 1's x_t (1, c, h, w) and its x̂_0, decoded (H, W, 3)
+    together: dict[int, np.ndarray]  # t -> x̂_0 of all frames, decoded (m, H, W, 3)
+    words: dict[str, Tensor]  # word -> the share of the attention to words that it gets, (m, h, w)
+    subject: list[str]  # the words taken for the foreground
+    foreground: Tensor  # (m, 1, h, w) in {0, 1}
+    points: list[tuple[float, float]]  # from where attention is followed, (x, y) in [0, 1] of the frame
+    look_t: int  # at this timestep
+    looks: dict[str, Tensor]  # layer -> (m, points, h, w), in frame `targets[k]`
+    targets: list[int]  # for each frame, the first one it looks at: 0 with first-frame attention
+
+
+def explain(
+    sd, settings: Settings, points: list[tuple[float, float]] | None = None, progress: Progress | None = None
+) -> Explained:
+    """Make the video twice and keep what explains it. sd: a StableDiffusion.
+
+    points: from where to follow cross-frame attention, (x, y) in [0, 1] of the frame; None: one on the subject and one
+    in the background, found from the text attention. progress(done, total, stage), as for `generate`.
+    Raises as `generate`, and InputError for fewer than two frames.
+    """
+    if settings.frames < 2:
+        raise InputError("an explanation follows one frame to the next; ask for at least 2 frames")
+    subject = subject_positions(sd.tokenizer, settings)
+    grid = sd.schedule.timesteps(settings.steps)
+    T, T_prime = (sd.schedule.snap(t, settings.steps) for t in (settings.t, settings.t_prime))
+    if settings.motion is None:
+        T = T_prime = grid[0]
+    shown = evenly([t for t in grid if t <= T], SHOWN)
+    patterns = ["noise/*", "flow", "x_T*", "warped", "forward", "foreground", "smoothed", "x_?/frame 1 to T*"]
+    patterns += [f"{name}/{STAGE}/{t}" for name in ("x_0", "x_t", "attention/*attn2") for t in shown]
+    other_attention = "own" if settings.attention != "own" else "first"
+    with trace(*patterns, points=points) as run:  # points are checked before the work
+        video = generate(sd, settings, progress=_half(progress, 0, settings.attention))
+    other = generate(sd, replace(settings, attention=other_attention), progress=_half(progress, 1, other_attention))
+
+    words = _words(sd, settings)
+    h, w = run["x_T"].shape[-2:]
+    record, used = _text_record(run, h, w), sd.tokenizer.encode(settings.prompt).used
+    found = foreground_from_attention(record, subject, used, h, w)
+    points = points or notable_points(found[0, 0])
+    look_t = shown[len(shown) // 2]
+    return Explained(
+        settings, video, other, other_attention, run, {"start": grid[0], "T": T, "T_prime": T_prime},
+        sd.schedule.jump_ratio(T_prime, T, settings.jump_convention), _frame_1_alone(sd, run),
+        {t: decode(sd, run[f"x_0/{STAGE}/{t}"]) for t in shown},
+        {word: attention_share(record, positions, used, h, w)[:, 0] for word, positions in words.items()},
+        [word for word, positions in words.items() if set(positions) & set(subject)],
+        run["foreground"] if "foreground" in run else found, points, look_t,
+        look(sd, settings, run[f"x_t/{STAGE}/{look_t}"], look_t, points),
+        [frames_seen(settings.attention, k, settings.frames)[0] for k in range(settings.frames)],
+    )
+
+
+def evenly(values: list[int], count: int) -> list[int]:
+    """At most `count` of the values, evenly spaced, first and last among them."""
+    if len(values) <= count:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
+
+
+def look(sd, settings: Settings, x_t: Tensor, t: int, points: list[tuple[float, float]]) -> dict[str, Tensor]:
+    """Where the points of each frame look, at one timestep: layer -> (m, points, h, w) of the layer's own cells.
+
+    The UNet is asked once more about x_t (m, c, h, w), and its self-attention traced. Maps are those of the first frame
+    that frame k sees (E12: frame 1), of the prompt's half of the batch; the layers are `chosen_layers`.
+    """
+    height, width = x_t.shape[-2:]
+    context = sd.encode_text([settings.negative_prompt, settings.prompt])
+    predict = NoisePredictor(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
+    with trace("attention/*attn1/*", points=points) as run:
+        predict(x_t.to(sd.device), t)
+    maps = {name.split("/")[1]: found[-1, :, :, 0] for name, found in run.find("attention/*").items()}
+    chosen = chosen_layers({layer: weights.shape[-1] for layer, weights in maps.items()})
+    return {layer: maps[layer].unflatten(-1, layer_size(maps[layer].shape[-1], height, width)) for layer in chosen}
+
+
+def chosen_layers(cells: dict[str, int]) -> list[str]:
+    """One attention layer for each of the largest sizes, coarse to fine: the last but one of that size in the UNet.
+
+    cells: of every layer, in the order the UNet runs them. The way up decides what the picture shows; its last layers
+    are the ones to look at, the very last least, which only sharpens.
+    """
+    sizes = sorted(set(cells.values()), reverse=True)[:LAYERS]
+    of_size = {size: [layer for layer in cells if cells[layer] == size] for size in sizes}
+    return [of_size[size][max(len(of_size[size]) - 2, 0)] for size in sorted(sizes)]
+
+
+def notable_points(mask: Tensor) -> list[tuple[float, float]]:
+    """Two points (x, y) in [0, 1] to look from: in the mask's middle, and far from it and the border. mask (h, w)."""
+    h, w = mask.shape
+    cells = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"), dim=-1).reshape(-1, 2).double()
+    inside = mask.flatten() > 0.5
+    if not bool(inside.any()) or bool(inside.all()):
+        return [(0.5, 0.5)]
+    foreground, background = cells[inside], cells[~inside]
+    middle = foreground[(foreground - foreground.mean(dim=0)).norm(dim=1).argmin()]
+    to_border = torch.minimum(background, torch.tensor([h - 1.0, w - 1.0]) - background).amin(dim=1) + 1
+    far = background[torch.minimum(torch.cdist(background, foreground).amin(dim=1), 2 * to_border).argmax()]
+    return [((float(x) + 0.5) / w, (float(y) + 0.5) / h) for y, x in (middle, far)]
+
+
+def _text_record(run: Trace, height: int, width: int) -> AttentionRecord:
+    """The traced text attention of all frames as the record that E13's masks are made from."""
+    record = AttentionRecord(cells=layer_sizes(height, width))
+    for name, maps in run.find(f"attention/*attn2/{STAGE}/*").items():
+        record.add(name.split("/")[1], 0, maps[:, :, None])  # a trace's maps are means over heads already
+    return record
+
+
+def _frame_1_alone(sd, run: Trace) -> dict[int, tuple[Tensor, np.ndarray]]:
+    """Some of the steps that only frame 1 took (E6), noisiest first."""
+    steps = {int(name.rpartition("/")[2]): name for name in run.names if name.startswith("x_t/frame 1")}
+    chosen = {t: steps[t] for t in evenly(list(steps), SHOWN)}
+    return {t: (run[name], decode(sd, run[name.replace("x_t", "x_0", 1)])[0]) for t, name in chosen.items()}
+
+
+def _words(sd, settings: Settings) -> dict[str, list[int]]:
+    """The prompt's words, each once, and their positions among the tokens; words that were cut off are left out."""
+    words = {}
+    for word in settings.prompt.split():
+        word = word.strip(".,;:!?\"'()").lower()
+        try:
+            words[word] = sd.tokenizer.positions(settings.prompt, [word])
+        except InputError:  # past the tokens that are read, or nothing but punctuation
+            continue
+    return dict(list(words.items())[:MOST_WORDS])
+
+
+def _half(progress: Progress | None, half: int, attention: str) -> Progress | None:
+    """The progress of the first (0) or second (1) of two videos, as that of both."""
+    if progress is None:
+        return None
+    return lambda done, total, stage: progress(half * total + done, 2 * total, f'attention "{attention}": {stage}')
