@@ -69,12 +69,8 @@ class StableDiffusion:
         for `edit_video`; None is then the embedded one.
         Raises InputError, one line, for anything that is not Stable Diffusion 1.x in safetensors.
         """
-        checkpoint = _open(path, ("unet", "text") if vae else PARTS, edit)
+        checkpoint = assemble(path, vae, loras, edit)
         path, unet_path = checkpoint.path, embedded_edit() / "unet" if edit and path is None else None
-        if vae is not None:
-            checkpoint = replace(checkpoint, vae=_fitting_vae(checkpoint, vae))
-        for file, weight in loras:
-            checkpoint = merge_lora(checkpoint, file, weight)
         vae_dtype = torch.float32 if dtype == torch.float16 else dtype
         unet = build(UNet, checkpoint.unet, dtype, device)
         autoencoder = build(VAE, checkpoint.vae, vae_dtype, device)
@@ -167,6 +163,17 @@ def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:
                          f"{sd.device}; load both alike")
 
 
+def assemble(path: str | Path | None = None, vae: str | Path | None = None,
+             loras: Sequence[tuple[str | Path, float]] = (), edit: bool = False) -> Checkpoint:
+    """What `StableDiffusion.load` loads, before a tensor is read: opened, the VAE exchanged, the LoRAs to be merged."""
+    checkpoint = _open(path, ("unet", "text") if vae else PARTS, edit)
+    if vae is not None:
+        checkpoint = replace(checkpoint, vae=_fitting_vae(checkpoint, vae))
+    for file, weight in loras:
+        checkpoint = merge_lora(checkpoint, file, weight)
+    return checkpoint
+
+
 def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkpoint:
     """The checkpoint at a path, or the embedded one: of the kind that makes videos from text, or that edits them.
 
@@ -189,15 +196,15 @@ def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkp
 
 def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:
     """Another VAE for a checkpoint; its latents must be what the UNet learned on, as far as sizes tell."""
-    vae, unet, own = open_vae(path), checkpoint.unet.config, checkpoint.vae
-    facts = [("latents have", vae.config.latent_channels, unet.out_channels, "channels")]
+    vae, own = open_vae(path), checkpoint.vae
+    facts = [("latent channels", vae.config.latent_channels, checkpoint.unet.config.out_channels)]
     if own is not None:
-        facts += [("latents are scaled by", vae.config.scaling_factor, own.config.scaling_factor, ""),
-                  ("levels are", len(vae.config.widths), len(own.config.widths), "")]
-    for what, theirs, ours, unit in facts:
-        if theirs != ours:
-            raise InputError(f"{path}: this VAE's {what} {theirs} {unit}, and those of {checkpoint.path} {ours}: the "
-                             "UNet would not understand them; give a VAE made for this model")
+        facts += [("scaling factor of latents", vae.config.scaling_factor, own.config.scaling_factor),
+                  ("levels", len(vae.config.widths), len(own.config.widths))]
+    for what, found, wanted in facts:
+        if found != wanted:
+            raise InputError(f"{path}: a VAE of another model: its {what} {found}, where {checkpoint.path} has "
+                             f"{wanted}; give a VAE made for this model")
     return vae
 
 

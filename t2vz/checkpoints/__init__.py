@@ -3,16 +3,19 @@
 from .control import open_controlnet
 from .fill import build, fill
 from .identify import Kind, identify, refuse
-from .load import PARTS, Checkpoint, Part, open_checkpoint, open_vae
+from .inspect import inspect
+from .load import PARTS, Checkpoint, Part, open_checkpoint, open_vae, stored_dtype
 from .lora import merge_lora
 from .read import Entry, checkpoint_hash, find_weights, read_header, read_tensors
-from .save import save_controlnet, save_folder, save_single_file
-from .tokenizer import CLIP_NAME, NO_CLIP, find_tokenizer
+from .save import save_controlnet, save_folder, save_single_file, save_tokenizer, save_unet
+from .tokenizer import CLIP_NAME, NO_CLIP, find_tokenizer, is_clips_tokenizer, same_tokenizer
 from .words import Words, describe_words, read_words, unknown_words
 
 __all__ = [
     "CLIP_NAME", "NO_CLIP", "PARTS", "Checkpoint", "Entry", "Kind", "Part", "Words", "build", "checkpoint_hash",
-    "describe_words", "fill", "find_tokenizer", "find_weights", "identify", "merge_lora", "open_checkpoint",
-    "open_controlnet", "open_vae", "read_header", "read_tensors", "read_words", "refuse", "save_controlnet",
-    "save_folder", "save_single_file", "unknown_words",
+    "describe_words", "fill", "find_tokenizer", "find_weights", "identify", "inspect", "is_clips_tokenizer",
+    "merge_lora", "open_checkpoint", "open_controlnet", "open_vae", "read_header", "read_tensors", "read_words",
+    "refuse", "same_tokenizer", "save_controlnet", "save_folder", "save_single_file", "save_tokenizer",
+    "save_unet",
+    "stored_dtype", "unknown_words",
 ]

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..errors import InputError
 from ..unet import ControlNet, UNet
@@ -148,9 +148,9 @@ def _describe(name: str, open_part: Callable[[], Part]) -> dict[str, Any]:
 
 
 def _plain_sizes(sizes_found: Any) -> dict[str, Any]:
-    if is_dataclass(sizes_found):
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(sizes_found).items()}
-    return {name: getattr(sizes_found, name) for name in (*config.TEXT_SIZES, "hidden_act", "layer_norm_eps")}
+    if isinstance(sizes_found, CLIPTextConfig):
+        return {name: getattr(sizes_found, name) for name in (*config.TEXT_SIZES, "hidden_act", "layer_norm_eps")}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(sizes_found).items()}
 
 
 def _describe_schedule(file: Path) -> dict[str, Any]:

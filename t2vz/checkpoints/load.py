@@ -57,6 +57,13 @@ class Checkpoint:
     text: Part | None
 
 
+def stored_dtype(checkpoint: Checkpoint) -> str:
+    """torch's name of the float type that loses nothing of the checkpoint: the one it is stored in, or float32."""
+    stored = {entry.dtype for part in (checkpoint.unet, checkpoint.vae, checkpoint.text) if part is not None
+              for entry in part.entries.values()}
+    return {("F16",): "float16", ("BF16",): "bfloat16"}.get(tuple(stored), "float32")
+
+
 def open_checkpoint(path: str | Path, needs: tuple[str, ...] = PARTS) -> Checkpoint:
     """Open a single file or a folder; no tensor is read.
 

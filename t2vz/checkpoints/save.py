@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..files import atomic_folder, atomic_path
 from ..schedulers import NoiseSchedule
 from . import config, ldm, sizes
-from .tokenizer import TOKENIZER_FILES, find_tokenizer
+from .tokenizer import NEW_FILE, TOKENIZER_FILES, find_tokenizer, same_tokenizer
 from .unsaid import say_unsaid
 from .words import WORDS_FILE, WORDS_HEADER, Words
 
@@ -67,6 +67,18 @@ def save_folder(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder:
         if words:
             _write_json(folder / WORDS_FILE, words)
         _copy_tokenizer(tokenizer, folder / "tokenizer", text_encoder.config.max_position_embeddings)
+
+
+def save_tokenizer(source: Path, target: Path, length: int, overwrite: bool = False) -> None:
+    """Copy a tokenizer's folder; length: of the prompts it makes. The same tokenizer at `target` is left alone.
+
+    Raises InputError if another one is there and overwrite is False, or if it is no tokenizer's folder.
+    """
+    if target.exists() and same_tokenizer(source, target):
+        return
+    _refuse_existing(target, overwrite)
+    with atomic_folder(target, replace_if=lambda folder: same_tokenizer(folder, folder)) as folder:
+        _copy_tokenizer(source, folder, length)
 
 
 def save_single_file(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder: nn.Module,
@@ -119,6 +131,15 @@ def save_controlnet(path: str | Path, controlnet: nn.Module, dtype: torch.dtype 
         _write_weights(folder / "diffusion_pytorch_model.safetensors", controlnet.state_dict(), dtype)
 
 
+def save_unet(path: str | Path, unet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
+    """Write a UNet alone, config.json and weights, as the unet/ of a checkpoint folder. Raises as `save_folder`."""
+    path = Path(path)
+    _refuse_existing(path, overwrite)
+    with atomic_folder(path, replace_if=_is_unet) as folder:
+        _write_json(folder / "config.json", config.unet_to_json(unet.config))
+        _write_weights(folder / "diffusion_pytorch_model.safetensors", unet.state_dict(), dtype)
+
+
 def _text_state(text_encoder: nn.Module) -> dict[str, Tensor]:
     """By published names; position_ids is no weight."""
     state = text_encoder.state_dict().items()
@@ -135,13 +156,23 @@ def _is_checkpoint(folder: Path) -> bool:
     return (folder / "model_index.json").is_file()
 
 
+def _is_unet(folder: Path) -> bool:
+    """Only a UNet's folder is ever replaced by another."""
+    return _class_name(folder) == "UNet2DConditionModel"
+
+
 def _is_controlnet(folder: Path) -> bool:
     """Only a ControlNet's folder is ever replaced by another."""
+    return _class_name(folder) == "ControlNetModel"
+
+
+def _class_name(folder: Path) -> str | None:
+    """Which network a folder's config.json says it holds."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("_class_name") == "ControlNetModel"
+        return None
+    return content.get("_class_name") if isinstance(content, dict) else None
 
 
 def _write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype,
@@ -157,8 +188,8 @@ def _write_json(path: Path, content: Mapping) -> None:
 
 
 def _copy_tokenizer(source: Path, target: Path, length: int) -> None:
-    target.mkdir()
-    optional = ("tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
+    target.mkdir(exist_ok=True)
+    optional = (NEW_FILE, "tokenizer_config.json", "special_tokens_map.json")
     for name in (*TOKENIZER_FILES, *optional):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)

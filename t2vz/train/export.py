@@ -12,25 +12,46 @@ from pathlib import Path
 from safetensors.torch import save_file
 from transformers import CLIPModel, CLIPTextModel
 
-from t2vz.checkpoints import save_folder
+from t2vz.checkpoints import save_controlnet, save_folder, save_unet
+from t2vz.checkpoints.words import WORDS_FILE
 from t2vz.files import atomic_path, write_bytes, write_json
 
 from .log import read_log
-from .stages import STAGES, load_clip, load_unet, load_vae
+from .stages import BASE_STAGES, load_clip, load_controlnet, load_edit_unet, load_unet, load_vae
 from .state import read_facts
-from .world import BACKGROUNDS, COLOURS, OBJECTS
+from .world import BACKGROUNDS, COLOURS, OBJECTS, instruction_words, vocabulary
+
+TABLE_HEAD = """| network | parameters | steps | minutes | loss, last 100 steps |
+| --- | --- | --- | --- | --- |"""
 
 
 def export(out: Path, to: Path, overwrite: bool = False) -> None:
-    """Write the networks of a finished training folder as a checkpoint folder.
+    """Write the networks of a finished training folder: the checkpoint folder `to`, and beside it, if they are
+    trained, `to`-edit (the edit UNet) and `to`-control (the ControlNet for edges).
 
     Raises InputError if a stage is not finished or `to` exists (and overwrite is False), FailedError if
     writing fails.
     """
     clip, vae, unet = load_clip(out), load_vae(out), load_unet(out)
-    save_folder(to, unet, vae, text_tower(clip), out / "tokenizer", overwrite=overwrite)
+    save_folder(to, unet, vae, text_tower(clip), out / "tokenizer", overwrite=overwrite, words=known_words())
     write_clip(clip, to / "clip")
     write_bytes(to / "README.md", model_card(out, to).encode())
+    if (out / "edit/edit.safetensors").is_file():
+        folder = to.with_name(to.name + "-edit")
+        save_unet(folder / "unet", load_edit_unet(out), overwrite=overwrite)
+        write_json(folder / WORDS_FILE, known_words(instruction_words()))
+        write_bytes(folder / "README.md", edit_card(out, to.name).encode())
+    if (out / "controlnet/controlnet.safetensors").is_file():
+        folder = to.with_name(to.name + "-control")
+        save_controlnet(folder, load_controlnet(out), overwrite=overwrite)
+        write_bytes(folder / "README.md", control_card(out, to.name).encode())
+
+
+def known_words(more: list[str] | None = None) -> dict[str, list[str]]:
+    """The picture world's words for words.json: what a prompt can be made of, and all others. more: further ones."""
+    groups = {"things": list(OBJECTS), "colours": list(COLOURS), "places": list(BACKGROUNDS)}
+    named = {word for group in groups.values() for word in group}
+    return groups | {"others": [word for word in sorted({*vocabulary(), *(more or [])}) if word not in named]}
 
 
 def text_tower(clip: CLIPModel) -> CLIPTextModel:
@@ -79,7 +100,7 @@ def model_card(out: Path, folder: Path) -> str:
     """README.md: what the model is, how it was made, what was measured."""
     clip, vae = read_facts(out / "clip/clip.safetensors"), read_facts(out / "vae/vae.safetensors")
     unet = read_facts(out / "unet/unet.safetensors")
-    rows = [_row(out, name) for name in STAGES if (out / name).is_dir()]
+    rows = [_row(out, name) for name in BASE_STAGES if (out / name).is_dir()]
     later = out / "decoder/decoder.safetensors"
     again = "\n  At last the decoder alone was trained further on the UNet's latents."
     again = again if later.is_file() else ""
@@ -119,8 +140,7 @@ with warmup and half a cosine over the time; a moving average of the weights.
 - UNet: noise prediction on {unet["latents"]} cached latents, Stable Diffusion's schedule, a tenth of the
   captions empty, min-SNR weights (γ = 5).
 
-| network | parameters | steps | minutes | loss, last 100 steps |
-| --- | --- | --- | --- | --- |
+{TABLE_HEAD}
 {chr(10).join(rows)}
 
 ## Measured
@@ -132,6 +152,49 @@ It was trained for minutes, not days: places and colours come out as asked, thin
 right colour and size; pictures are soft, patterns blur, "beside" is unreliable, and words outside the world
 mean nothing to it. Group norms have fewer groups than Stable Diffusion's 32 (widths are small), which a
 single-file checkpoint cannot say.
+
+Licence: MIT, as the code.
+"""
+
+
+def edit_card(out: Path, base: str) -> str:
+    """README.md of the edit UNet."""
+    facts = read_facts(out / "edit/edit.safetensors")
+    return f"""---
+license: mit
+---
+# The embedded edit model of t2vz
+
+The UNet of `weights/{base}`, its first convolution widened to 8 channels and trained to edit, as InstructPix2Pix
+(arXiv 2211.09800) was: `t2vz edit example.mp4 "make the ball blue"`. Autoencoder, text tower and tokenizer are those of
+`weights/{base}`. It knows the same painted world and three kinds of instruction: another colour ("make it blue"),
+another thing ("turn the ball into a cat"), another place ("make it snow", "put it on a sandy beach").
+
+Data: {facts["edits"]} pairs of pictures, before and after an edit, from the painter (`t2vz.train.world.edits`).
+Instruction, picture, or both were left out one time in twenty each. Made by `t2vz train edit`, after `unet`.
+
+{TABLE_HEAD}
+{_row(out, "edit")}
+
+Licence: MIT, as the code.
+"""
+
+
+def control_card(out: Path, base: str) -> str:
+    """README.md of the ControlNet."""
+    return f"""---
+license: mit
+---
+# The embedded ControlNet of t2vz: edges
+
+Steers `weights/{base}` by the edges of a picture (Canny, thresholds 100 and 200):
+`t2vz control example.mp4 "a blue ball on a sandy beach"`. It loads in diffusers (`ControlNetModel.from_pretrained`).
+
+Made by `t2vz train controlnet`, after `unet`: a copy of the UNet's half that goes down and zero convolutions
+(arXiv 2302.05543), the UNet frozen, half of the captions empty; the edges are those of the training pictures.
+
+{TABLE_HEAD}
+{_row(out, "controlnet")}
 
 Licence: MIT, as the code.
 """
