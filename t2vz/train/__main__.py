@@ -1,5 +1,4 @@
-"""`python -m t2vz.train clip|vae|unet|decoder|all|export --out DIR`: the embedded model from nothing. `t2vz
-train` is the same."""
+"""`python -m t2vz.train STAGE --out DIR`: the embedded models from nothing. `t2vz train` is the same."""
 
 from __future__ import annotations
 
@@ -9,11 +8,16 @@ from pathlib import Path
 
 from t2vz.errors import FailedError, InputError
 
-DESCRIPTION = """Train the small embedded model on painted pictures: a CLIP, an autoencoder, a UNet; then
-the autoencoder's decoder once more.
+DESCRIPTION = """Train the small embedded models on painted pictures: a CLIP, an autoencoder, a UNet; then
+the autoencoder's decoder once more, a UNet that edits, and a ControlNet that follows edges.
 
 Everything lies in --out and is continued there after an interruption: run the same command again.
-Without --minutes and --steps the stages take about 8, 35, 45 and 10 minutes."""
+Without --minutes and --steps the stages take about 8, 35, 55, 10, 20 and 12 minutes.
+
+examples:
+  t2vz train all --out training --minutes 150         everything, in this time
+  t2vz train unet --out training --device cuda        one stage
+  t2vz train export --out training --to my-weights    what is finished, as checkpoint folders"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "stage",
-        choices=["clip", "vae", "unet", "decoder", "all", "export"],
-        help="what to train; unet needs clip and vae, decoder needs vae; export writes the finished folder",
+        choices=["clip", "vae", "unet", "decoder", "edit", "controlnet", "all", "export"],
+        help="what to train; each needs those before it, but for clip and vae; export writes the finished folders",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the training: pictures, states, curves, sheets"
@@ -47,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         type=Path,
         default=Path("weights/embedded"),
-        help="export: the checkpoint folder to write (default weights/embedded)",
+        help="export: the checkpoint folder to write (default weights/embedded); the edit UNet goes to TO-edit, the "
+        "ControlNet to TO-control",
     )
     parser.add_argument("--overwrite", action="store_true", help="export: replace a checkpoint that is there")
 

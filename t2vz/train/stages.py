@@ -228,6 +228,7 @@ STAGES = {
     "edit": train_edit_stage,
     "controlnet": train_controlnet_stage,
 }
+BASE_STAGES = ("clip", "vae", "unet", "decoder")  # those that make the text-to-image model
 
 
 def train_all(options: Options) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from t2vz.train import stages
 from t2vz.train.__main__ import main
@@ -20,9 +21,10 @@ def trained(tmp_path_factory):
     options = Options(
         out=tmp_path_factory.mktemp("run"),
         size=64,
-        pictures=8,
+        pictures=40,
         unseen=4,
-        latents=6,
+        latents=36,
+        edits=16,
         steps=2,
         threads=1,
         clip=CLIPSizes(width=64, text_layers=1, image_layers=1, image_size=32, patch=16),
@@ -34,11 +36,12 @@ def trained(tmp_path_factory):
 
 
 def test_everything_is_written(trained):
-    for name in ("clip", "vae", "unet", "decoder"):
+    for name in stages.STAGES:
         for file in (f"{name}.safetensors", "state.safetensors", "losses.csv", "losses.png"):
             assert (trained.out / name / file).is_file()
     assert (trained.out / "vae/sheet.png").is_file() and (trained.out / "unet/sheet.png").is_file()
-    assert (trained.out / "decoder/sheet.png").is_file()
+    for name in ("decoder", "edit", "controlnet"):
+        assert (trained.out / f"{name}/sheet.png").is_file()
     assert load_unet(trained.out).config.sample_size == 8
 
 
@@ -64,6 +67,23 @@ def test_exported_folder_holds_the_same_networks(trained, tmp_path):
     torch.testing.assert_close(sd.encode_text(["a red ball"]), own, atol=1e-2, rtol=1e-2)
     card = (tmp_path / "embedded/README.md").read_text(encoding="utf-8")
     assert "| vae |" in card and "dB PSNR on 4 unseen" in card
+
+
+def test_exported_edit_unet_and_controlnet_run(trained, tmp_path):
+    from t2vz.model import StableDiffusion, load_controlnet
+
+    export(trained.out, tmp_path / "small")
+    assert {path.name for path in tmp_path.iterdir()} == {"small", "small-edit", "small-control"}
+    controlnet = load_controlnet(tmp_path / "small-control")
+    sd = StableDiffusion.load(tmp_path / "small")
+    x, text = torch.randn(1, 2, 4, 8, 8, generator=torch.Generator().manual_seed(3)), sd.encode_text(["a red ball"])
+    residuals = controlnet(x, 500, text, torch.ones(1, 2, 3, 64, 64))
+    assert sd.unet(x, 500, text, residuals=residuals).shape == x.shape
+    own = stages.load_edit_unet(trained.out)
+    stored = load_file(tmp_path / "small-edit/unet/diffusion_pytorch_model.safetensors")
+    assert stored["conv_in.weight"].shape[1] == 8
+    torch.testing.assert_close(stored["conv_in.weight"].float(), own.conv_in.weight, atol=1e-3, rtol=1e-3)
+    assert "make" in json.loads((tmp_path / "small-edit/words.json").read_text())["others"]
 
 
 def test_whole_clip_loads_in_transformers(trained, tmp_path):
