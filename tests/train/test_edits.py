@@ -12,6 +12,8 @@ from t2vz.train.world import (
     is_held_out,
     paint,
     paint_after,
+    paint_clip,
+    paint_clip_after,
     sample_edit,
     sample_scene,
     vocabulary,
@@ -74,3 +76,14 @@ def test_the_same_seed_gives_the_same_edit_at_every_size():
     small, large = paint_after(one, 48).astype(int), paint_after(one, 96).astype(int)
     halved = large.reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))
     assert np.abs(small - halved).mean() < 6
+
+
+def test_an_edited_clip_begins_with_the_edited_picture_and_moves_as_the_source_does():
+    for edit in edits(6, seed=5):
+        before, masks_before = paint_clip(edit.before, 64, 5)
+        after, masks_after = paint_clip_after(edit, 64, 5)
+        np.testing.assert_array_equal(after[0], paint_after(edit, 64))
+        if edit.what == "colour":  # the same things in the same places, in another colour
+            np.testing.assert_array_equal(masks_before, masks_after)
+            outside = np.abs(before.astype(int) - after).max(axis=-1)[masks_before == 0]
+            assert (outside > 24).mean() < 0.02

@@ -1,11 +1,11 @@
 """The picture world: captioned scenes, painted from a seed at any size, from which the embedded model learns.
 
 `canvas` holds ink and paper, `look` what a thing may look like, `objects` the things, `decoration` what
-places share, `backgrounds` the places; `scene` puts them together, `clip` makes them move, and `edits`
-change one fact of them.
+places share, `backgrounds` the places; `scene` puts them together, `edits` change one fact of them,
+and `clip` makes them move.
 """
 
-from .clip import paint_clip
+from .clip import paint_clip, paint_clip_after
 from .edits import Edit, changed_mask, instruction_words, paint_after, sample_edit
 from .scene import (
     BACKGROUNDS,
@@ -23,6 +23,5 @@ from .scene import (
 )
 
 __all__ = ["BACKGROUNDS", "COLOURS", "Edit", "OBJECTS", "Scene", "caption", "changed_mask", "foreground_mask",
-           "instruction_words", "is_held_out", "paint", "paint_after", "paint_backdrop", "paint_clip", "sample_edit",
-           "sample_scene",
-           "scene_from_words", "vocabulary"]
+           "instruction_words", "is_held_out", "paint", "paint_after", "paint_backdrop", "paint_clip",
+           "paint_clip_after", "sample_edit", "sample_scene", "vocabulary"]

@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from ...errors import InputError
+from .canvas import Canvas
+from .edits import Edit, things_after
 from .objects import KINDS
 from .scene import Placed, Scene, backdrop, draw_shadows, draw_things, layout, stencil
 
@@ -25,10 +27,21 @@ def paint_clip(scene: Scene, size: int, frames: int) -> tuple[np.ndarray, np.nda
     masks: how much of each pixel the named things cover in that frame, 255 inside them.
     Raises InputError for less than one frame, and as `paint`.
     """
+    return moving(backdrop(scene, size), layout(scene), scene, size, frames)
+
+
+def paint_clip_after(edit: Edit, size: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `paint_clip(edit.before, …)` would be after the edit: the same motion, everything else the same too."""
+    return moving(backdrop(edit.after, size), things_after(edit), edit.before, size, frames)
+
+
+def moving(
+    place: Canvas, things: list[Placed], scene: Scene, size: int, frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Things that move before a place as `scene` decides -> pictures and masks, as `paint_clip` gives them."""
     if frames < 1:
         raise InputError(f"{frames} frames: a clip has at least 1")
-    place, things = backdrop(scene, size), layout(scene)
-    way = _way(scene, things)
+    way = _way(scene, layout(scene))
     pictures = np.empty((frames, size, size, 3), np.uint8)
     masks = np.empty((frames, size, size), np.uint8)
     for k in range(frames):
