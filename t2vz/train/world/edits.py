@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .look import COLOURS, draw_look
+from .look import COLOURS, Look, draw_look
 from .objects import KINDS
 from .scene import (
     BACKGROUNDS,
@@ -86,11 +86,20 @@ def instruction_words() -> list[str]:
 
 def things_after(edit: Edit) -> list[Placed]:
     """The things of the scene where they were, with what the edit changes about them."""
-    before, after = edit.before, edit.after
-    look = draw_look(np.random.default_rng([before.seed, 3]), after.colour)  # the same draws in another colour
+    kind, colour = edit.after.kind, edit.after.colour
     return [
-        replace(thing, kind=after.kind, look=look) if thing.kind == before.kind else thing for thing in layout(before)
+        replace(thing, kind=kind, look=recoloured(thing.look, edit.before.seed, colour))
+        if thing.kind == edit.before.kind else thing for thing in layout(edit.before)
     ]
+
+
+def recoloured(look: Look, seed: int, colour: str) -> Look:
+    """A look in another colour: its shape, face and pattern stay, its inks are the new colour's."""
+    if look.colour == COLOURS[colour]:
+        return look
+    new = draw_look(np.random.default_rng([seed, 3]), colour)
+    pattern = replace(look.pattern, colour=new.pattern.colour)
+    return replace(new, pattern=pattern, vary=look.vary, face=look.face)
 
 
 def paint_after(edit: Edit, size: int) -> np.ndarray:
