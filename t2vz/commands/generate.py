@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of generate's arguments. Settings have no default here: what is not given comes from --from or Settings."""
     parser.add_argument("prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", help="what the video shows")
     _add_video_arguments(parser.add_argument_group("the video"))
-    _add_method_arguments(parser.add_argument_group("the method (paper §3.3)"))
+    add_method_arguments(parser.add_argument_group("the method (paper §3.3)"))
     add_output_arguments(parser.add_argument_group("files"))
     add_model_arguments(parser)
 
@@ -44,12 +44,14 @@ def _add_video_arguments(group) -> None:
     add("--eta", "0 is DDIM, 1 as noisy as DDPM (0)", type=float)
 
 
-def _add_method_arguments(group) -> None:
+def add_method_arguments(group, motion: str = "12,12", noise: str = "independent", chunk: str = "all") -> None:
+    """Algorithm 1's arguments. motion, noise, chunk: what the help names as their defaults."""
+
     def add(flag, help, **options):
         group.add_argument(flag, default=argparse.SUPPRESS, help=help, **options)
 
     add("--motion", "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames "
-        "start from noise of their own (12,12)", type=parse_motion, metavar="DX,DY")
+        f"start from noise of their own ({motion})", type=parse_motion, metavar="DX,DY")
     add("--zoom", "camera zoom per frame, 1.02 moves in (1)", type=float)
     add("--rotation", "turn per frame, clockwise (0)", type=float, metavar="DEGREES")
     add("--t-prime", "timestep T' where motion is added (881)", type=int, metavar="T'")
@@ -61,12 +63,12 @@ def _add_method_arguments(group) -> None:
                        "(default: taken from the model's own attention)")
     add("--foreground", "the prompt's words that are foreground, for masks from attention (a guess)",
         type=lambda text: tuple(text.split()), metavar='"WORDS"')
-    add("--initial-noise", "with --motion off: independent, shared, mixed, progressive, residual (independent)",
+    add("--initial-noise", f"with --motion off: independent, shared, mixed, progressive, residual ({noise})",
         metavar="KIND")
     add("--noise-strength", "ρ or λ of the initial noise (1)", type=float, metavar="X")
     for name, words in (("jump", "release or paper"), ("flow", "release or exact"), ("background", "release or paper")):
         add(f"--{name}-convention", f"{words}: where paper and public code differ (release)", metavar="WHICH")
-    add("--chunk", "frames computed at a time: less memory, the same video (all)", type=int, metavar="N")
+    add("--chunk", f"frames computed at a time: less memory, the same video ({chunk})", type=int, metavar="N")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -48,14 +48,17 @@ def output_paths(args: argparse.Namespace, words: str, fps: float) -> dict[str, 
     return {"video": out, **paths}
 
 
-def free_name(words: str) -> str:
-    """A name from the first words that no file has yet: a-red-ball-on-a-green-meadow.mp4, then …-2.mp4."""
+def free_name(words: str, endings: tuple[str, ...] = (".mp4", *ENDINGS.values())) -> str:
+    """A name from the first words that no file has yet: a-red-ball-on-a-green-meadow.mp4, then …-2.mp4.
+
+    endings: what may stand there, the name's own first.
+    """
     stem = "-".join(re.findall(r"[a-z0-9]+", words.lower())[:8])[:60] or "video"
     number, name = 1, stem
-    while any(Path(name + ending).exists() for ending in (".mp4", *ENDINGS.values())):
+    while any(Path(name + ending).exists() for ending in endings):
         number += 1
         name = f"{stem}-{number}"
-    return f"{name}.mp4"
+    return name + endings[0]
 
 
 def say(args: argparse.Namespace, line: str) -> None:
@@ -94,14 +97,16 @@ class ProgressBar:
             self.bar.close()
 
 
-def write_streamed(paths: dict, frames: Iterable, count: int, fps: float, caption: str) -> None:
+def write_streamed(
+    args: argparse.Namespace, paths: dict, frames: Iterable, count: int, fps: float, caption: str
+) -> None:
     """Write a video of `count` frames as they are made, and a contact sheet if `paths` (of `output_paths`) has one.
 
     frames: uint8 (H, W, 3) each. Only a GIF keeps them all; a sheet of a long video shows SHEET_FRAMES, evenly spaced.
     """
     import numpy as np
 
-    from ..video import write_frames
+    from ..video import check_output, write_frames
     from ..video.sheet import contact_sheet
     from ..video.write import write_image
 
@@ -114,6 +119,7 @@ def write_streamed(paths: dict, frames: Iterable, count: int, fps: float, captio
                 kept.append(frame)
             yield frame
 
+    check_output(paths["video"], args.overwrite, fps)  # again: minutes have passed
     write_frames(paths["video"], watched(), fps)
     if kept:
         write_image(paths["sheet"], contact_sheet(np.stack(kept), caption=caption))

@@ -114,14 +114,15 @@ class Clip(FramesOnDisk):
 
 def open_clip(
     path: str | Path, start: float | None = None, end: float | None = None, fps: float | None = None,
-    resolution: int = 512, multiple: int = MULTIPLE,
+    resolution: int = 512, multiple: int = MULTIPLE, size: tuple[int, int] | None = None,
 ) -> Clip:
     """Read a video once, frame by frame, into a Clip on disk. Close it, or use it in a `with` block.
 
     path: any file ffmpeg reads, a GIF, a picture, a folder of pictures (see `read_video`).
     start, end: seconds. fps: resample to this rate by the time stamps; None keeps every frame and the rate.
     resolution: pixels of the larger side; the other follows, and both are rounded to multiples of `multiple`
-    (see `fitting_size`). Frame count, rate and duration are the file's unless start, end or fps say otherwise.
+    (see `fitting_size`); size: (height, width) in place of both.
+    Frame count, rate and duration are the file's unless start, end or fps say otherwise.
     Raises: InputError when there is no such file, no video in it (a sound file, something else), no frame between
     start and end, a single one, pictures of several sizes, an impossible resolution;
     FailedError when the file is damaged on the way, ffmpeg is missing or the disk is full.
@@ -135,7 +136,7 @@ def open_clip(
         for frame in frames:
             if clip is None:
                 seen = frame.shape[:2]
-                clip = Clip(*fitting_size(*seen, resolution, multiple), rate)
+                clip = Clip(*size or fitting_size(*seen, resolution, multiple), rate)
             clip.append(resized(frame, clip.height, clip.width))
     except BaseException:
         if clip is not None:
@@ -145,7 +146,7 @@ def open_clip(
         clip.close()
         raise InputError(f"{path} has a single frame {'there' if start or end or fps else 'in it'}; a video needs at "
                          "least two")
-    clip.notes = _size_notes(path, seen, clip)
+    clip.notes = [] if size else _size_notes(path, seen, clip)
     return clip
 
 

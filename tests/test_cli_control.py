@@ -1,0 +1,309 @@
+"""`t2vz control` and `t2vz example` as a user meets them: what they write, and one line for all that goes wrong."""
+
+import json
+import os
+import shutil
+import subprocess
+import weakref
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import UNET, randomize, tiny_sd, tiny_tokenizer
+
+from t2vz.checkpoints import save_controlnet, save_folder
+from t2vz.cli import main
+from t2vz.commands.output import write_streamed
+from t2vz.conditions import edges
+from t2vz.model import StableDiffusion, load_controlnet
+from t2vz.pipelines.control import control_video
+from t2vz.train.world import Scene, paint_clip, scene_from_words
+from t2vz.unet.controlnet import ControlNet, ControlNetConfig
+from t2vz.video import Video, open_clip, read_video
+from t2vz.video.ffmpeg import find_ffmpeg
+
+pytest.importorskip("cv2")
+FAST = ["--steps", "2", "--quiet", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with a tiny checkpoint, tiny/, and two tiny ControlNets for it, net/ and net2/."""
+    folder = tmp_path_factory.mktemp("models")
+    sd = tiny_sd(folder / "words")
+    save_folder(folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"),
+                dtype=torch.float32)
+    for seed, name in enumerate(("net", "net2")):
+        config = ControlNetConfig(**vars(UNET), condition_widths=(8, 8, 8, 8))
+        save_controlnet(folder / name, randomize(ControlNet(config), seed), dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Five frames of a car that drives, 64×64."""
+    return paint_clip(Scene("car", "blue", "snow", 1, "", seed=1), 64, 5)[0]
+
+
+@pytest.fixture
+def run(models, frames, tmp_path, monkeypatch, capsys):
+    """Run `t2vz control` in a folder that holds car/, the frames: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    Video(frames).save("car/")
+
+    def call(*argv, nets=("net",), weights="tiny", command="control"):
+        if weights is not None:
+            argv = [*argv, "--weights", str(models / weights)]
+        for net in nets if command == "control" else ():
+            argv = [*argv, "--controlnet", str(models / net)]
+        try:
+            code = main([command, *argv])
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def one_line(err: str) -> bool:
+    """One line on stderr, no traceback."""
+    return err.count("\n") == 1 and "Traceback" not in err
+
+
+def pictures(name) -> np.ndarray:
+    return read_video(name).frames
+
+
+def test_control_is_control_video_on_the_edges_of_every_frame(run, models, frames, tmp_path):
+    settings = ["--seed", "3", "--scale", "0.5", "--control-end", "0.8", "--guidance-scale", "4"]
+    code, out, err = run("car", "a blue kite", *FAST, *settings, "--out", "kite/", "--save-control", "edges/",
+                         "--sheet", "--latents", "--fps", "10")
+    assert code == 0 and not err and out.count("\n") == 1 and "5 frames of 64×64" in out and "at 10 fps" in out
+    assert sorted(os.listdir(tmp_path)) == ["car", "edges", "kite", "kite-latents.safetensors", "kite-sheet.png",
+                                            "kite.json"]
+    followed = np.stack([edges(frame) for frame in frames])
+    assert np.array_equal(pictures("edges"), followed)
+    sd = StableDiffusion.load(models / "tiny")
+    video = control_video(sd, "a blue kite", followed, load_controlnet(models / "net"), steps=2, seed=3,
+                          guidance_scale=4, control_scale=0.5, control_end=0.8, chunk=8)
+    assert np.array_equal(pictures("kite"), video.frames)
+    record = json.loads((tmp_path / "kite.json").read_text())
+    assert record["command"] == "control" and record["settings"]["control_scale"] == [0.5]
+    assert record["settings"]["fps"] == 10 and record["settings"]["frames"] == 5
+    assert record["controls"][0]["kind"] == "edges" and len(record["controls"][0]["sha256"]) == 64
+
+
+def test_count_rate_and_duration_are_kept(run, frames):
+    """An MP4 of odd size at an odd rate, in pieces: as many frames as fast."""
+    Video(np.repeat(frames, 2, axis=0)[:, :53, :61], fps=30000 / 1001).save("odd.mp4")
+    assert run("odd.mp4", "a blue kite", *FAST, "--chunk", "3", "--out", "kite.mp4")[0] == 0
+    video = read_video("kite.mp4")
+    assert len(video) == 10 and video.fps == pytest.approx(30000 / 1001) and video.frames.shape[1:] == (64, 64, 3)
+
+
+def test_times_rates_and_sizes_are_said_and_done(run, frames):
+    Video(np.repeat(frames, 4, axis=0)[:, :40], fps=20).save("wide.mp4")
+    code, _, err = run("wide.mp4", "a blue kite", *[a for a in FAST if a != "--quiet"], "--out", "kite.mp4",
+                       "--start", "0.2", "--end", "0.8", "--fps", "10", "--resolution", "128")
+    assert code == 0 and "wide.mp4 is 64×40; worked on at 128×64" in err and "6 frames of 128×64" in err
+    video = read_video("kite.mp4")
+    assert len(video) == 6 and video.frames.shape[1:] == (64, 128, 3) and video.fps == 10
+
+
+def test_the_chunk_changes_nothing_to_speak_of(run):
+    for chunk in ("2", "5"):
+        assert run("car", "a blue kite", *FAST, "--chunk", chunk, "--out", f"{chunk}/")[0] == 0
+    assert np.abs(pictures("2").astype(int) - pictures("5")).max() <= 1
+
+
+def test_a_run_file_makes_the_same_video_again(run, tmp_path):
+    first = ["--seed", "5", "--edge-thresholds", "20,60", "--end", "1", "--scale", "0.7"]
+    assert run("car", "a blue kite", *FAST, *first, "--out", "first/")[0] == 0
+    assert run("--from", "first.json", "--quiet", "--out", "again/", nets=(), weights=None)[0] == 0
+    assert len(pictures("first")) == 4 and np.array_equal(pictures("first"), pictures("again"))
+    changed = ["--from", "first.json", "--quiet", "--seed", "6", "--out", "other/"]
+    assert run(*changed, nets=(), weights=None)[0] == 0
+    assert not np.array_equal(pictures("first"), pictures("other"))
+    assert json.loads((tmp_path / "other.json").read_text())["settings"]["control_scale"] == [0.7]
+    code, _, err = run("--from", "first.json", "--out", "x.mp4", nets=(), weights=None, command="generate")
+    assert code == 2 and "t2vz control" in err and one_line(err)
+    os.rename("car", "moved")
+    code, _, err = run("--from", "first.json", "--out", "x/", nets=(), weights=None)
+    assert code == 2 and "which is gone" in err and one_line(err)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("moved/frame_0001.png")
+    code, _, err = run("moved", "--from", "first.json", "--out", "x/", nets=(), weights=None)
+    assert code == 0 and "other frames than those of first.json" in err
+
+
+def test_condition_pictures_come_ready_made(run):
+    """Edges written and read again as they are, or as skeletons, give the video that finding them gives."""
+    assert run("car", "a blue kite", *FAST, "--out", "found/", "--save-control", "edges/")[0] == 0
+    for kind in ("pose", "asis=edges"):
+        out = kind.replace("=", "-") + "/"
+        assert run("car" if "=" in kind else "edges", "a blue kite", *FAST, "--with", kind, "--out", out)[0] == 0
+        assert np.array_equal(pictures("found"), pictures(out))
+
+
+def test_two_are_followed_at_once(run, models, frames):
+    Video(frames[:, ::-1].copy()).save("other/")
+    options = ["--with", "edges", "--with", "asis=other", "--scale", "0.5", "--scale", "1"]
+    assert run("car", "a blue kite", *FAST, *options, "--save-control", "seen/", "--out", "two/",
+               nets=("net", "net2"))[0] == 0
+    assert np.array_equal(pictures("seen-2"), frames[:, ::-1])
+    followed = [np.stack([edges(frame) for frame in frames]), frames[:, ::-1]]
+    nets = [load_controlnet(models / name) for name in ("net", "net2")]
+    video = control_video(StableDiffusion.load(models / "tiny"), "a blue kite", followed, nets, steps=2,
+                          control_scale=[0.5, 1], chunk=8)
+    assert np.array_equal(pictures("two"), video.frames)
+
+
+@pytest.fixture(scope="module")
+def bad(frames, tmp_path_factory):
+    """A folder of videos that are none."""
+    folder = tmp_path_factory.mktemp("bad")
+    Video(frames[:1]).save(folder / "still.mp4")
+    Video(frames).save(folder / "good.mp4")
+    Video(frames[:3]).save(folder / "short/")
+    sound = ["-f", "lavfi", "-i", "sine=duration=1", str(folder / "song.mp3")]
+    subprocess.run([find_ffmpeg(), "-loglevel", "error", *sound], check=True)
+    (folder / "broken.mp4").write_bytes(np.random.default_rng(0).bytes(4000))
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("argv, words", [
+    ([], "give a prompt after the video"),
+    (["car"], "give a prompt after the video"),
+    (["car", " "], "the prompt is empty"),
+    (["gone.mp4", "x"], "no file or folder gone.mp4"),
+    (["still.mp4", "x"], "a single frame"),
+    (["song.mp3", "x"], "only sound"),
+    (["broken.mp4", "x"], "not a video"),
+    (["empty", "x"], "no pictures"),
+    (["good.mp4", "x", "--start", "2", "--end", "1"], "must come later"),
+    (["good.mp4", "x", "--start", "9"], "no frame between"),
+    (["good.mp4", "x", "--fps", "0"], "fps is 0"),
+    (["good.mp4", "x", "--resolution", "5"], "resolution = 5"),
+    (["car", "x", "--with", "asis=short"], "short has 3 frames and car 5"),
+    (["car", "x", "--with", "asis=gone"], "no file or folder gone"),
+    (["car", "x", "--with", "colour"], "edges, pose, depth, asis"),
+    (["car", "x", "--with", "asis="], "edges, pose, depth, asis"),
+    (["car", "x", "--with", "edges", "--with", "pose"], "1 --controlnet for 2 --with"),
+    (["car", "x", "--with", "depth"], "--depth-model"),
+    (["car", "x", "--with", "depth", "--depth-model", "gone/"], "no depth-estimation model"),
+    (["car", "x", "--with", "pose", "--pose-model", "gone/"], "no pose"),
+    (["car", "x", "--edge-thresholds", "100"], "LOW,HIGH"),
+    (["car", "x", "--scale", "-1"], "control_scale = (-1"),
+    (["car", "x", "--scale", "1", "--scale", "2"], "2 numbers for 1 ControlNet"),
+    (["car", "x", "--control-start", "0.9", "--control-end", "0.1"], "start < end"),
+    (["car", "x", "--chunk", "0"], "chunk = 0"),
+    (["car", "x", "--masks", "m/"], "--smooth-background"),
+    (["car", "x", "--out", "video.avi"], ".mp4"),
+    (["car", "x", "--save-control", "edges.avi"], ".mp4"),
+    (["good.mp4", "x", "--fps", "60", "--out", "x.gif"], "at most 50"),
+    (["car", "x", "--from", "nothing.json"], "cannot be read"),
+])
+def test_wrong_use_is_one_line_and_exit_code_2(run, bad, tmp_path, argv, words):
+    shutil.copytree(bad, tmp_path, dirs_exist_ok=True)
+    before = sorted(os.listdir(tmp_path))
+    code, out, err = run(*argv, "--quiet")
+    assert code == 2 and words in err and one_line(err) and not out
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_the_embedded_controlnet_reads_edges_only(run):
+    code, _, err = run("car", "x", "--with", "depth", nets=())
+    assert code == 2 and "reads edges" in err and one_line(err)
+
+
+def test_a_controlnet_of_another_model_is_refused_before_the_work(run, models, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    other = ControlNetConfig(**vars(replace(UNET, widths=(64, 64))), condition_widths=(8, 8, 8, 8))
+    save_controlnet(tmp_path / "wide", randomize(ControlNet(other), 0))
+    monkeypatch.setattr("t2vz.conditions.condition_frames", lambda *args: pytest.fail("the work began"))
+    code, _, err = run("car", "x", "--quiet", nets=(str(tmp_path / "wide"),))
+    assert code == 2 and "does not fit the model" in err and one_line(err)
+
+
+def test_frames_are_written_as_they_are_made(tmp_path):
+    """Of 60 frames never more than a few are alive, but for the 32 small ones of the sheet if one is asked for."""
+    alive, most = weakref.WeakSet(), []
+
+    class Frame(np.ndarray):
+        pass
+
+    def made():
+        for k in range(60):
+            frame = np.full((32, 32, 3), 4 * k, np.uint8).view(Frame)
+            alive.add(_Key(frame))
+            most.append(len(alive))
+            yield frame
+
+    class _Key:  # arrays do not hash
+        def __init__(self, frame):
+            frame.key = self
+
+    args = Namespace(overwrite=False)
+    write_streamed(args, {"video": tmp_path / "a.mp4"}, made(), 60, 10, "words")
+    assert max(most) <= 4 and len(read_video(tmp_path / "a.mp4")) == 60
+    most.clear()
+    write_streamed(args, {"video": tmp_path / "b/", "sheet": tmp_path / "b.png"}, made(), 60, 10, "words")
+    assert 32 <= max(most) <= 36 and Image.open(tmp_path / "b.png").width > 8 * 32
+
+
+def test_memory_does_not_grow_with_the_video(run, frames, monkeypatch):
+    """The pipeline asks for no more frames at once than a chunk holds, however long the video."""
+    asked = []
+    read = type(open_clip("car", resolution=64)).__getitem__
+
+    def watched(self, which):
+        found = read(self, which)
+        asked.append(len(found) if isinstance(which, slice) else 1)
+        return found
+
+    monkeypatch.setattr("t2vz.video.clip.FramesOnDisk.__getitem__", watched)
+    Video(np.concatenate([frames] * 2)).save("long/")
+    assert run("long", "a blue kite", "--steps", "1", "--quiet", "--chunk", "3", "--out", "kite/")[0] == 0
+    assert max(asked) == 3 and len(pictures("kite")) == 10
+
+
+def test_help_has_examples(capsys):
+    for command in ("control", "example"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        out = capsys.readouterr().out
+        assert stop.value.code == 0 and "examples:" in out and f"t2vz {command}" in out
+
+
+def test_example_draws_a_clip_and_says_what_to_do_with_it(run, tmp_path):
+    code, out, err = run(command="example", weights=None)
+    assert code == 0 and not err and "t2vz control example.mp4" in out and "t2vz edit example.mp4" in out
+    video = read_video("example.mp4")
+    assert video.frames.shape == (16, 256, 256, 3) and video.fps == 8
+    words = ["a yellow kite over the city", "--out", "kite/", "--masks", "masks/", "--size", "48", "--frames", "3"]
+    assert run(*words, command="example", weights=None)[0] == 0
+    painted, masks = paint_clip(scene_from_words(words[0], 0), 48, 3)
+    assert np.array_equal(pictures("kite"), painted) and np.array_equal(pictures("masks")[..., 0], masks)
+    assert run(*words, "--seed", "1", "--overwrite", command="example", weights=None)[0] == 0
+    assert not np.array_equal(pictures("kite"), painted)
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["a dragon on a meadow"], "can draw"),
+    (["a red ball"], "no place"),
+    (["--frames", "1"], "at least 2"),
+    (["--size", "4"], "size 4"),
+    (["--fps", "0"], "fps is 0"),
+    (["--seed", "-1"], "seeds are not negative"),
+    (["--out", "x.avi"], ".mp4"),
+    (["--out", "here.mp4"], "exists already"),
+])
+def test_what_cannot_be_drawn_is_one_line(run, tmp_path, argv, words):
+    (tmp_path / "here.mp4").write_text("precious")
+    code, out, err = run(*argv, command="example", weights=None)
+    assert code == 2 and words in err and one_line(err) and not out
+    assert (tmp_path / "here.mp4").read_text() == "precious"
