@@ -5,8 +5,8 @@ import json
 import sys
 
 HELP = "tell what a checkpoint file is, its sizes, and what is missing"
-DESCRIPTION = """Tell what a file or folder is: model, layout, sizes, float types, what is missing or extra. Only headers
-are read, so it takes no time and no memory. Exit code 0 when all could be told, 2 when one could not be read."""
+DESCRIPTION = """Tell what a file or folder is: model, layout, sizes, float types, what is missing or extra. Headers
+alone are read, so it takes no time and no memory. Exit code 0 when all could be told, 2 when one could not be read."""
 EXAMPLES = """examples:
   t2vz inspect v1-5-pruned-emaonly.safetensors
   t2vz inspect *.safetensors

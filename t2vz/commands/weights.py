@@ -10,7 +10,7 @@ from .output import say
 HELP = "export a checkpoint: as a single file, as a folder, with LoRAs merged"
 DESCRIPTION = """Export a checkpoint, the embedded model if none is named: OUT.safetensors is a single file in the
 original naming, OUT without an ending a folder in diffusers' layout. Nothing is lost: weights keep the float type they
-are stored in. LoRAs and another VAE that are named are in what is written; the files they come from stay as they are."""
+are stored in. LoRAs and another VAE that are named are in what is written; their own files stay as they are."""
 EXAMPLES = """examples:
   t2vz weights export embedded.safetensors                                the embedded model as a single file
   t2vz weights export sd15-folder --weights v1-5-pruned-emaonly.safetensors --tokenizer DIR

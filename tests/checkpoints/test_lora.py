@@ -1,0 +1,258 @@
+"""LoRA files: every naming in use gives the same weights, convolutions are two in a row, and nothing is half used."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import tiny_sd, tiny_tokenizer
+from torch.nn.functional import conv2d
+
+from t2vz import StableDiffusion
+from t2vz.checkpoints import save_folder
+from t2vz.errors import InputError
+
+RANK = 4
+TO_Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+TO_OUT = "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0"
+CONV = "down_blocks.0.resnets.0.conv1"
+PROJ = "mid_block.attentions.0.proj_in"
+Q_PROJ = "text_model.encoder.layers.1.self_attn.q_proj"
+FC1 = "text_model.encoder.layers.0.mlp.fc1"
+
+# The same modules as a trainer of the original code would call them.
+ORIGINAL = {TO_Q: "input_blocks.1.1.transformer_blocks.0.attn1.to_q", CONV: "input_blocks.1.0.in_layers.2",
+            TO_OUT: "output_blocks.2.1.transformer_blocks.0.attn2.to_out.0", PROJ: "middle_block.1.proj_in"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny checkpoint folder, float32, never changed."""
+    place = tmp_path_factory.mktemp("base")
+    sd = tiny_sd(place / "words")
+    save_folder(place / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(place / "words"), dtype=torch.float32)
+    return place / "tiny"
+
+
+@pytest.fixture(scope="module")
+def base(folder):
+    return weights(StableDiffusion.load(folder))
+
+
+def weights(sd):
+    """All weights of UNet and text tower by the folder layout's names."""
+    text = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in sd.text_encoder.state_dict().items()}
+    return {**sd.unet.state_dict(), **text}
+
+
+def factors(base, module, seed, rank=RANK):
+    """down (r, i, …) and up (o, r, 1, 1 …) for a module's weight."""
+    generator = torch.Generator().manual_seed(seed)
+    out, *rest = base[f"{module}.weight"].shape
+    down = torch.randn(rank, *rest, generator=generator)
+    return down, torch.randn(out, rank, *[1] * (len(rest) - 1), generator=generator)
+
+
+def kohya(module):
+    return f"lora_{'te' if module.startswith('text_model') else 'unet'}_" + module.replace(".", "_")
+
+
+def original(module):
+    return "lora_unet_" + ORIGINAL[module].replace(".", "_") if module in ORIGINAL else kohya(module)
+
+
+def dotted(module, short=False):
+    if module.startswith("text_model"):
+        return "text_encoder." + (module.removeprefix("text_model.") if short else module)
+    return f"unet.{module}"
+
+
+def attn_processor(module):
+    """Older diffusers: unet.….attn1.processor.to_q_lora.down.weight; nothing but attention can be said so."""
+    place, _, name = module.removesuffix(".0").rpartition(".")
+    return f"unet.{place}.processor.{name}_lora"
+
+
+STYLES = {
+    "kohya": lambda m, down, up: {f"{kohya(m)}.lora_down.weight": down, f"{kohya(m)}.lora_up.weight": up},
+    "original names": lambda m, down, up: {f"{original(m)}.lora_down.weight": down,
+                                           f"{original(m)}.lora_up.weight": up},
+    "peft": lambda m, down, up: {f"{dotted(m)}.lora_A.weight": down, f"{dotted(m)}.lora_B.weight": up},
+    "peft, adapter named": lambda m, down, up: {f"base_model.model.{dotted(m)}.lora_A.default.weight": down,
+                                                f"base_model.model.{dotted(m)}.lora_B.default.weight": up},
+    "transformers 5": lambda m, down, up: {f"{dotted(m, True)}.lora_A.weight": down,
+                                           f"{dotted(m, True)}.lora_B.weight": up},
+    "diffusers, older": lambda m, down, up: {f"{dotted(m)}.lora.down.weight": down, f"{dotted(m)}.lora.up.weight": up},
+    "diffusers, text": lambda m, down, up: {f"{dotted(m)}.lora_linear_layer.down.weight": down,
+                                            f"{dotted(m)}.lora_linear_layer.up.weight": up},
+}
+
+
+def expected(base, module, down, up, scale):
+    """W + scale · Σ_r up[o, r] · down[r, …], in float64."""
+    change = torch.einsum("or, r... -> o...", up.flatten(1).double(), down.double())
+    return base[f"{module}.weight"].double() + scale * change.reshape(base[f"{module}.weight"].shape)
+
+
+def assert_close(ours, theirs):
+    assert float((ours.double() - theirs).norm() / theirs.norm()) < 1e-6
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_naming_gives_the_same_weights(folder, base, tmp_path, style):
+    modules = [TO_Q, TO_OUT, CONV, PROJ, Q_PROJ, FC1]
+    tensors, made = {}, {}
+    for seed, module in enumerate(modules):
+        down, up = factors(base, module, seed)
+        tensors |= STYLES[style](module, down, up)
+        made[f"{module}.weight"] = expected(base, module, down, up, 0.75)
+    save_file(tensors, tmp_path / "lora.safetensors")
+    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 0.75)]))
+    for name, weight in merged.items():
+        if name in made:
+            assert_close(weight, made[name])
+        else:
+            assert torch.equal(weight, base[name]), f"{name} should not have changed"
+
+
+def test_names_of_old_attention_processors(folder, base, tmp_path):
+    tensors = {}
+    for seed, module in enumerate([TO_Q, TO_OUT]):
+        down, up = factors(base, module, seed)
+        tensors |= {f"{attn_processor(module)}.down.weight": down, f"{attn_processor(module)}.up.weight": up}
+    assert min(tensors).endswith("attn1.processor.to_q_lora.down.weight")
+    save_file(tensors, tmp_path / "lora.safetensors")
+    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)]))
+    for seed, module in enumerate([TO_Q, TO_OUT]):
+        assert_close(merged[f"{module}.weight"], expected(base, module, *factors(base, module, seed), 1.0))
+
+
+@pytest.mark.parametrize("kind", ["3×3", "1×1", "1×1 as matrices", "3×3 in three"])
+def test_a_merged_convolution_is_the_lora_s_convolutions_beside_it(folder, base, tmp_path, kind):
+    """conv(x, W + s·up·down) = conv(x, W) + s · conv(conv(x, down), up), as a trainer computes it."""
+    module = PROJ if "1×1" in kind else CONV
+    down, up = factors(base, module, 5)
+    generator = torch.Generator().manual_seed(6)
+    tensors = {f"{kohya(module)}.lora_down.weight": down, f"{kohya(module)}.lora_up.weight": up}
+    if kind == "1×1 as matrices":
+        tensors = {key: tensor.flatten(1) for key, tensor in tensors.items()}
+    chain = [down, up]
+    if kind == "3×3 in three":
+        chain = [down[:, :, :1, :1], torch.randn(RANK, RANK, 3, 3, generator=generator), up]
+        tensors = {f"{kohya(module)}.lora_{role}.weight": tensor.contiguous()
+                   for role, tensor in zip(("down", "mid", "up"), chain, strict=True)}
+    save_file(tensors | {f"{kohya(module)}.alpha": torch.tensor(2.0)}, tmp_path / "lora.safetensors")
+    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 0.5)]))[f"{module}.weight"]
+
+    x = torch.randn(1, merged.shape[1], 6, 6, generator=generator)
+    beside = x
+    for weight in chain:
+        beside = conv2d(beside, weight, padding=weight.shape[-1] // 2)
+    wanted = conv2d(x, base[f"{module}.weight"], padding=merged.shape[-1] // 2) + 0.5 * (2.0 / RANK) * beside
+    assert_close(conv2d(x, merged, padding=merged.shape[-1] // 2), wanted.double())
+
+
+def test_several_add_up_and_loading_again_takes_them_away(folder, base, tmp_path):
+    before = {file: file.read_bytes() for file in sorted(folder.rglob("*.safetensors"))}
+    made = base[f"{TO_Q}.weight"].double()
+    loras = []
+    for seed, weight in ((1, 0.8), (2, -0.3)):
+        down, up = factors(base, TO_Q, seed, rank=seed + 1)
+        save_file(STYLES["kohya"](TO_Q, down, up), tmp_path / f"{seed}.safetensors")
+        loras.append((tmp_path / f"{seed}.safetensors", weight))
+        made = made + expected(base, TO_Q, down, up, weight) - base[f"{TO_Q}.weight"].double()
+    merged = weights(StableDiffusion.load(folder, loras=loras))
+    assert_close(merged[f"{TO_Q}.weight"], made)
+    assert before == {file: file.read_bytes() for file in sorted(folder.rglob("*.safetensors"))}
+    again = weights(StableDiffusion.load(folder))
+    zero = weights(StableDiffusion.load(folder, loras=[(loras[0][0], 0.0)]))
+    assert all(torch.equal(again[name], base[name]) and torch.equal(zero[name], base[name]) for name in base)
+
+
+def test_in_half_precision_the_sum_is_rounded_once(folder, base, tmp_path):
+    down, up = factors(base, TO_Q, 3)
+    save_file(STYLES["peft"](TO_Q, down.half(), up.half()), tmp_path / "lora.safetensors")
+    sd = StableDiffusion.load(folder, torch.float16, loras=[(tmp_path / "lora.safetensors", 1.0)])
+    wanted = base[f"{TO_Q}.weight"] + up.half().float() @ down.half().float()
+    assert torch.equal(weights(sd)[f"{TO_Q}.weight"], wanted.half())
+
+
+@pytest.mark.parametrize("settings, scale", [
+    ({"unet.lora_alpha": 8, "unet.r": RANK}, 8 / RANK),
+    ({"lora_alpha": 6}, 6 / RANK),
+    ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_q": 1}}, 1 / RANK),
+    ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_k": 1}}, 8 / RANK),
+    ({"unet.lora_alpha": 8, "unet.use_rslora": True}, 8 / math.sqrt(RANK)),
+    ({"text_encoder.lora_alpha": 8}, 1.0),
+])
+def test_alphas_of_peft_are_in_the_header(folder, base, tmp_path, settings, scale):
+    down, up = factors(base, TO_Q, 4)
+    metadata = {"lora_adapter_metadata": json.dumps(settings)}
+    save_file(STYLES["peft"](TO_Q, down, up), tmp_path / "lora.safetensors", metadata)
+    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)]))
+    assert_close(merged[f"{TO_Q}.weight"], expected(base, TO_Q, down, up, scale))
+
+
+def test_alpha_of_peft_s_own_folder_is_in_the_config_beside_it(folder, base, tmp_path):
+    down, up = factors(base, TO_Q, 4)
+    tensors = {f"base_model.model.{TO_Q}.lora_A.weight": down, f"base_model.model.{TO_Q}.lora_B.weight": up}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 12, "r": RANK}))
+    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "adapter_model.safetensors", 1.0)]))
+    assert_close(merged[f"{TO_Q}.weight"], expected(base, TO_Q, down, up, 12 / RANK))
+
+
+def pair(module, down, up):
+    return {f"{module}.lora_down.weight": torch.ones(down), f"{module}.lora_up.weight": torch.ones(up)}
+
+
+GOOD = pair(kohya(TO_Q), (RANK, 32), (32, RANK))
+TO_K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
+@pytest.mark.parametrize("tensors, words", [
+    (GOOD | pair("lora_te2_text_model_encoder_layers_0_mlp_fc1", (4, 64), (128, 4)), "made for SDXL"),
+    (pair(TO_K, (4, 2048), (32, 4)), r"SDXL \(text states of 2048\)"),
+    (pair(TO_K, (4, 1024), (32, 4)), "Stable Diffusion 2.x"),
+    (pair(TO_K, (4, 768), (32, 4)), r"Stable Diffusion 1.x \(text states of 768\), and .* reads text states of 64"),
+    (pair(kohya(TO_Q), (4, 320), (320, 4)), r"\[4, 320\] and \[320, 4\].*\[32, 32\]"),
+    (pair(kohya(TO_Q), (4, 32), (32, 8)), "another model"),
+    (pair(kohya(TO_Q), (4,), (32, 4)), "another model"),
+    (GOOD | pair("lora_unet_down_blocks_7_resnets_0_conv1", (4, 32), (32, 4)), "down_blocks_7.*another model"),
+    (GOOD | {f"{kohya(FC1)}.hada_w1_a": torch.ones(2, 2)}, "hada_w1_a; LoHa"),
+    (GOOD | {f"{kohya(FC1)}.lokr_w1": torch.ones(2, 2)}, "LoKr"),
+    (GOOD | {f"{kohya(TO_Q)}.dora_scale": torch.ones(2, 2)}, "DoRA"),
+    (GOOD | {f"{kohya(FC1)}.diff": torch.ones(2, 2)}, "file of differences"),
+    (GOOD | {"unet.x.lora_B.bias": torch.ones(2)}, "LoRA with biases"),
+    (GOOD | {"something.else": torch.ones(2)}, "something.else; these are no part of a LoRA"),
+    ({f"{kohya(TO_Q)}.lora_down.weight": torch.ones(4, 32)}, "half of these pairs"),
+    (GOOD | {f"{kohya(FC1)}.alpha": torch.ones(())}, "half of these pairs"),
+    (GOOD | {f"{kohya(TO_Q)}.alpha": torch.ones(2)}, "make no sense"),
+    (GOOD | {f"{kohya(TO_Q)}.lora_up.weight": torch.full((32, RANK), math.nan)}, "NaN"),
+])
+def test_what_is_no_lora_for_this_model_is_refused_in_one_line(folder, tmp_path, tensors, words):
+    save_file(tensors, tmp_path / "lora.safetensors")
+    with pytest.raises(InputError, match=words) as caught:
+        StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)])
+    assert "\n" not in str(caught.value) and "lora.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("metadata", ["{", "[1]", '{"unet.lora_alpha": "much"}', '{"unet.alpha_pattern": {"(": 1}}',
+                                      '{"unet.use_dora": true}'])
+def test_settings_that_make_no_sense_are_refused(folder, base, tmp_path, metadata):
+    tensors = STYLES["peft"](TO_Q, *factors(base, TO_Q, 4))
+    save_file(tensors, tmp_path / "lora.safetensors", {"lora_adapter_metadata": metadata})
+    with pytest.raises(InputError, match="settings"):
+        StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)])
+
+
+def test_no_lora_at_all(folder, tmp_path):
+    for path, words in ((folder / "unet/diffusion_pytorch_model.safetensors", "no part of a LoRA"),
+                        (tmp_path / "none.safetensors", "no such file"), (tmp_path / "lora.pt", "pickle")):
+        with pytest.raises(InputError, match=words):
+            StableDiffusion.load(folder, loras=[(path, 1.0)])
+    save_file(GOOD, tmp_path / "good.safetensors")
+    with pytest.raises(InputError, match="its weight is nan"):
+        StableDiffusion.load(folder, loras=[(tmp_path / "good.safetensors", math.nan)])
+    assert load_file(tmp_path / "good.safetensors").keys() == GOOD.keys()
