@@ -41,7 +41,7 @@ def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: st
     if against not in ("first", "previous") or len(frames) < 2:
         raise InputError(f'{len(frames)} frames against "{against}": motion is measured between at least two frames, '
                          'against "first" or "previous"')
-    grey = torch.from_numpy(np.ascontiguousarray(frames)).double() @ torch.tensor(LUMA, dtype=torch.float64)
+    grey = torch.from_numpy(np.array(frames)).double() @ torch.tensor(LUMA, dtype=torch.float64)
     weights = torch.ones_like(grey) if masks is None else 1.0 - masks[:, 0].double()
     if weights.shape != grey.shape:
         raise InputError(f"masks of shape {tuple(masks.shape)} for {tuple(grey.shape)} frames; (m, 1, H, W) is needed")

@@ -23,7 +23,7 @@ def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) ->
     if flow.shape != (m, 2, height, width) or m < 2:
         raise InputError(f"a flow (m, 2, H, W) in pixels, or (m, 2), for at least two frames is needed; got "
                          f"{tuple(flow.shape)} for frames {frames.shape[:3]}")
-    pictures = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).double()
+    pictures = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).double()
     counts = _inside(flow[1:])
     if masks is not None:
         free = 1.0 - masks.double()
@@ -52,7 +52,7 @@ def histogram_similarity(frames: np.ndarray, bins: int = 8) -> float:
     """
     if len(frames) < 2:
         raise InputError("colour histograms are compared between at least two frames")
-    steps = torch.from_numpy(np.ascontiguousarray(frames)).long() * bins // 256
+    steps = torch.from_numpy(np.array(frames)).long() * bins // 256
     cells = (steps * torch.tensor([bins * bins, bins, 1])).sum(-1).flatten(1)  # (m, H·W)
     shares = torch.stack([torch.bincount(frame, minlength=bins**3) for frame in cells]).double() / cells.shape[1]
     return float(torch.minimum(shares[:-1], shares[1:]).sum(-1).mean())
