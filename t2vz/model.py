@@ -243,7 +243,7 @@ def embedded_edit() -> Path:
 
 def embedded_controlnet() -> Path:
     """The folder of the embedded ControlNet."""
-    return _embedded("embedded-control", "config.json", "the embedded ControlNet", "load_controlnet(path)")
+    return _embedded("embedded-control", "config.json", "the embedded ControlNet", "--controlnet")
 
 
 def _embedded(name: str, holds: str, words: str, flag: str) -> Path:
