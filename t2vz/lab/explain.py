@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..attention import AttentionRecord, frames_seen
 from ..errors import InputError
@@ -78,7 +79,7 @@ def explain(
     h, w = run["x_T"].shape[-2:]
     record, used = _text_record(run, h, w), sd.tokenizer.encode(settings.prompt).used
     found = foreground_from_attention(record, subject, used, h, w)
-    points = points or notable_points(found[0, 0])
+    points = points or notable_points(attention_share(record, subject, used, h, w)[0, 0], found[0, 0])
     look_t = shown[len(shown) // 2]
     return Explained(
         settings, video, other, other_attention, run, {"start": grid[0], "T": T, "T_prime": T_prime},
@@ -126,18 +127,23 @@ def chosen_layers(cells: dict[str, int]) -> list[str]:
     return [of_size[size][max(len(of_size[size]) - 2, 0)] for size in sorted(sizes)]
 
 
-def notable_points(mask: Tensor) -> list[tuple[float, float]]:
-    """Two points (x, y) in [0, 1] to look from: in the mask's middle, and far from it and the border. mask (h, w)."""
+def notable_points(share: Tensor, mask: Tensor) -> list[tuple[float, float]]:
+    """Two points (x, y) in [0, 1] to look from: where the subject's words are read most; far from it and the border.
+
+    share (h, w): the subject's share of the attention to words. mask (h, w): the foreground, 1. One point if there is
+    no background.
+    """
     h, w = mask.shape
     cells = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"), dim=-1).reshape(-1, 2).double()
+    smooth = F.avg_pool2d(share[None], kernel_size=3, stride=1, padding=1, count_include_pad=False)
+    chosen = [cells[smooth.flatten().argmax()]]
     inside = mask.flatten() > 0.5
-    if not bool(inside.any()) or bool(inside.all()):
-        return [(0.5, 0.5)]
-    foreground, background = cells[inside], cells[~inside]
-    middle = foreground[(foreground - foreground.mean(dim=0)).norm(dim=1).argmin()]
-    to_border = torch.minimum(background, torch.tensor([h - 1.0, w - 1.0]) - background).amin(dim=1) + 1
-    far = background[torch.minimum(torch.cdist(background, foreground).amin(dim=1), 2 * to_border).argmax()]
-    return [((float(x) + 0.5) / w, (float(y) + 0.5) / h) for y, x in (middle, far)]
+    if bool(inside.any()) and not bool(inside.all()):
+        background = cells[~inside]
+        to_border = torch.minimum(background, torch.tensor([h - 1.0, w - 1.0]) - background).amin(dim=1) + 1
+        to_foreground = torch.cdist(background, cells[inside]).amin(dim=1)
+        chosen.append(background[torch.minimum(to_foreground, 2 * to_border).argmax()])
+    return [((float(x) + 0.5) / w, (float(y) + 0.5) / h) for y, x in chosen]
 
 
 def _text_record(run: Trace, height: int, width: int) -> AttentionRecord:

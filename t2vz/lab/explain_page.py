@@ -1,5 +1,9 @@
 """The page of `t2vz explain`: one HTML file, each picture of a generation beside its equation and function."""
 
+from math import floor
+
+import numpy as np
+
 from .. import __version__
 from ..attention import cross_frame_attention, cross_frame_weights
 from ..attention.attention import attention_weights
@@ -99,9 +103,10 @@ def _motion(explained: Explained) -> dict:
     values["x_T_prime"] = x_T_prime
     values["alone"] = [{"t": t, "x_t": _latents(x_t)[0], "x_0": png_uri(small(picture[None])[0])}
                        for t, (x_t, picture) in explained.alone.items()]
-    values["warped"] = [{"uri": x_T_prime, "arrows": [], "moved": "(0, 0)"}]
+    values["warped"] = [{"uri": x_T_prime, "arrows": [], "asked": "0, 0", "moved": "0, 0"}]
     for uri, displacement in zip(_latents(run["warped"]), flow[1:], strict=True):
-        values["warped"].append({"uri": uri, "arrows": _arrows(displacement), "moved": _moved(displacement)})
+        asked, moved = _in_words(displacement)
+        values["warped"].append({"uri": uri, "arrows": _arrows(displacement), "asked": asked, "moved": moved})
     return values
 
 
@@ -109,12 +114,13 @@ def _uniform(flow) -> bool:
     return bool((flow - flow[:, :1, :1]).abs().max() < 1e-6)
 
 
-def _moved(flow) -> str:
-    """A flow (2, h, w) in words: whole cells if it is the same everywhere, as the warp rounds them."""
+def _in_words(flow) -> tuple[str, str]:
+    """A flow (2, h, w), in cells, as it is and as the warp rounds it; if it differs from cell to cell, the largest."""
     if not _uniform(flow):
-        return "zoom, turn"
-    dx, dy = (int((d + 0.5).floor()) for d in flow[:, 0, 0])
-    return f"({dx}, {dy})"
+        asked, moved = (float(each.norm(dim=0).max()) for each in (flow, (flow + 0.5).floor()))
+        return f"up to {asked:.1f}", f"up to {moved:.1f}"
+    dx, dy = flow[:, 0, 0].tolist()
+    return f"{dx:.2f}, {dy:.2f}", f"{floor(dx + 0.5)}, {floor(dy + 0.5)}"
 
 
 def _arrows(flow) -> list[tuple[float, float, float, float]]:
@@ -131,10 +137,13 @@ def _arrows(flow) -> list[tuple[float, float, float, float]]:
 
 
 def _together(explained: Explained, sd, frames) -> dict:
-    """E10: x̂_0 of every frame at some timesteps, and the finished frames."""
+    """E10: x̂_0 of every frame at some timesteps, the finished frames, and those of the other video."""
     grid = sd.schedule.timesteps(explained.settings.steps)
+    other = small(explained.other.frames)
+    difference = np.abs(frames.astype(np.int16) - other).astype(np.uint8)
     return {"together": [{"t": t, "uris": _uris(small(pictures))} for t, pictures in explained.together.items()],
-            "finished": _uris(frames), "steps_together": sum(t <= explained.timesteps["T"] for t in grid)}
+            "finished": _uris(frames), "finished_other": _uris(other), "difference": _uris(difference),
+            "steps_together": sum(t <= explained.timesteps["T"] for t in grid)}
 
 
 def _attention(explained: Explained, sd, frames) -> dict:

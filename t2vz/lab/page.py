@@ -29,11 +29,12 @@ class Source:
 
 
 def source_of(function: Callable) -> Source:
-    """Where a function or class of t2vz is defined; through decorators, what they decorate."""
+    """Where a function or class of t2vz is defined: the line of its name, and its code with the decorators."""
     function = inspect.unwrap(function)
     lines, first = inspect.getsourcelines(function)
+    named = next(i for i, line in enumerate(lines) if line.lstrip().startswith(("def ", "class ")))
     path = Path(inspect.getsourcefile(function)).resolve().relative_to(ROOT).as_posix()
-    return Source(path, first, function.__qualname__, inspect.cleandoc("".join(lines)))
+    return Source(path, first + named, function.__qualname__, inspect.cleandoc("".join(lines)))
 
 
 def render(template: str, **values) -> str:
