@@ -1,0 +1,159 @@
+"""`t2vz edit` as a user meets it: what it writes, what it reads, and one line for all that goes wrong."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_edit_sd, tiny_sd, tiny_tokenizer
+
+from t2vz.checkpoints import save_folder
+from t2vz.cli import main
+from t2vz.model import StableDiffusion
+from t2vz.pipelines.edit import edit_video
+from t2vz.video import Video, open_clip, read_video
+from t2vz.video.ffmpeg import find_ffmpeg
+
+FAST = ["--steps", "2", "--quiet", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with tiny checkpoints: edit/, whose UNet reads 8 channels, and text/."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, make in (("edit", tiny_edit_sd), ("text", tiny_sd)):
+        sd = make(folder / "words")
+        save_folder(folder / name, sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"),
+                    dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Five frames of coarse noise, 64×64."""
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+
+@pytest.fixture
+def run(models, frames, tmp_path, monkeypatch, capsys):
+    """Run `t2vz edit` in a folder that holds noise/, the frames: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    Video(frames).save("noise/")
+
+    def call(*argv, weights="edit", command="edit"):
+        if weights is not None:
+            argv = [*argv, "--weights", str(models / weights)]
+        try:
+            code = main([command, *argv])
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def one_line(err: str) -> bool:
+    """One line on stderr, no traceback."""
+    return err.count("\n") == 1 and "Traceback" not in err
+
+
+def pictures(name) -> np.ndarray:
+    return read_video(name).frames
+
+
+def test_edit_is_edit_video_on_every_frame(run, models, frames, tmp_path):
+    chosen = ["--seed", "3", "--image-scale", "1.5", "--guidance-scale", "4", "--sampler", "ddim"]
+    files = ["--out", "blue/", "--sheet", "--latents"]
+    code, out, err = run("noise", "make it blue", *FAST, *chosen, *files, "--fps", "10")
+    assert code == 0 and not err and out.count("\n") == 1 and "5 frames of 64×64" in out and "at 10 fps" in out
+    assert sorted(os.listdir(tmp_path)) == ["blue", "blue-latents.safetensors", "blue-sheet.png", "blue.json", "noise"]
+    sd = StableDiffusion.load(models / "edit", edit=True)
+    video = edit_video(sd, frames, "make it blue", 2, 4, 1.5, seed=3, sampler="ddim", chunk=8)
+    assert np.array_equal(pictures("blue"), video.frames)
+    record = json.loads((tmp_path / "blue.json").read_text())
+    assert record["command"] == "edit" and record["settings"]["prompt"] == "make it blue"
+    assert record["settings"]["image_scale"] == 1.5 and record["settings"]["fps"] == 10
+    assert record["video"]["frames"] == 5 and len(record["weights"]["sha256"]) == 64
+
+
+def test_count_rate_and_size_of_a_file_are_kept(run, frames):
+    Video(np.repeat(frames, 2, axis=0)[:, :53, :61], fps=30000 / 1001).save("odd.mp4")
+    aloud = [word for word in FAST if word != "--quiet"]
+    code, _, err = run("odd.mp4", "make it blue", *aloud, "--chunk", "3", "--out", "b.mp4")
+    video = read_video("b.mp4")
+    assert code == 0 and "odd.mp4 is 62×54; worked on at 64×64" in err and "10 frames of 64×64 of odd.mp4" in err
+    assert len(video) == 10 and video.fps == pytest.approx(30000 / 1001) and video.frames.shape[1:] == (64, 64, 3)
+
+
+def test_a_run_file_makes_the_same_video_again(run, tmp_path):
+    assert run("noise", "make it blue", *FAST, "--seed", "5", "--end", "1", "--out", "first/")[0] == 0
+    assert run("--from", "first.json", "--quiet", "--out", "again/", weights=None)[0] == 0
+    assert len(pictures("first")) == 4 and np.array_equal(pictures("first"), pictures("again"))
+    assert run("--from", "first.json", "--quiet", "--attention", "own", "--out", "other/", weights=None)[0] == 0
+    assert not np.array_equal(pictures("first")[1:], pictures("other")[1:])
+    assert json.loads((tmp_path / "other.json").read_text())["settings"]["seed"] == 5
+    code, _, err = run("--from", "first.json", "--out", "x.mp4", weights=None, command="generate")
+    assert code == 2 and "t2vz edit" in err and one_line(err)
+
+
+def test_the_source_is_read_a_frame_at_a_time_and_never_whole(run, frames, monkeypatch):
+    asked = []
+    read = type(open_clip("noise", resolution=64)).__getitem__
+
+    def watched(self, which):
+        found = read(self, which)
+        asked.append(len(found) if isinstance(which, slice) else 1)
+        return found
+
+    monkeypatch.setattr("t2vz.video.clip.FramesOnDisk.__getitem__", watched)
+    Video(np.concatenate([frames] * 4)).save("long/")
+    assert run("long", "make it blue", "--steps", "1", "--quiet", "--chunk", "3", "--out", "blue/")[0] == 0
+    assert max(asked) == 1 and len(pictures("blue")) == 20
+
+
+@pytest.mark.parametrize("argv, words", [
+    ([], "give an instruction"),
+    (["noise"], "give an instruction"),
+    (["noise", " "], "the instruction is empty"),
+    (["gone.mp4", "x"], "no file or folder gone.mp4"),
+    (["still.mp4", "x"], "a single frame"),
+    (["song.mp3", "x"], "only sound"),
+    (["noise", "x", "--image-scale", "-1"], "image_scale = -1"),
+    (["noise", "x", "--sampler", "dpm"], "euler_ancestral, ddim"),
+    (["noise", "x", "--steps", "0"], "steps = 0"),
+    (["noise", "x", "--steps", "1001"], "steps = 1001"),
+    (["noise", "x", "--chunk", "0"], "chunk = 0"),
+    (["noise", "x", "--attention", "frist"], "frist"),
+    (["noise", "x", "--out", "video.avi"], ".mp4"),
+    (["noise", "x", "--from", "nothing.json"], "cannot be read"),
+])
+def test_wrong_use_is_one_line_and_exit_code_2(run, frames, tmp_path, argv, words):
+    Video(frames[:1]).save("still.mp4")
+    sound = ["-f", "lavfi", "-i", "sine=duration=1", "song.mp3"]
+    subprocess.run([find_ffmpeg(), "-loglevel", "error", *sound], check=True)
+    before = sorted(os.listdir(tmp_path))
+    code, out, err = run(*argv, "--quiet")
+    assert code == 2 and words in err and one_line(err) and not out
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("command, weights, argv, words", [
+    ("edit", "text", ["noise", "make it blue"], "t2vz generate"),
+    ("generate", "edit", ["a blue kite"], "t2vz edit"),
+])
+def test_a_model_of_the_other_kind_is_sent_to_its_command(run, tmp_path, command, weights, argv, words):
+    before = sorted(os.listdir(tmp_path))
+    code, out, err = run(*argv, "--quiet", command=command, weights=weights)
+    assert code == 2 and words in err and one_line(err) and not out
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["edit", "--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and 't2vz edit example.mp4 "make it snow"' in out
