@@ -1,0 +1,270 @@
+"""ControlNet files: both layouts, with and without the prefix, differences from a UNet; saved for diffusers; strangers
+are named in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import ControlNetModel
+from safetensors.torch import load_file, save_file
+from tiny import UNET, VAE_SIZES, randomize, tiny_sd
+
+from t2vz.checkpoints import build, checkpoint_hash, identify, ldm, open_controlnet, save_controlnet
+from t2vz.errors import FailedError, InputError
+from t2vz.model import check_controlnet, embedded_controlnet, load_controlnet
+from t2vz.unet import ControlNet, ControlNetConfig, UNet
+
+SIZES = ControlNetConfig(**{**vars(UNET), "sample_size": 64})  # which no ControlNet tells
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+# SD 1.5's ControlNets: single-file name, folder name, shape
+ROWS = json.loads((Path(__file__).parent / "data/controlnet.json").read_text())["rows"]
+
+
+@pytest.fixture(scope="module")
+def original():
+    """diffusers' own small ControlNet, every weight random."""
+    with torch.random.fork_rng():
+        network = ControlNetModel(
+            block_out_channels=UNET.widths, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            layers_per_block=UNET.resnets, cross_attention_dim=UNET.context_dim, attention_head_dim=8,
+        )
+    return randomize(network, seed=4)
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    original.save_pretrained(tmp_path / "theirs")
+    return tmp_path / "theirs"
+
+
+def single_file(path, state, prefix=ldm.CONTROL, **more):
+    """Write the weights under the original program's names."""
+    names = ldm.inverse(dict(ldm.control_modules(UNET.attention, UNET.resnets, halvings=3)))
+    tensors = {prefix + ldm.rename(key, names): tensor.contiguous() for key, tensor in state.items()}
+    save_file(tensors | more, path)
+    return path
+
+
+def assert_same(network, state, dtype=torch.float32):
+    ours = network.state_dict()
+    assert ours.keys() == state.keys()
+    assert all(torch.equal(ours[name], tensor.to(dtype)) for name, tensor in state.items())
+
+
+def test_names_equal_the_published_map_both_ways():
+    there = dict(ldm.control_modules((True, True, True, False), 2, halvings=3))
+    back = ldm.inverse(there)
+    assert len(back) == len(there)
+    for key, name, _ in ROWS:
+        assert ldm.rename(key.removeprefix(ldm.CONTROL), there) == name
+        assert ldm.CONTROL + ldm.rename(name, back) == key
+
+
+@pytest.mark.parametrize("layout", ["folder", "single-file"])
+def test_sd15_s_sizes_are_read_off_its_published_shapes(layout, tmp_path):
+    """A file of the real names and shapes, without contents (a hole on the disk): every key is used."""
+    column = 0 if layout == "single-file" else 1
+    path, place = tmp_path / "canny.safetensors", 0
+    header = {}
+    for row in ROWS:
+        size = 2 * torch.Size(row[2]).numel()
+        header[row[column]] = {"dtype": "F16", "shape": row[2], "data_offsets": [place, place + size]}
+        place += size
+    words = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(len(words).to_bytes(8, "little") + words)
+        file.truncate(8 + len(words) + place)
+    part = open_controlnet(path)
+    assert part.config == ControlNetConfig()
+    with torch.device("meta"):
+        wanted = {name: tuple(tensor.shape) for name, tensor in ControlNet(part.config).state_dict().items()}
+    assert {name: entry.shape for name, entry in part.entries.items()} == wanted
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_diffusers_folder_and_its_lone_file(folder, original, dtype, device):
+    for path in (folder, folder / WEIGHTS, shutil.copy(folder / WEIGHTS, folder.parent / "lone.safetensors")):
+        network = load_controlnet(path, dtype, device)
+        assert network.config == SIZES and not network.training
+        assert not any(p.requires_grad or p.device.type != device.type for p in network.parameters())
+        assert_same(network.cpu(), original.state_dict(), dtype)
+
+
+def test_a_config_beside_a_lone_file_tells_what_shapes_cannot(tmp_path):
+    sizes = ControlNetConfig(widths=(24, 48), attention=(True, True), resnets=2, heads=(3, 6), context_dim=10,
+                             norm_groups=4, condition_channels=1, condition_widths=(3, 5))
+    save_controlnet(tmp_path / "mine", ControlNet(sizes))
+    assert load_controlnet(tmp_path / "mine" / WEIGHTS).config == load_controlnet(tmp_path / "mine").config == sizes
+
+
+@pytest.mark.parametrize("prefix", [ldm.CONTROL, ""])
+def test_original_names_with_and_without_the_prefix(original, prefix, tmp_path):
+    network = load_controlnet(single_file(tmp_path / "c.safetensors", original.state_dict(), prefix))
+    assert network.config == SIZES
+    assert_same(network, original.state_dict())
+
+
+def test_a_file_of_controlnet_1_0_holds_a_stable_diffusion_too(original, tmp_path):
+    extras = {"model.diffusion_model.input_blocks.0.0.weight": torch.ones(32, 4, 3, 3), "betas": torch.ones(3),
+              "first_stage_model.quant_conv.bias": torch.ones(2), "cond_stage_model.transformer.x": torch.ones(1)}
+    path = single_file(tmp_path / "c.safetensors", original.state_dict(), **extras)
+    assert_same(load_controlnet(path), original.state_dict())
+    single_file(path, original.state_dict(), **extras, surprise=torch.ones(1))
+    with pytest.raises(InputError, match="no part of a ControlNet: surprise"):
+        open_controlnet(path)
+
+
+@pytest.mark.parametrize("prefix", [ldm.CONTROL, ""])
+def test_differences_are_added_to_the_unet_they_were_taken_from(original, prefix, tmp_path):
+    unet = randomize(UNet(UNET), seed=9)
+    base = unet.state_dict()
+    state = {name: tensor - base[name] if name in base else tensor for name, tensor in original.state_dict().items()}
+    assert 0 < sum(name in base for name in state) < len(state)
+    path = single_file(tmp_path / "d.safetensors", state, prefix, difference=torch.zeros(()))
+    loaded = load_controlnet(path, unet=unet).state_dict()
+    for name, tensor in original.state_dict().items():
+        torch.testing.assert_close(loaded[name], tensor, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match=r"differences .* unet=sd.unet"):
+        load_controlnet(path)
+    with pytest.raises(InputError, match="UNet of other sizes"):
+        load_controlnet(path, unet=UNet(type(UNET)(**{**vars(UNET), "widths": (64, 64)})))
+
+
+def test_saved_folder_comes_back_and_diffusers_loads_it(original, tmp_path, recwarn):
+    network = build(ControlNet, _part(original, tmp_path), torch.float32)
+    save_controlnet(tmp_path / "saved", network, dtype=torch.float32)
+    theirs, info = ControlNetModel.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert_same(theirs, original.state_dict())
+    assert not [warning for warning in recwarn if "config" in str(warning.message)]
+    assert {file.name for file in (tmp_path / "saved").iterdir()} == {"config.json", WEIGHTS}
+    assert open_controlnet(tmp_path / "saved").config == network.config
+    save_controlnet(tmp_path / "half", network)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "half" / WEIGHTS).values()} == {torch.float16}
+
+
+def _part(original, tmp_path):
+    original.save_pretrained(tmp_path / "original")
+    return open_controlnet(tmp_path / "original")
+
+
+def test_saving_replaces_only_a_controlnet_and_only_when_told(tmp_path, monkeypatch):
+    network = ControlNet(SIZES)
+    save_controlnet(tmp_path / "c", network)
+    with pytest.raises(InputError, match="exists already"):
+        save_controlnet(tmp_path / "c", network)
+    save_controlnet(tmp_path / "c", network, overwrite=True)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_text("cat")
+    with pytest.raises(InputError, match="not replaced"):
+        save_controlnet(tmp_path / "photos", network, overwrite=True)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    before = (tmp_path / "c" / WEIGHTS).read_bytes()
+    monkeypatch.setattr("t2vz.checkpoints.save.save_file", full)
+    with pytest.raises(FailedError, match="disk is full"):
+        save_controlnet(tmp_path / "c", network, overwrite=True)
+    assert (tmp_path / "c" / WEIGHTS).read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"c", "photos"}
+
+
+def test_hash_tells_weights_and_config(folder, tmp_path):
+    first = checkpoint_hash(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"norm_num_groups": 16}))
+    second = checkpoint_hash(folder)
+    tensors = load_file(folder / WEIGHTS)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, folder / WEIGHTS)
+    assert len({first, second, checkpoint_hash(folder)}) == 3
+
+
+@pytest.mark.parametrize("option, value", [
+    ("global_pool_conditions", True), ("controlnet_conditioning_channel_order", "bgr"), ("use_linear_projection", True),
+    ("transformer_layers_per_block", 2), ("addition_embed_type", "text_time"), ("norm_num_groups", 5),
+    ("conditioning_embedding_out_channels", []),
+])
+def test_configs_of_other_architectures_are_refused_by_the_option_s_name(folder, option, value):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {option: value}))
+    with pytest.raises(InputError, match="block_out_channels" if option == "norm_num_groups" else option):
+        open_controlnet(folder)
+
+
+def test_what_is_no_controlnet_is_named(folder, original, tmp_path):
+    state = original.state_dict()
+
+    def refused(path, words):
+        with pytest.raises(InputError, match=words) as caught:
+            open_controlnet(path)
+        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+    save_file({f"up_blocks.0.{i}": torch.ones(1) for i in range(2)} | {"conv_in.weight": torch.ones(32, 4, 3, 3),
+              "a.attn2.to_k.weight": torch.ones(8, 6)}, tmp_path / "unet.safetensors")
+    refused(tmp_path / "unet.safetensors", "Stable Diffusion 1.x, not a ControlNet")
+    save_file({"lora_unet_x.lora_down.weight": torch.ones(1)}, tmp_path / "lora.safetensors")
+    refused(tmp_path / "lora.safetensors", "LoRA.*not a ControlNet")
+    refused(tmp_path / "missing.safetensors", "no such file")
+    refused(tmp_path / "canny.pth", "pickle")
+    shuffle = single_file(tmp_path / "control_v11e_sd15_shuffle.safetensors", state)
+    refused(shuffle, "shuffle")
+    (tmp_path / "pipe" / "controlnet").mkdir(parents=True)
+    refused(tmp_path / "pipe", "did you mean .*pipe/controlnet")
+    (folder / "config.json").unlink()
+    refused(folder, f"no config.json.*{WEIGHTS}")
+    refused(tmp_path, "no config.json")
+
+
+@pytest.mark.parametrize("context, words", [(1024, "Stable Diffusion 2.x"), (2048, "SDXL")])
+def test_controlnets_of_other_models_are_named(context, words, tmp_path):
+    sizes = ControlNetConfig(widths=(320,), attention=(True,), resnets=1, heads=(8,), context_dim=context,
+                             condition_widths=(4, 4))
+    save_controlnet(tmp_path / "other", ControlNet(sizes))
+    with pytest.raises(InputError, match=f"a ControlNet for {words}"):
+        open_controlnet(tmp_path / "other")
+
+
+def test_missing_unknown_and_misshaped_tensors_are_named(original, tmp_path):
+    state = dict(original.state_dict())
+    dropped = {name: tensor for name, tensor in state.items() if name != "controlnet_mid_block.bias"}
+    single_file(tmp_path / "a.safetensors", dropped)
+    with pytest.raises(InputError, match="1 tensors missing: controlnet_mid_block.bias"):
+        load_controlnet(tmp_path / "a.safetensors")
+    single_file(tmp_path / "b.safetensors", state, **{"control_model.zero_convs.9.0.bias": torch.ones(3)})
+    with pytest.raises(InputError, match="zero_convs.9.0.bias"):
+        load_controlnet(tmp_path / "b.safetensors")
+    single_file(tmp_path / "c.safetensors", state | {"controlnet_mid_block.bias": torch.ones(3)})
+    with pytest.raises(InputError, match="of another shape: controlnet_mid_block.bias"):
+        load_controlnet(tmp_path / "c.safetensors")
+
+
+def test_a_controlnet_that_does_not_fit_the_model_is_refused(tmp_path):
+    sd = tiny_sd(tmp_path)
+    check_controlnet(sd, ControlNet(SIZES))
+    misfits = {"widths": (32, 32), "resnets": 2, "context_dim": 9, "in_channels": 8, "condition_widths": (4, 4)}
+    said = ("widths", "resnets", "text", "latent channels", "picture sides")
+    for (name, value), words in zip(misfits.items(), said, strict=True):
+        with pytest.raises(InputError, match=words) as caught:
+            check_controlnet(sd, ControlNet(ControlNetConfig(**{**vars(SIZES), name: value})))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="float64"):
+        check_controlnet(sd, ControlNet(SIZES).double())
+    assert len(VAE_SIZES.widths) == len(SIZES.condition_widths)  # both 8 times
+
+
+def test_no_path_is_the_embedded_one_and_says_so_when_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("t2vz.model.__file__", str(tmp_path / "t2vz" / "model.py"))
+    with pytest.raises(InputError, match="embedded ControlNet is not installed"):
+        load_controlnet()
+    save_controlnet(tmp_path / "weights" / "embedded-control", ControlNet(SIZES))
+    assert embedded_controlnet() == tmp_path / "weights" / "embedded-control"
+    assert load_controlnet().config == SIZES
+
+
+def test_identify_still_tells_controlnets_from_checkpoints():
+    for column, layout in ((0, "single-file"), (1, "folder")):
+        shapes = {row[column]: tuple(row[2]) for row in ROWS}
+        assert (identify(shapes).kind, identify(shapes).layout) == ("controlnet", layout)
