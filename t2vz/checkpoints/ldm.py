@@ -42,7 +42,7 @@ EXTRAS = (
     "cond_stage_model.transformer.text_projection.weight",
     "cond_stage_model.transformer.text_model.embeddings.position_ids",  # 0 … 76, and often spoilt by merging
     "cond_stage_model.transformer.embeddings.position_ids",
-    "embedding_manager.*", "first_stage_model.loss.*", "model_ema.*",
+    "embedding_manager.*", "first_stage_model.loss.*", "first_stage_model.model_ema.*", "model_ema.*",
     "control_model.*",  # ControlNet 1.0 files carry the whole of SD 1.5 as well
 )
 
