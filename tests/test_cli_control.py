@@ -203,6 +203,7 @@ def bad(frames, tmp_path_factory):
     (["car", "x", "--masks", "m/"], "--smooth-background"),
     (["car", "x", "--out", "video.avi"], ".mp4"),
     (["car", "x", "--save-control", "edges.avi"], ".mp4"),
+    (["car", "x", "--save-control", "e.mp4", "--out", "e.mp4"], "the video itself"),
     (["good.mp4", "x", "--fps", "60", "--out", "x.gif"], "at most 50"),
     (["car", "x", "--from", "nothing.json"], "cannot be read"),
 ])

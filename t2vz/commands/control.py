@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     for name in CONTROL_NUMBERS:
         settings.for_each(name, len(follows))  # raises if there are neither one nor so many
     paths = output_paths(args, settings.prompt, check_clip(args))
-    _check_control_paths(args, follows)
+    _check_control_paths(args, len(follows), paths["video"])
     find = [_finder(args, follow.kind) for follow in follows]
     sd = load_model(args, repeated)
     controlnets = [_load_controlnet(args, follow, sd) for follow in follows]
@@ -259,11 +259,14 @@ def _control_paths(args: argparse.Namespace, count: int) -> list[str]:
     return [args.save_control, *more]
 
 
-def _check_control_paths(args: argparse.Namespace, follows: list[Follow]) -> None:
+def _check_control_paths(args: argparse.Namespace, count: int, video: str) -> None:
+    """Raise what writing the condition pictures would raise, as far as it shows beforehand."""
     from ..video import check_output
 
-    for path in _control_paths(args, len(follows)):
+    for path in _control_paths(args, count):
         check_output(path, args.overwrite)
+        if Path(path).resolve() == Path(video).resolve():
+            raise InputError(f"--save-control {path}: the video itself is to be written there; choose another name")
 
 
 def _save_control(args: argparse.Namespace, pictures: list, fps: float) -> None:
