@@ -17,9 +17,9 @@ from ..errors import InputError
 class Noise:
     """Standard normal draws by name. given: tensors that replace draws, by the same names; names: those there are.
 
-    Names in `text_to_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w), E9's; with motion off
-    "initial" (m, 4, h, w), all frames' pure noise, and "shared" (1, 4, h, w), what correlated kinds have in common;
-    with η > 0 "eta" (steps, m, 4, h, w), z of each step of the grid, noisiest first.
+    Names in `text_to_video` and `control_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w),
+    E9's; with motion off "initial" (m, 4, h, w), all frames' pure noise, and "shared" (1, 4, h, w), what correlated
+    kinds have in common; with η > 0 "eta" (steps, m, 4, h, w), z of each step of the grid, noisiest first.
     In `edit_video`: "initial" and "shared" as above; "ancestral" (steps, m, 4, h, w), the fresh noise of each step of
     the Euler-ancestral sampler (the last one's has weight 0).
     """
