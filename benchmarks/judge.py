@@ -6,6 +6,7 @@ shifted in colour and noisy to random degrees; how well it judges what an autoen
 (`accuracy` of its answers on reconstructions), and a judge that is wrong there too often is no judge.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +16,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from t2vz.files import atomic_path, write_json
+from t2vz.files import atomic_path
 from t2vz.train.common import Settings, fit
 from t2vz.train.world import BACKGROUNDS, COLOURS, OBJECTS, Scene, paint, sample_scene
 
-SIZE = 64  # the judge looks at pictures this small
+SIZE = 96  # the judge looks at pictures this small
 PAINTED = 128  # and learns from pictures painted this large, then averaged
 ANSWERS = {"object": OBJECTS, "colour": tuple(COLOURS), "background": BACKGROUNDS}
-COUNT = 24_000
+COUNT = 12_000
 STREAMS = {"training": 100, "unseen": 101, "captions": 102}  # seeds of their own: train/pictures.py has 0, 1 and 2
-SETTINGS = Settings(steps=3000, batch=32, learning_rate=2e-3, warmup=100, ema=0.995, weight_decay=1e-2, threads=1)
+SETTINGS = Settings(steps=3600, batch=32, learning_rate=2e-3, warmup=100, ema=0.995, weight_decay=1e-2, threads=1)
 
 
 class Judge(nn.Module):
-    """Pictures (n, 3, 64, 64) in [−1, 1] -> the logits of 20 things, 10 colours and 10 places, by name."""
+    """Pictures (n, 3, 96, 96) in [−1, 1] -> the logits of 20 things, 10 colours and 10 places, by name."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
-        self.stem = nn.Conv2d(3, widths[0], 4, stride=2, padding=1)
+        self.stem = nn.Conv2d(3, widths[0], 7, stride=3, padding=2)
         self.stages = nn.ModuleList(Block(width) for width in widths)
         self.narrower = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:]))
         self.heads = nn.ModuleDict({name: nn.Linear(2 * widths[-1], len(words)) for name, words in ANSWERS.items()})
@@ -62,11 +63,15 @@ class Block(nn.Module):
 
 
 def scene_of(stream: str, i: int, held_out: bool | None = None) -> Scene:
-    """Scene i of a stream, of one kind of thing: to "a ball beside a cat" the judge could not give one answer."""
+    """Scene i of a stream, of one kind of thing: to "a ball beside a cat" the judge could not give one answer.
+
+    Every other scene to learn from has several things or a small one: those are the hard ones.
+    """
     rng = np.random.default_rng([STREAMS[stream], i])
+    hard = stream == "training" and i % 2 == 1
     while True:
         scene = sample_scene(rng, held_out)
-        if scene.companion is None:
+        if scene.companion is None and not (hard and scene.count == 1 and scene.size != "small"):
             return scene
 
 
@@ -78,8 +83,8 @@ def labels_of(scenes: list[Scene]) -> dict[str, Tensor]:
 
 
 def look_at(frames: np.ndarray) -> Tensor:
-    """Frames uint8 (n, H, W, 3) as the judge sees them: (n, 3, 64, 64) in [−1, 1], averaged over areas."""
-    images = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
+    """Frames uint8 (n, H, W, 3) as the judge sees them: (n, 3, 96, 96) in [−1, 1], averaged over areas."""
+    images = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float()
     return F.interpolate(images, (SIZE, SIZE), mode="area") / 127.5 - 1.0
 
 
@@ -90,10 +95,10 @@ def degrade(images: Tensor, generator: torch.Generator) -> Tensor:
     def draw(*shape):
         return torch.rand(shape, generator=generator).to(images.device)
 
-    sigma = 1.6 * draw(1).item()
-    images = blur(images, sigma) if sigma > 0.3 else images
+    sigma = 1.5 * draw(1).item()
+    images = blur(images, sigma) if sigma > 0.4 else images
     coarse = F.interpolate(F.avg_pool2d(images, 4), images.shape[-2:], mode="bilinear")
-    images = torch.lerp(images, coarse, 0.7 * draw(n, 1, 1, 1) * (draw(n, 1, 1, 1) < 0.5))
+    images = torch.lerp(images, coarse, 0.5 * draw(n, 1, 1, 1) * (draw(n, 1, 1, 1) < 0.5))
     images = images * (1 + 0.2 * (draw(n, 1, 1, 1) - 0.5)) + 0.16 * (draw(n, 3, 1, 1) - 0.5)
     grain = torch.randn(images.shape, generator=generator).to(images.device)
     stains = F.interpolate(torch.randn((n, 3, 8, 8), generator=generator).to(images.device), images.shape[-2:],
@@ -123,11 +128,12 @@ def trained_judge(cache: Path, count: int = COUNT, settings: Settings = SETTINGS
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         judge = Judge()
-    finished = cache / "judge.json"
+    folder = cache / f"judge-{fingerprint()}"
+    finished = folder / "judge.safetensors"
     if finished.is_file():
-        judge.load_state_dict(load_file(cache / "judge.safetensors"))
+        judge.load_state_dict(load_file(finished))
         return judge.eval()
-    images, labels = training_pictures(cache, count)
+    images, labels = training_pictures(folder, count)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(images), (settings.batch,), generator=generator)
@@ -138,11 +144,16 @@ def trained_judge(cache: Path, count: int = COUNT, settings: Settings = SETTINGS
         parts = {name: F.cross_entropy(answers[name].float(), labels[name][chosen]) for name in ANSWERS}
         return {"loss": sum(parts.values()), **{name: part.detach() for name, part in parts.items()}}
 
-    fit(judge, loss_of, cache / "judge", settings, name="judge")
-    with atomic_path(cache / "judge.safetensors") as temporary:
+    fit(judge, loss_of, folder / "training", settings, name="judge")
+    with atomic_path(finished) as temporary:
         save_file(judge.state_dict(), temporary)
-    write_json(finished, {"pictures": count, "steps": settings.steps})
     return judge.eval()
+
+
+def fingerprint(scenes: int = 8) -> str:
+    """Eight letters that change when the painter does: a judge knows only the pictures it has learned from."""
+    pictures = [paint(scene_of("unseen", i), 64).tobytes() for i in range(scenes)]
+    return hashlib.sha256(b"".join(pictures)).hexdigest()[:8]
 
 
 def shift(images: Tensor, generator: torch.Generator, reach: int = 4) -> Tensor:
@@ -154,9 +165,9 @@ def shift(images: Tensor, generator: torch.Generator, reach: int = 4) -> Tensor:
     return F.pad(images, (reach,) * 4, mode="replicate")[..., y : y + height, x : x + width]
 
 
-def training_pictures(cache: Path, count: int) -> tuple[np.ndarray, dict[str, Tensor]]:
-    """Painted pictures at the judge's size, uint8 (count, 64, 64, 3), kept in `cache`, and their labels."""
-    path = cache / f"judge-pictures-{count}.npy"
+def training_pictures(folder: Path, count: int) -> tuple[np.ndarray, dict[str, Tensor]]:
+    """Painted pictures at the judge's size, uint8 (count, 96, 96, 3), kept in `folder`, and their labels."""
+    path = folder / f"pictures-{SIZE}px-{count}.npy"
     scenes = [scene_of("training", i) for i in range(count)]
     if not path.is_file():
         images = np.empty((count, SIZE, SIZE, 3), np.uint8)
@@ -164,12 +175,12 @@ def training_pictures(cache: Path, count: int) -> tuple[np.ndarray, dict[str, Te
             images[i] = ((look_at(paint(scene, PAINTED)[None])[0] + 1) * 127.5).round().permute(1, 2, 0).numpy()
         with atomic_path(path) as temporary:
             np.save(temporary, images)
-    return np.load(path), labels_of(scenes)
+    return np.load(path, mmap_mode="r"), labels_of(scenes)
 
 
 @torch.no_grad()
 def answers(judge: Judge, images: Tensor) -> dict[str, Tensor]:
-    """The judge's words for pictures (n, 3, 64, 64) in [−1, 1]: answer -> (n,), places in ANSWERS."""
+    """The judge's words for pictures (n, 3, 96, 96) in [−1, 1]: answer -> (n,), places in ANSWERS."""
     parts = [judge(part) for part in images.split(64)]
     return {name: torch.cat([part[name] for part in parts]).argmax(dim=1) for name in ANSWERS}
 
