@@ -15,6 +15,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +26,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
          "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --mute-audio "
          "--autoplay-policy=no-user-gesture-required --remote-debugging-pipe").split()
+# The browser reads commands from file 3 and answers on file 4: put the pipes there, then become the browser.
+START = """
+import fcntl, os, sys
+theirs = [fcntl.fcntl(int(pipe), fcntl.F_DUPFD, 10) for pipe in sys.argv[1:3]]
+os.dup2(theirs[0], 3), os.dup2(theirs[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 PATIENCE = 60.0  # seconds for one answer, on a busy machine
 
 
@@ -43,8 +51,7 @@ class Browser:
         self.profile = tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True)
         theirs_in, self.ours_out = os.pipe()
         self.ours_in, theirs_out = os.pipe()
-        # The browser reads commands from file 3 and answers on file 4; the shell puts the pipes there.
-        command = ["/bin/sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", path, *FLAGS,
+        command = [sys.executable, "-c", START, str(theirs_in), str(theirs_out), path, *FLAGS,
                    f"--user-data-dir={self.profile.name}", "about:blank"]
         self.process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
