@@ -1,0 +1,224 @@
+"""Inspecting: SD 1.5's published names at full size on headers alone; relatives; what is missing; what is broken."""
+
+import json
+from math import prod
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import tiny_sd, tiny_tokenizer
+
+from t2vz.checkpoints import inspect, save_folder, save_single_file
+from t2vz.cli import main
+from t2vz.errors import InputError
+from t2vz.unet import UNetConfig
+
+BYTES = {"F16": 2, "F32": 4, "I64": 8}
+# What the networks are published to have.
+PARAMETERS = {"unet": 859_520_964, "vae": 83_653_863, "text": 123_060_480, "ControlNet": 361_279_120}
+POSITION_IDS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+CONTROLNET = json.loads((Path(__file__).parent / "data/controlnet.json").read_text())["rows"]
+
+
+def sparse(path, shapes, dtype="F16", metadata=None):
+    """A safetensors file of these shapes whose tensors are a hole: the header is real, the gigabytes are not."""
+    header, end = {"__metadata__": metadata} if metadata else {}, 0
+    for key, shape in shapes.items():
+        kind = dtype[key] if isinstance(dtype, dict) else dtype
+        start, end = end, end + prod(shape) * BYTES[kind]
+        header[key] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    return path
+
+
+def single_file(manifest):
+    return {row[1]: row[2] for row in manifest.rows}
+
+
+def by_name(report):
+    return {part["name"]: part for part in report["parts"]}
+
+
+def test_sd15_as_a_single_file(manifest, tmp_path):
+    report = inspect(sparse(tmp_path / "sd15.safetensors", single_file(manifest), "F16", {"modelspec.title": "SD"}))
+    assert (report["kind"], report["layout"], report["what"]) == ("sd1", "single-file", "Stable Diffusion 1.x")
+    assert report["metadata"] == {"modelspec.title": "SD"} and report["files"] == 1
+    parts = by_name(report)
+    for name in ("unet", "vae", "text"):
+        assert parts[name]["parameters"] == PARAMETERS[name] and parts[name]["dtypes"] == {"F16": PARAMETERS[name]}
+        assert [parts[name][fault] for fault in ("missing", "extra", "misshaped", "problem")] == [[], [], [], None]
+    sizes = parts["unet"]["sizes"]
+    assert (sizes["widths"], sizes["heads"], sizes["norm_groups"]) == ([320, 640, 1280, 1280], [8] * 4, 32)
+    assert sizes["context_dim"] == 768 and parts["vae"]["sizes"]["scaling_factor"] == 0.18215
+    assert (parts["text"]["sizes"]["num_attention_heads"], parts["text"]["sizes"]["vocab_size"]) == (12, 49408)
+    assert any("1.x's rules" in note for note in report["notes"])  # the heads are a guess, and it says so
+
+
+def test_what_is_missing_extra_and_misshaped_is_named(manifest, tmp_path):
+    shapes = single_file(manifest)
+    shapes.pop("model.diffusion_model.out.2.bias")
+    shapes["model.diffusion_model.out.7.bias"] = [3]
+    shapes["model.diffusion_model.time_embed.2.bias"] = [1281]
+    shapes["first_stage_model.loss.logvar"] = [1]
+    shapes["who_knows.weight"] = [1]
+    report = inspect(sparse(tmp_path / "odd.safetensors", shapes))
+    unet = by_name(report)["unet"]
+    assert unet["missing"] == ["conv_out.bias"] and unet["extra"] == ["model.diffusion_model.out.7.bias"]
+    assert unet["misshaped"] == ["time_embedding.linear_2.bias [1281] for [1280]"]
+    assert report["dropped"] == [POSITION_IDS, "first_stage_model.loss.logvar"]
+    assert by_name(report)["no part of it"]["extra"] == ["who_knows.weight"]
+
+
+def test_a_pruned_file_without_vae_and_text(manifest, tmp_path):
+    shapes = {key: shape for key, shape in single_file(manifest).items() if key.startswith("model.diffusion_model.")}
+    report = inspect(sparse(tmp_path / "unet.safetensors", shapes))
+    assert list(by_name(report)) == ["unet"]
+    assert {"it holds no vae", "it holds no text"} <= set(report["notes"])
+    shapes.pop("model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight")
+    report = inspect(sparse(tmp_path / "unet.safetensors", shapes))
+    assert "middle_block.1" in by_name(report)["unet"]["problem"]  # no size can be read off it
+
+
+def test_an_instruct_pix2pix_file(manifest, tmp_path):
+    shapes = single_file(manifest) | {"model.diffusion_model.input_blocks.0.0.weight": [320, 8, 3, 3],
+                                      "model_ema.diffusion_modelinput_blocks00weight": [320, 8, 3, 3]}
+    report = inspect(sparse(tmp_path / "ip2p.safetensors", shapes))
+    assert report["kind"] == "instruct-pix2pix" and by_name(report)["unet"]["sizes"]["in_channels"] == 8
+    assert any("moving average" in note for note in report["notes"])
+    assert by_name(report)["unet"]["missing"] == []
+
+
+@pytest.mark.parametrize("names", ["single-file", "folder"])
+def test_controlnets(tmp_path, names):
+    shapes = {row[0] if names == "single-file" else row[1]: row[2] for row in CONTROLNET}
+    report = inspect(sparse(tmp_path / "control_canny.safetensors", shapes, "F32"))
+    assert (report["kind"], report["layout"]) == ("controlnet", names)
+    (part,) = report["parts"]
+    assert part["parameters"] == PARAMETERS["ControlNet"] and part["missing"] == part["extra"] == []
+
+
+@pytest.mark.parametrize("part, kind", [("vae", "vae"), ("text", "text")])
+def test_parts_alone(manifest, tmp_path, part, kind):
+    shapes = {row[3]: row[4] for row in manifest.rows if row[0] == part}
+    report = inspect(sparse(tmp_path / "part.safetensors", shapes))
+    assert report["kind"] == kind
+    if part == "text":  # its sizes are in a config.json that is not there
+        assert "config.json" in report["parts"][0]["problem"]
+    else:
+        assert report["parts"][0]["missing"] == [] and report["parts"][0]["parameters"] == PARAMETERS["vae"]
+
+
+def test_float_types_are_counted_by_their_numbers(manifest, tmp_path):
+    shapes = single_file(manifest)
+    dtypes = {key: "F32" if key.startswith("first_stage") else "F16" for key in shapes} | {POSITION_IDS: "I64"}
+    report = inspect(sparse(tmp_path / "mixed.safetensors", shapes, dtypes))
+    assert report["dtypes"] == {"F16": PARAMETERS["unet"] + PARAMETERS["text"], "F32": PARAMETERS["vae"],
+                                "I64": 77}
+
+
+def test_a_folder_with_its_faults(tmp_path):
+    sd = tiny_sd(tmp_path, unet=UNetConfig(widths=(24, 48), attention=(True, False), resnets=1, heads=(2, 4),
+                                           context_dim=64, norm_groups=6, sample_size=8))
+    folder = tmp_path / "model"
+    save_folder(folder, sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(tmp_path), words={"things": ["ball"]})
+    report = inspect(folder)
+    parts = by_name(report)
+    assert (report["kind"], report["layout"], report["files"]) == ("sd1", "folder", 3)
+    assert parts["unet"]["sizes"]["heads"] == [2, 4] and parts["unet"]["sizes"]["norm_groups"] == 6
+    assert parts["scheduler"]["sizes"]["train_steps"] == 1000 and "words.json" in " ".join(report["notes"])
+    for part in ("unet", "vae", "text"):
+        assert parts[part]["missing"] == parts[part]["extra"] == [] and parts[part]["problem"] is None
+    assert inspect(folder / "unet")["what"] == "Stable Diffusion 1.x: its UNet alone"
+    assert inspect(folder / "text_encoder")["parts"][0]["missing"] == []
+
+    config = json.loads((folder / "unet/config.json").read_text())
+    (folder / "unet/config.json").write_text(json.dumps(config | {"layers_per_block": 2}))
+    (folder / "vae/config.json").write_text("{")
+    (folder / "tokenizer/vocab.json").unlink()
+    report = inspect(folder)
+    parts = by_name(report)
+    assert "down_blocks.0.resnets.1.conv1.weight" in parts["unet"]["missing"] and parts["unet"]["extra"] == []
+    assert "not JSON" in parts["vae"]["problem"] and any("vocab.json" in note for note in report["notes"])
+
+
+def test_our_single_file_says_its_sizes(tmp_path):
+    sd = tiny_sd(tmp_path, unet=UNetConfig(widths=(24, 48), attention=(True, False), resnets=1, heads=(2, 4),
+                                           context_dim=64, norm_groups=6, sample_size=8))
+    save_single_file(tmp_path / "one.safetensors", sd.unet, sd.vae, sd.text_encoder)
+    report = inspect(tmp_path / "one.safetensors")
+    sizes = by_name(report)["unet"]["sizes"]
+    assert (sizes["heads"], sizes["norm_groups"], sizes["sample_size"]) == ([2, 4], 6, 8)
+    assert any("t2vz.unet" in note for note in report["notes"])
+
+
+def lora(module, rank, width, out=320):
+    return {f"{module}.lora_down.weight": torch.ones(rank, width), f"{module}.lora_up.weight": torch.ones(out, rank)}
+
+
+def test_loras(tmp_path):
+    block = "down_blocks_0_attentions_0_transformer_blocks_0"
+    tensors = {
+        **lora(f"lora_unet_{block}_attn1_to_q", 8, 320), **lora(f"lora_unet_{block}_attn2_to_k", 4, 768),
+        **lora("lora_te_text_model_encoder_layers_0_mlp_fc1", 4, 768, 3072),
+        f"lora_unet_{block}_attn1_to_q.alpha": torch.tensor(4.0),
+    }
+    save_file(tensors, tmp_path / "style.safetensors", {"ss_network_dim": "8"})
+    report = inspect(tmp_path / "style.safetensors")
+    found = report["lora"]
+    assert report["kind"] == "lora" and report["metadata"] == {"ss_network_dim": "8"}
+    assert (found["names"], found["made_for"], found["text_width"]) == ("kohya", "Stable Diffusion 1.x", 768)
+    assert found["modules"] == {"unet": 2, "text": 1} and found["ranks"] == {4: 2, 8: 1}
+    assert found["targets"] == {"self-attention": 1, "text attention": 1, "feed-forward": 1}
+    assert found["scales"] == {"1": 2, "0.5": 1}  # alpha 4 over rank 8; no alpha is 1
+
+    peft = {"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.lora_A.weight": torch.ones(4, 2048),
+            "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.lora_B.weight": torch.ones(320, 4)}
+    save_file(peft, tmp_path / "xl.safetensors")
+    found = inspect(tmp_path / "xl.safetensors")["lora"]
+    assert (found["names"], found["made_for"]) == ("peft", "SDXL")
+    save_file({"lora_unet_x.hada_w1_a": torch.ones(2, 2)}, tmp_path / "loha.safetensors")
+    found = inspect(tmp_path / "loha.safetensors")["lora"]
+    assert found["method"] == "LoHa" and "LoHa" in found["problem"]
+
+
+@pytest.mark.parametrize("key, kind, group", [
+    ("conditioner.embedders.1.model.ln_final.bias", "sdxl", "conditioner.embedders"),
+    ("cond_stage_model.model.ln_final.bias", "sd2", "cond_stage_model.model"),
+    ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "sd3", "model.diffusion_model"),
+    ("some.thing.else", "unknown", "some.thing"),
+])
+def test_other_models_are_named_and_their_keys_grouped(tmp_path, key, kind, group):
+    report = inspect(sparse(tmp_path / "other.safetensors", {key: [2, 2], "x": [1]}))
+    assert report["kind"] == kind and report["groups"][group] == 1 and report["parts"] == []
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"", "empty"), (b"PK\x03\x04" + b"x" * 100, "pickle"), (b"<html>" + b" " * 100, "web page"),
+    ((10**6).to_bytes(8, "little") + b"{" + b" " * 100, "cut short"),
+    ((16).to_bytes(8, "little") + b"{" + b"x" * 15, "header"),
+])
+def test_what_cannot_be_read(tmp_path, content, words):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        inspect(tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="neither a checkpoint"):
+        inspect(tmp_path)
+
+
+def test_the_command_tells_in_a_few_lines_or_as_json(manifest, tmp_path, capsys):
+    good = sparse(tmp_path / "sd15.safetensors", single_file(manifest), "F32", {"note": "x" * 500})
+    assert main(["inspect", str(good)]) == 0
+    out, err = capsys.readouterr()
+    assert not err and out.count("\n") < 12 and max(map(len, out.splitlines())) < 250
+    assert "Stable Diffusion 1.x" in out and "3.97 GiB" in out and out.count("; complete") == 3
+    assert "859.52 M, F32" in out and "widths 320, 640, 1280, 1280; " in out and "heads 8;" in out
+
+    assert main(["inspect", str(good), str(tmp_path / "gone.safetensors"), str(tmp_path / "x.ckpt"), "--json"]) == 2
+    out, err = capsys.readouterr()
+    reports = json.loads(out)
+    assert [report.get("kind") for report in reports] == ["sd1", None, None] and "no such file" in reports[1]["error"]
+    assert err.count("\n") == 2 and "pickle" in err and "Traceback" not in err
