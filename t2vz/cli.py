@@ -5,7 +5,7 @@ import os
 import sys
 
 from . import __version__
-from .commands import control, edit, example, explain, generate, inspect, score, train, weights
+from .commands import ablate, control, edit, example, explain, generate, inspect, score, train, weights
 from .errors import FailedError, InputError
 
 EXAMPLES = """examples:
@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   t2vz control example.mp4 "a blue ball on the beach"              the same movement, another picture
   t2vz edit example.mp4 "make it snow"                             the same video, changed as it says
   t2vz explain "a red ball on a green meadow" --open               how a video is made, step by step
+  t2vz ablate paper --prompts 2 --seeds 1                          the paper's ablation, a first look
   t2vz COMMAND --help                                              all about one command
 """
 
@@ -45,7 +46,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"t2vz {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for module in (generate, control, edit, example, explain, inspect, score, train, weights):
+    for module in (generate, control, edit, example, ablate, explain, inspect, score, train, weights):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION, epilog=module.EXAMPLES,

@@ -1,0 +1,60 @@
+"""Measuring a video that t2vz made: the measures of t2vz.metrics, told what was asked for and where the foreground is.
+
+Nobody draws foreground masks for a study. The model says where the subject is, as it does for background smoothing
+(E13): the finished latents are noised half way (E2), the UNet looks at them once, and the cells that read the subject's
+words are foreground.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..attention import AttentionRecord
+from ..metrics import score_video
+from ..motion import dilate
+from ..pipelines.denoise import NoisePredictor
+from ..pipelines.masks import foreground_from_attention, layer_sizes, subject_positions
+from ..pipelines.randomness import Noise
+from ..pipelines.settings import Settings
+from ..schedulers import forward_jump
+from ..video import Video
+
+TIMESTEP = 501  # half way: shapes are settled, and the words still matter
+LEAST_BACKGROUND = 0.2  # of the frame; with less there is nothing to measure on
+
+
+def measure(sd, clip, video: Video, prompt: str | None, from_text: bool) -> dict[str, float]:
+    """Every measure of `metrics.MEASURES` that can be taken of a video, by name. prompt: what it should show.
+
+    from_text: made from its prompt alone. Then the camera's motion is compared with what was asked (none, if motion is
+    off), and the background measured outside the foreground; another video's motion and foreground are not known.
+    """
+    motion = asked_motion(video.settings) if from_text else None
+    masks = find_foreground(sd, video) if from_text else None
+    found = score_video(video.frames, clip, prompt, motion, masks)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def asked_motion(settings: dict) -> tuple[float, float] | None:
+    """The camera's motion that was asked for, (0, 0) if it stands still; None if it is no mere translation."""
+    if settings["zoom"] != 1 or settings["rotation"] != 0:
+        return None
+    x, y = settings["motion"] or (0.0, 0.0)
+    return x, y
+
+
+def find_foreground(sd, video: Video) -> Tensor | None:
+    """Masks (m, 1, H, W) in {0, 1} of a video that `sd` made from text; None if hardly any background is left."""
+    settings, latents = Settings.from_dict(video.settings), video.latents
+    h, w = latents.shape[-2:]
+    noise = Noise(settings.seed).draw("foreground", 0, tuple(latents.shape[1:]))
+    x_0 = latents.to(sd.device, torch.promote_types(sd.dtype, torch.float32))
+    x_t = forward_jump(x_0, sd.schedule.alpha_bar_at(TIMESTEP), noise.to(x_0))
+    context = sd.encode_text([settings.negative_prompt, settings.prompt])
+    record = AttentionRecord(cells=layer_sizes(h, w))
+    NoisePredictor(sd.unet, context, 1.0, "own", settings.chunk)(x_t, TIMESTEP, record)
+    used = sd.tokenizer.encode(settings.prompt).used
+    masks = dilate(foreground_from_attention(record, subject_positions(sd.tokenizer, settings), used, h, w))
+    if float(1 - masks.mean(dim=(1, 2, 3)).max()) < LEAST_BACKGROUND:
+        return None
+    return F.interpolate(masks, size=video.frames.shape[1:3], mode="nearest")
