@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
     clip = load_clip(args.clip, choose_machine(args.device, "float32")[0])
     found = score_video(video.frames, clip, prompt, motion, masks)
     if args.json:
-        given = {"video": args.video, "frames": len(video), "prompt": prompt, "motion": motion, "clip": clip.name}
+        given = {"video": args.video, "frames": len(video), "prompt": prompt, "motion": motion,
+                 "clip": args.clip or "embedded"}
         print(json.dumps({**given, "measures": found}, indent=2, ensure_ascii=False))
         return
     if source:

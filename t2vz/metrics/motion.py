@@ -96,7 +96,7 @@ def agreement(before: Tensor, after: Tensor, weight_before: Tensor, weight_after
     −1 as well if that is too little, under `LEAST_OVERLAP` of the frame.
     """
     weight = _overlap(weight_before, -x, -y) * _overlap(weight_after, x, y)
-    if weight.sum() < LEAST_OVERLAP * before.numel() * weight_before.mean():
+    if weight.sum() <= LEAST_OVERLAP * before.numel() * weight_before.mean():
         return -1.0
     parts = [_overlap(before, -x, -y), _overlap(after, x, y)]
     a, b = (part - (weight * part).sum() / weight.sum() for part in parts)

@@ -109,3 +109,5 @@ def test_wrong_input_is_named():
 def test_pictures_without_any_detail_do_not_move():
     x, y, _ = content_shift(torch.full((32, 32), 7.0).double(), torch.full((32, 32), 9.0).double())
     assert (x, y) == (0.0, 0.0)
+    frames = window(scene(2), [(0, 0), (20, 0)])
+    assert measured_motion(frames, torch.ones(2, 1, 96, 96)).pixels.tolist() == [[0, 0]]  # nothing is left to look at
