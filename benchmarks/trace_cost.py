@@ -92,7 +92,7 @@ def seconds_off(name: str) -> float:
 def report(options, wall: float, cpu: float, rows: list[dict]) -> None:
     print(f"{options.size}, {options.frames} frames, {options.steps} steps, {options.height}×{options.height}, "
           f"{options.device}, {options.dtype}: a generation takes {wall:.2f} s ({cpu:.2f} CPU s), best of "
-          f"{options.repeats}\n\n| traced | extra CPU seconds | share of the generation | kept, MB |\n|---|---|---|---|")
+          f"{options.repeats}\n\n| traced | extra CPU seconds | share | kept, MB |\n|---|---|---|---|")
     for row in rows:
         print(f"| {row['trace']} | {row['seconds']:.2g} | {row['share']:.2g} | {row.get('bytes', 0) / 1e6:.1f} |")
     print(f"\noff: points passed {rows[0]['passed']}")
