@@ -211,8 +211,12 @@ def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:
 def _tokenizer(path: Path, folder: str | Path | None, length: int) -> Tokenizer:
     """The tokenizer given, else the one in or beside the checkpoint, else CLIP's through transformers."""
     found = find_tokenizer(path, folder)
-    if found is not None:
-        return Tokenizer(found, length)
+    try:
+        if found is not None:
+            return Tokenizer(found, length)
+    except Exception as error:  # transformers raises many kinds
+        raise InputError(f"{found}: its tokenizer cannot be read; copy it again from where the checkpoint came "
+                         "from") from error
     try:
         return Tokenizer(CLIP_NAME, length)
     except OSError as error:

@@ -50,8 +50,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
 
     path, what (in words), kind (a short word), layout, files, bytes, tensors, parameters, dtypes {type: parameters};
     parts: of each network name, sizes, parameters, dtypes, missing, extra, misshaped, problem (why its sizes could not
-    be found, or None); lora (of a LoRA only); groups: keys by their beginning, of a model t2vz does not know; dropped:
-    keys that are passed over; metadata: the header's words; notes.
+    be found, or None); lora (of a LoRA only); groups: keys by their beginning, of a model t2vz does not know; strange:
+    keys of no network; dropped: keys that are passed over; metadata: the header's words; notes.
     Raises InputError for what cannot be read: no such file, a pickle, cut short, no safetensors.
     """
     path = Path(path)
@@ -83,6 +83,9 @@ def inspect(path: str | Path) -> dict[str, Any]:
         report["parts"].append(_describe("text", lambda: _folder_part("text", path, entries)))
     else:
         report["groups"] = dict(Counter(".".join(key.split(".")[:2]) for key in entries).most_common(12))
+        report["notes"].append("t2vz does not run this; it runs Stable Diffusion 1.x")
+    if kind.kind == "inpainting":
+        report["notes"].append("t2vz does not run inpainting models")
     return report
 
 
@@ -123,7 +126,7 @@ def _summary(path: Path, kind: Kind, files: list[Path], entries: Mapping[str, En
     return {
         "path": str(path), "what": kind.words, "kind": kind.kind, "layout": kind.layout, "files": len(files),
         "bytes": sum(file.stat().st_size for file in files), **_count(entries),
-        "parts": [], "dropped": [], "metadata": {}, "notes": [],
+        "parts": [], "strange": [], "dropped": [], "metadata": {}, "notes": [],
     }
 
 
@@ -166,9 +169,7 @@ def _add_single_file(report: dict[str, Any], path: Path, kind: Kind, entries: Ma
     report["dropped"] = [key for key in entries if ldm.is_extra(key)]
     kept = {key: entry for key, entry in entries.items() if not ldm.is_extra(key)}
     prefixes = tuple(prefix for prefix, _, _ in SINGLE.values())
-    strange = [key for key in kept if not key.startswith(prefixes)]
-    if strange:
-        report["parts"].append({"name": "no part of it", "extra": strange, "problem": None})
+    report["strange"] = [key for key in kept if not key.startswith(prefixes)]
     for name, (prefix, _, _) in SINGLE.items():
         mine = {key.removeprefix(prefix): entry for key, entry in kept.items() if key.startswith(prefix)}
         if not mine:

@@ -58,9 +58,11 @@ class Checkpoint:
 
 
 def stored_dtype(checkpoint: Checkpoint) -> str:
-    """torch's name of the float type that loses nothing of the checkpoint: the one it is stored in, or float32."""
+    """torch's name of the float type that loses nothing of the checkpoint: the one it is stored in, or a wider one."""
     stored = {entry.dtype for part in (checkpoint.unet, checkpoint.vae, checkpoint.text) if part is not None
               for entry in part.entries.values()}
+    if "F64" in stored:
+        return "float64"
     return {("F16",): "float16", ("BF16",): "bfloat16"}.get(tuple(stored), "float32")
 
 

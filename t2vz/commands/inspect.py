@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> None:
 
 def lines(report: dict) -> list[str]:
     """A report for people."""
-    files = f", {report['files']} files" if report["files"] > 1 else ""
-    layout = "folder layout" if report["layout"] == "folder" else "single-file layout"
+    files = f" in {report['files']} files" if report["files"] > 1 else ""
+    layout = "" if "lora" in report else f"{report['layout']} layout, "
     made = [f"{report['path']}: {report['what']}",
-            f"  {layout}{files}, {_size(report['bytes'])}, {report['tensors']} tensors, "
+            f"  {layout}{_size(report['bytes'])}{files}, {report['tensors']} tensors, "
             f"{report['parameters']:,} numbers, {_dtypes(report['dtypes'])}"]
     for part in report["parts"]:
         made += _part_lines(part)
@@ -57,6 +57,8 @@ def lines(report: dict) -> list[str]:
         made += _lora_lines(report["lora"])
     if "groups" in report:
         made.append("  keys: " + ", ".join(f"{name}… ({count})" for name, count in report["groups"].items()))
+    if report["strange"]:
+        made.append(f"  of no network: {_some(report['strange'])}")
     if report["dropped"]:
         made.append(f"  passed over: {_some(report['dropped'])}")
     made += [f"  header: {key} = {_short(value)}" for key, value in report["metadata"].items()]
@@ -109,7 +111,9 @@ def _dtypes(dtypes: dict) -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.2f} MiB"
+    unit, size = next((unit, size) for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
+                      if count >= size)
+    return f"{count / size:.2f} {unit}" if size > 1 else f"{count} bytes"
 
 
 def _some(names: list[str]) -> str:

@@ -12,19 +12,18 @@ FILES = {"weights": "checkpoint", "vae": "VAE", "lora": "LoRA"}  # the flags tha
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """--weights, --tokenizer, --vae, --lora, and those of `add_machine_arguments`."""
-    add_weights_arguments(parser.add_argument_group("the model"))
+    add_weights_arguments(parser.add_argument_group("the model"), " (off: none, where --from names one)")
     add_machine_arguments(parser)
 
 
-def add_weights_arguments(group) -> None:
-    """--weights, --tokenizer, --vae, --lora."""
+def add_weights_arguments(group, more: str = "") -> None:
+    """--weights, --tokenizer, --vae, --lora. more: said of the last two."""
     add = group.add_argument
     add("--weights", metavar="PATH", help="a .safetensors file or a folder with unet/ vae/ text_encoder/ (embedded)")
     add("--tokenizer", metavar="DIR", help="folder with vocab.json and merges.txt, if the weights carry none")
-    add("--vae", metavar="PATH", help="another VAE: its folder or .safetensors file; off: the checkpoint's own, where "
-        "--from names another")
-    add("--lora", metavar="PATH[:WEIGHT]", action="append", type=_lora, help="a LoRA file to merge into the model, "
-        "and how strongly (1); may be given several times; off: none, where --from names some")
+    add("--vae", metavar="PATH", help=f"another VAE: its folder or .safetensors file{more}")
+    add("--lora", metavar="PATH[:WEIGHT]", action="append", type=_lora, help="a LoRA file to merge into the model, and "
+        f"how strongly (1); may be given several times{more}")
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:

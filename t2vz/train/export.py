@@ -150,8 +150,8 @@ with warmup and half a cosine over the time; a moving average of the weights.
 ## Limits
 It was trained for minutes, not days: places and colours come out as asked, things are often blots of the
 right colour and size; pictures are soft, patterns blur, "beside" is unreliable, and words outside the world
-mean nothing to it. Group norms have fewer groups than Stable Diffusion's 32 (widths are small), which a
-single-file checkpoint cannot say.
+mean nothing to it. Group norms have fewer groups than Stable Diffusion's 32 (widths are small); a single
+file of it (`t2vz weights export`) says so in its header, which t2vz alone reads.
 
 Licence: MIT, as the code.
 """

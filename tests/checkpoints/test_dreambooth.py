@@ -11,6 +11,7 @@ from transformers import CLIPTokenizer
 
 from t2vz import StableDiffusion
 from t2vz.checkpoints import save_folder, save_single_file
+from t2vz.errors import InputError
 
 # As the training script's starting point, runwayml/stable-diffusion-v1-5, publishes them.
 PNDM = {"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
@@ -90,3 +91,11 @@ def test_a_tokenizer_as_transformers_5_saves_it(made, tmp_path):
     assert torch.equal(loaded.tokenizer.encode(prompt).ids, StableDiffusion.load(made / "folder").tokenizer.encode(
         prompt).ids)
     assert_same(loaded, made)
+
+
+def test_a_spoilt_tokenizer_is_one_line(made, tmp_path):
+    folder = shutil.copytree(made / "folder", tmp_path / "spoilt")
+    (folder / "tokenizer/vocab.json").write_text("<html>")
+    with pytest.raises(InputError, match="tokenizer cannot be read") as caught:
+        StableDiffusion.load(folder)
+    assert "\n" not in str(caught.value)

@@ -70,7 +70,7 @@ def test_what_is_missing_extra_and_misshaped_is_named(manifest, tmp_path):
     assert unet["missing"] == ["conv_out.bias"] and unet["extra"] == ["model.diffusion_model.out.7.bias"]
     assert unet["misshaped"] == ["time_embedding.linear_2.bias [1281] for [1280]"]
     assert report["dropped"] == [POSITION_IDS, "first_stage_model.loss.logvar"]
-    assert by_name(report)["no part of it"]["extra"] == ["who_knows.weight"]
+    assert report["strange"] == ["who_knows.weight"]
 
 
 def test_a_pruned_file_without_vae_and_text(manifest, tmp_path):
@@ -194,6 +194,7 @@ def test_loras(tmp_path):
 def test_other_models_are_named_and_their_keys_grouped(tmp_path, key, kind, group):
     report = inspect(sparse(tmp_path / "other.safetensors", {key: [2, 2], "x": [1]}))
     assert report["kind"] == kind and report["groups"][group] == 1 and report["parts"] == []
+    assert "does not run this" in report["notes"][-1]
 
 
 @pytest.mark.parametrize("content, words", [
