@@ -163,7 +163,7 @@ class Control:
 
     def condition(self, start: int, stop: int, like: Tensor) -> Tensor:
         """c of frames start … stop − 1: (1, f, 3, H, W) in [0, 1], on the device and in the type of `like`."""
-        pictures = torch.from_numpy(np.ascontiguousarray(self.pictures[start:stop])).to(like.device)
+        pictures = torch.from_numpy(np.array(self.pictures[start:stop])).to(like.device)  # a copy: theirs may be locked
         return rearrange(pictures, "f H W c -> 1 f c H W").to(like.dtype).div_(255)
 
 

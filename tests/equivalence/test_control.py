@@ -9,7 +9,7 @@ import functools
 
 import pytest
 import torch
-from diffusers import ControlNetModel, MultiControlNetModel, StableDiffusionControlNetPipeline
+from diffusers import MultiControlNetModel, StableDiffusionControlNetPipeline
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
 from tiny import UNET, randomize, tiny_sd
@@ -18,12 +18,11 @@ from twins import (
     NEGATIVE,
     PROMPT,
     TOLERANCE,
+    control_twin,
     cross_frame,
     ddim,
     relative,
     text_twin,
-    twin,
-    unet_options,
     unet_twin,
     vae_twin,
 )
@@ -45,24 +44,10 @@ SIZES = {
 }
 
 
-def control_options(config: ControlNetConfig) -> dict:
-    """A ControlNetConfig in the words of ControlNetModel."""
-    options = unet_options(config) | {
-        "conditioning_channels": config.condition_channels,
-        "conditioning_embedding_out_channels": config.condition_widths,
-    }
-    return {name: value for name, value in options.items()
-            if name not in ("out_channels", "sample_size", "up_block_types")}
-
-
 def make(name, dtype, device, seed=0):
     unet, stem = SIZES[name]
     controlnet = randomize(ControlNet(ControlNetConfig(**vars(unet), **stem)), seed)
     return controlnet.to(device, dtype).eval().requires_grad_(False)
-
-
-def control_twin(controlnet) -> ControlNetModel:
-    return twin(ControlNetModel, control_options(controlnet.config), controlnet)
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from tiny import randomize
 from transformers import CLIPTextConfig, CLIPTextModel
-from twins import clip_by_hand, predict, relative, unet_twin, vae_twin
+from twins import clip_by_hand, control_twin, cross_frame, predict, relative, unet_twin, vae_twin
 
-from t2vz.unet import UNet, UNetConfig
+from t2vz.unet import ControlNet, ControlNetConfig, UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
 pytestmark = pytest.mark.slow
@@ -43,6 +43,24 @@ def test_unet(dtype, size, tolerance, device, normal, measured):
         assert 0.1 < float(ours.std()) < 100, "the made-up network should neither die nor explode"
         error = relative(ours, predict(theirs, x, t, context, attention))
         measured(f"SD 1.5's UNet, {size}×{size}, {attention}, {dtype}", error, tolerance)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "tolerance"), [(torch.float64, 8, 1e-9), (torch.float32, 16, 1e-5)], ids=str
+)
+def test_controlnet(dtype, size, tolerance, device, normal, measured):
+    controlnet = made_up(lambda: ControlNet(ControlNetConfig()), dtype, device)
+    assert sum(p.numel() for p in controlnet.parameters()) == 361_279_120
+    theirs = control_twin(controlnet)
+    cross_frame(theirs, "first")
+    x, context = normal((2, 2, 4, size, size), dtype), normal((2, 77, 768), dtype, seed=1)
+    pictures = torch.sigmoid(normal((1, 2, 3, 8 * size, 8 * size), dtype, seed=2))
+    with torch.no_grad():
+        ours = controlnet(x, 441, context, pictures, "first")
+        down, middle = theirs(x.flatten(0, 1), 441, context.repeat_interleave(2, dim=0),
+                              pictures[0].repeat(2, 1, 1, 1), return_dict=False)
+    errors = [relative(a, b) for a, b in zip(ours, (*down, middle), strict=True)]
+    measured(f"SD 1.5's ControlNet, worst residual, {size}×{size}, {dtype}", max(errors), tolerance)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Sizes are written down here in diffusers' words, independently of t2vz/checkpoin
 import warnings
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
 from torch import Tensor, nn
@@ -41,6 +41,16 @@ def unet_options(config) -> dict:
     }
 
 
+def control_options(config) -> dict:
+    """A ControlNetConfig in the words of ControlNetModel."""
+    options = unet_options(config) | {
+        "conditioning_channels": config.condition_channels,
+        "conditioning_embedding_out_channels": config.condition_widths,
+    }
+    return {name: value for name, value in options.items()
+            if name not in ("out_channels", "sample_size", "up_block_types")}
+
+
 def vae_options(config) -> dict:
     """A VAEConfig in the words of AutoencoderKL."""
     levels = len(config.widths)
@@ -67,6 +77,10 @@ def twin(theirs: type[nn.Module], options: dict, ours: nn.Module) -> nn.Module:
 
 def unet_twin(unet) -> UNet2DConditionModel:
     return twin(UNet2DConditionModel, unet_options(unet.config), unet)
+
+
+def control_twin(controlnet) -> ControlNetModel:
+    return twin(ControlNetModel, control_options(controlnet.config), controlnet)
 
 
 def vae_twin(vae) -> AutoencoderKL:
