@@ -1,0 +1,188 @@
+"""`t2vz ablate` as a user meets it: a study on a tiny model, its tables and report; found again; shared by workers."""
+
+import csv
+import json
+import os
+import signal
+
+import pytest
+import torch
+from tiny import tiny_sd, tiny_tokenizer
+
+from t2vz.checkpoints import save_folder
+from t2vz.cli import main
+
+STUDY = """
+title = "A tiny study"
+prompts = ["a red ball on a green meadow"]
+seeds = [0, 1]
+[settings]
+frames = 2
+steps = 4
+height = 64
+width = 64
+[grid]
+attention = ["own", "first"]
+"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A tiny checkpoint folder on disk."""
+    folder = tmp_path_factory.mktemp("weights")
+    sd = tiny_sd(folder / "words")
+    save_folder(folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"),
+                dtype=torch.float32)
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="module")
+def finished(weights, tmp_path_factory):
+    """The folder of a study that one process has finished."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(STUDY)
+    assert main(["ablate", str(folder / "tiny.toml"), "--weights", str(weights), "--out", str(folder / "out"),
+                 "--workers", "1", "--quiet", "--device", "cpu"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(weights, tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty folder with tiny.toml: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(STUDY)
+
+    def call(*argv, where=weights):
+        argv = [*argv, "--device", "cpu", *(["--weights", str(where)] if where is not None else [])]
+        try:
+            code = main(["ablate", *argv])
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_a_study_leaves_tables_a_report_and_every_video(finished):
+    out = finished / "out"
+    assert sorted(os.listdir(out)) == ["claims", "report.html", "results.csv", "results.json", "runs", "study.json",
+                                       "summary.csv"]
+    with open(out / "results.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["variant"], row["seed"]) for row in rows] == [
+        ("own", "0"), ("own", "1"), ("first", "0"), ("first", "1")]
+    assert all(-1 <= float(row["consistency_first"]) <= 1 and float(row["warp_error"]) >= 0 for row in rows)
+    assert len(os.listdir(out / "runs")) == 4 and os.listdir(out / "claims") == []
+    for folder in (out / "runs").iterdir():
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        assert record["settings"]["frames"] == 2 and (folder / "video.mp4").stat().st_size > 500
+    found = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert found["made"]["model"]["dtype"] == "float32" and len(found["made"]["model"]["weights"]) == 64
+    assert "A tiny study" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_finished_study_costs_nothing(finished, weights, monkeypatch, capsys):
+    from t2vz.model import StableDiffusion
+
+    def nobody_loads(*args, **options):
+        raise AssertionError("the model was loaded for a finished study")
+
+    monkeypatch.setattr(StableDiffusion, "load", nobody_loads)
+    before = (finished / "out/results.csv").read_bytes()
+    command = ["ablate", str(finished / "tiny.toml"), "--weights", str(weights), "--out", str(finished / "out")]
+    assert main([*command, "--quiet", "--device", "cpu"]) == 0
+    assert (finished / "out/results.csv").read_bytes() == before
+    assert main([*command, "--dry-run", "--device", "cpu"]) == 0
+    assert "4 are in" in capsys.readouterr().out
+
+
+def test_two_workers_write_the_same_bytes_as_one(finished, run, tmp_path):
+    code, out, _ = run("tiny.toml", "--workers", "2", "--no-report", "--quiet")
+    assert code == 0 and "4 videos of 2 variants" in out
+    folder = tmp_path / "ablate-tiny"
+    for name in ("results.csv", "summary.csv"):
+        assert (folder / name).read_bytes() == (finished / "out" / name).read_bytes()
+    assert not (folder / "report.html").exists()
+
+
+def test_ranks_under_torchrun_share_a_study_and_the_first_writes(run, tmp_path, monkeypatch):
+    for rank in ("1", "0"):
+        for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")):
+            monkeypatch.setenv(name, value)
+        code, out, err = run("tiny.toml", "--seeds", "1", "--no-report")
+        assert code == 0 and (tmp_path / "ablate-tiny/results.csv").exists() is (rank == "0")
+        assert bool(out) is (rank == "0")
+
+
+def test_ctrl_c_loses_only_the_run_under_way(run, tmp_path, monkeypatch):
+    from t2vz.pipelines import text_to_video
+
+    real, begun = text_to_video.generate, []
+
+    def interrupted(sd, settings, **options):
+        begun.append(settings.seed)
+        if len(begun) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return real(sd, settings, **options)
+
+    monkeypatch.setattr(text_to_video, "generate", interrupted)
+    code, out, err = run("tiny.toml", "--workers", "1", "--quiet")
+    assert code == 1 and "stopped" in err and err.count("\n") == 1 and not out
+    assert len(os.listdir(tmp_path / "ablate-tiny/runs")) == 2
+    assert run("tiny.toml", "--workers", "1", "--quiet", "--no-report")[0] == 0
+    assert begun == [0, 1, 0, 0, 1]  # the third again, and what was left
+
+
+def test_dry_run_touches_nothing(run, tmp_path):
+    code, out, _ = run("tiny.toml", "--dry-run")
+    assert code == 0 and "4 videos = 2 variants × 1 prompts × 2 seeds" in out and "own   (baseline)" in out
+    assert os.listdir(tmp_path) == ["tiny.toml"]
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["nothing.toml"], "there is no study nothing.toml"),
+    (["tiny.toml", "--workers", "0"], "--workers 0"),
+    (["tiny.toml", "--threads", "0"], "--threads 0"),
+    (["tiny.toml", "--prompts", "2"], "--prompts 2: the study tiny has 1"),
+    (["tiny.toml", "--out", "tiny.toml"], "is a file"),
+    (["tiny.toml", "--out", "mine"], "holds other files"),
+    (["tiny.toml", "--out", "theirs"], 'holds the study "other"'),
+    (["bad.toml"], 'bad.toml [grid]: setting "atention" does not exist; did you mean "attention"?'),
+    ([], "required: STUDY"),
+])
+def test_wrong_use_is_one_line_and_exit_code_2(run, tmp_path, argv, words):
+    (tmp_path / "bad.toml").write_text(STUDY.replace("attention", "atention"))
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine/precious.txt").write_text("precious")
+    (tmp_path / "theirs/study.json").write_text('{"study": "other"}')
+    code, out, err = run(*argv)
+    assert code == 2 and words in err and err.count("\n") == 1 and not out
+    assert sorted(os.listdir(tmp_path)) == ["bad.toml", "mine", "theirs", "tiny.toml"]
+
+
+def test_a_missing_library_is_said_before_the_work(run, tmp_path, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "jinja2" else real(name))
+    code, _, err = run("tiny.toml")
+    assert code == 2 and "needs jinja2; pip install 't2vz[lab]'" in err and os.listdir(tmp_path) == ["tiny.toml"]
+
+
+def test_a_run_that_fails_is_named_and_the_others_stay(run, tmp_path, monkeypatch):
+    from t2vz.errors import FailedError
+    from t2vz.pipelines import text_to_video
+
+    real = text_to_video.generate
+
+    def breaks(sd, settings, **options):
+        if settings.attention == "first" and settings.seed == 1:
+            raise FailedError("frame 2 is not finite")
+        return real(sd, settings, **options)
+
+    monkeypatch.setattr(text_to_video, "generate", breaks)
+    code, _, err = run("tiny.toml", "--workers", "1", "--quiet")
+    assert code == 1 and 't2vz: first, "a red ball on a green meadow", seed 1: frame 2 is not finite' in err
+    assert len(os.listdir(tmp_path / "ablate-tiny/runs")) == 3
