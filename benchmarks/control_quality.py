@@ -25,7 +25,7 @@ from tqdm import tqdm  # noqa: E402
 
 from t2vz import StableDiffusion, control_video, edit_video, metrics  # noqa: E402
 from t2vz.conditions.edges import edges  # noqa: E402
-from t2vz.files import write_json  # noqa: E402
+from t2vz.files import write_bytes, write_json  # noqa: E402
 from t2vz.lab.statistics import estimate, paired  # noqa: E402
 from t2vz.model import load_controlnet  # noqa: E402
 from t2vz.train.world import COLOURS, paint_clip, paint_clip_after, sample_edit  # noqa: E402
@@ -45,7 +45,10 @@ def main() -> None:
     found = {}
     for part in options.parts:
         found[part], rows = (control_part if part == "control" else edit_part)(options)
-        print(report(part, found[part], options.clips), flush=True)
+        text = report(part, found[part], options.clips)
+        print(text, flush=True)
+        if options.markdown:
+            write_bytes(options.markdown / f"{part}.md", text.encode())
         if options.sheets:
             write_image(options.sheets / f"{part}.png", np.concatenate(rows))
     if options.out:
@@ -207,6 +210,7 @@ def arguments():
     parser.add_argument("--parts", nargs="+", choices=["control", "edit"], default=["control", "edit"], metavar="PART")
     parser.add_argument("--clips", type=int, default=24, metavar="N", help="clips of each part (24)")
     parser.add_argument("--sheets", type=Path, metavar="DIR", help="write frames of the first clips side by side there")
+    parser.add_argument("--markdown", type=Path, metavar="DIR", help="write the tables there: control.md, edit.md")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write all figures")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     return parser.parse_args()

@@ -146,7 +146,7 @@ with warmup and half a cosine over the time; a moving average of the weights.
 ## Measured
 - Autoencoder: {psnr:.2f} dB PSNR on {unet["unseen"]} unseen scenes.
 - CLIP: of {clip["of"]} unseen scenes, {100 * clip["retrieval"]:.0f} % are nearest to their own caption.
-
+{measured(out, "quality.md")}
 ## Limits
 It was trained for minutes, not days: places and colours come out as asked, things are often blots of the
 right colour and size; pictures are soft, patterns blur, "beside" is unreliable, and words outside the world
@@ -155,6 +155,13 @@ file of it (`t2vz weights export`) says so in its header, which t2vz alone reads
 
 Licence: MIT, as the code.
 """
+
+
+def measured(out: Path, name: str) -> str:
+    """What a benchmark printed about the finished model, if it was kept in the training folder under this name
+    (benchmarks/embedded_quality.py, benchmarks/control_quality.py: --markdown)."""
+    kept = out / name
+    return kept.read_text(encoding="utf-8").rstrip() + "\n" if kept.is_file() else ""
 
 
 def edit_card(out: Path, base: str) -> str:
@@ -175,7 +182,7 @@ Instruction, picture, or both were left out one time in twenty each. Made by `t2
 
 {TABLE_HEAD}
 {_row(out, "edit")}
-
+{measured(out, "edit.md")}
 Licence: MIT, as the code.
 """
 
@@ -195,7 +202,7 @@ Made by `t2vz train controlnet`, after `unet`: a copy of the UNet's half that go
 
 {TABLE_HEAD}
 {_row(out, "controlnet")}
-
+{measured(out, "control.md")}
 Licence: MIT, as the code.
 """
 

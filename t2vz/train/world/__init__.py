@@ -24,4 +24,4 @@ from .scene import (
 
 __all__ = ["BACKGROUNDS", "COLOURS", "Edit", "OBJECTS", "Scene", "caption", "changed_mask", "foreground_mask",
            "instruction_words", "is_held_out", "paint", "paint_after", "paint_backdrop", "paint_clip",
-           "paint_clip_after", "sample_edit", "sample_scene", "vocabulary"]
+           "paint_clip_after", "sample_edit", "sample_scene", "scene_from_words", "vocabulary"]
