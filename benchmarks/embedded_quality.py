@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from t2vz import StableDiffusion, metrics, text_to_video  # noqa: E402
-from t2vz.files import atomic_path, write_json  # noqa: E402
+from t2vz.files import atomic_path, write_bytes, write_json  # noqa: E402
 from t2vz.lab.measure import find_foreground  # noqa: E402
 from t2vz.lab.statistics import Estimate, estimate, paired  # noqa: E402
 from t2vz.motion import global_motion, translation_flow  # noqa: E402
@@ -66,10 +66,13 @@ def main() -> None:
         "autoencoder": lambda: autoencoder_part(sd, options),
         "claims": lambda: claims_part(sd, judge, folder, options),
     }
-    found = {}
+    found, tables = {}, []
     for name in options.parts:
         found[name] = parts[name]()
-        print(REPORTS[name](found[name]), flush=True)
+        tables.append(REPORTS[name](found[name]))
+        print(tables[-1], flush=True)
+    if options.markdown:
+        write_bytes(options.markdown / "quality.md", ("\n".join(tables) + "\n").encode())
     if options.out:
         facts = {"weights": sd.hash(), "size": sd.default_size, "steps": STEPS, "guidance_scale": 7.5}
         write_json(options.out, {"machine": machine("cpu"), "settings": facts, **found})
@@ -362,6 +365,7 @@ def arguments():
     parser.add_argument("--videos", type=int, default=32, metavar="N", help="prompts of the part claims (32)")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="seeds for each of them (2)")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write the first 64 pictures with their captions")
+    parser.add_argument("--markdown", type=Path, metavar="DIR", help="write the tables there: quality.md")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write all figures")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     return parser.parse_args()
