@@ -1,6 +1,6 @@
 """A small finished study with invented numbers, for tests of tables and reports: nothing is generated.
 
-    results, keys = finished_study(store)        # 2 × 2 variants, 2 prompts, 2 seeds
+    results, keys = finished_study(store)        # 2 × 2 variants, 2 prompts, 3 seeds
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ STUDY = """
 title = "A study <of> tests"
 about = "First paragraph.\\n\\nSecond & last."
 prompts = ["a red ball", 'a "blue" kite']
-seeds = [3, 5]
+seeds = [3, 5, 8]
 baseline = "attention own, motion off"
 show = 1
 

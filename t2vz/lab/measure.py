@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..attention import AttentionRecord
 from ..metrics import score_video
-from ..motion import dilate
 from ..pipelines.denoise import NoisePredictor
 from ..pipelines.masks import foreground_from_attention, layer_sizes, subject_positions
 from ..pipelines.randomness import Noise
@@ -19,7 +18,7 @@ from ..pipelines.settings import Settings
 from ..schedulers import forward_jump
 from ..video import Video
 
-TIMESTEP = 501  # half way: shapes are settled, and the words still matter
+TIMESTEP = 401  # shapes are settled, and the words still matter
 LEAST_BACKGROUND = 0.2  # of the frame; with less there is nothing to measure on
 
 
@@ -54,7 +53,7 @@ def find_foreground(sd, video: Video) -> Tensor | None:
     record = AttentionRecord(cells=layer_sizes(h, w))
     NoisePredictor(sd.unet, context, 1.0, "own", settings.chunk)(x_t, TIMESTEP, record)
     used = sd.tokenizer.encode(settings.prompt).used
-    masks = dilate(foreground_from_attention(record, subject_positions(sd.tokenizer, settings), used, h, w))
+    masks = foreground_from_attention(record, subject_positions(sd.tokenizer, settings), used, h, w)
     if float(1 - masks.mean(dim=(1, 2, 3)).max()) < LEAST_BACKGROUND:
         return None
     return F.interpolate(masks, size=video.frames.shape[1:3], mode="nearest")

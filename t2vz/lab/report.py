@@ -95,12 +95,18 @@ def _difference(metric: str, found: Estimate) -> dict:
 
 
 def _shown(found: Estimate, signed: bool = False) -> dict:
-    """Mean and interval with as many digits as the interval allows: its half width's first digit is the last shown."""
+    """Mean and interval with as many digits as the interval allows: the last is worth a thirtieth of it to a third."""
     known = found.low is not None and found.high > found.low
-    places = max(0, -math.floor(math.log10((found.high - found.low) / 2))) if known else 3
-    mean, low, high = (None if value is None else f"{value:{'+' if signed else ''}.{places}f}".replace("-", "−")
+    places = max(0, -math.floor(math.log10((found.high - found.low) / 6))) if known else 3
+    mean, low, high = (None if value is None else number(value, places, signed)
                        for value in (found.mean, found.low, found.high))
-    return {"mean": mean, "interval": f"{low} … {high}" if low is not None else ""}
+    return {"mean": mean, "interval": f"{low}\u00a0… {high}" if low is not None else ""}
+
+
+def number(value: float, places: int, signed: bool) -> str:
+    """A number with so many decimals, a real minus sign, and no sign before a zero."""
+    text = f"{value:{'+' if signed else ''}.{places}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
 def _films(results: Results, store: RunFolder, keys: list[str]) -> list[dict]:

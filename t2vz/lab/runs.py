@@ -12,10 +12,10 @@ one folder at the same time.
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
@@ -63,11 +63,13 @@ class RunFolder:
                              "again") from error
 
     def tidy(self, keys: Iterable[str]) -> None:
-        """After the last run: remove the claims of finished runs, and what killed workers left half-written."""
+        """Remove the claims of finished runs, and what killed workers left of them half-written; others' stay."""
+        keys = set(keys)
         for key in keys:
             self.claims.clear(key)
-        for left in [*self.runs.glob(".*"), *self.claims.folder.glob(".*")]:
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        for left in [*self.runs.glob(".*"), *self.claims.folder.glob(".*")]:  # .KEY-0a1b2c3d, .KEY.0-0a1b2c3d
+            if re.split("[-.]", left.name[1:])[0] in keys:
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def work(
@@ -122,9 +124,3 @@ def _make(store: RunFolder, claim, run, make: Callable[[object, Path], dict]) ->
 
 class _TakenOver(Exception):
     """Another worker took this one for dead."""
-
-
-def remove_if_empty(folder: Path) -> None:
-    """Remove a folder that holds nothing."""
-    with suppress(OSError):
-        folder.rmdir()

@@ -4,7 +4,8 @@ Variants are compared on the same prompts and seeds, so their differences are ta
 harder than another cancels. Intervals are bootstrapped (BCa, Efron 1987), which asks for no normal distribution.
 
 The seeds of one prompt are no independent witnesses, so a study of ten prompts and more draws prompts again, each with
-the mean of its seeds ("prompts"); with fewer every run stands for itself ("runs").
+the mean of its seeds ("prompts"); with fewer every run stands for itself ("runs"). Fewer than five values say too
+little of their spread for any interval.
 """
 
 import math
@@ -16,12 +17,13 @@ import numpy as np
 from ..errors import InputError
 
 LEVEL = 0.95
+FEWEST = 5  # of two values a bootstrap would say that the truth lies between them, which is right half the time
 RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its interval; low and high are None where one value alone says nothing about its spread."""
+    """A mean and its interval; low and high are None where there are too few values to tell."""
 
     count: int
     mean: float
@@ -61,11 +63,11 @@ def units(values: Mapping[tuple, float], resample: str) -> list[float]:
 
 
 def interval(values: list[float], level: float = LEVEL, resamples: int = RESAMPLES) -> tuple:
-    """The bootstrap interval (low, high) of the mean; (None, None) for a single value, the value itself if all agree.
+    """The bootstrap interval (low, high) of the mean; (None, None) of fewer than five, the value itself if all agree.
 
     Seeded: the same values in the same order give the same interval.
     """
-    if len(values) < 2:
+    if len(values) < FEWEST:
         return None, None
     if len(set(values)) == 1:
         return values[0], values[0]

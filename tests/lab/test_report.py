@@ -11,6 +11,8 @@ from lab_study import MADE, STUDY, finished_study
 from t2vz.lab import report as report_module
 from t2vz.lab.report import write_report
 from t2vz.lab.runs import RunFolder
+from t2vz.lab.words import MEANINGS
+from t2vz.metrics import MEASURES
 
 
 class Page(HTMLParser):
@@ -100,6 +102,18 @@ def test_the_tables_mark_the_best_and_the_clear(report):
     assert effect[0][0] == "good" and float(effect[0][1]) == pytest.approx(0.1, abs=0.005)
     assert 'class="clear"' in _row(tables[0], "camera motion to the right")
     assert len(re.findall("<td", _row(tables[2], "CLIP score"))) == 3  # no difference of the baseline to itself
+
+
+@pytest.mark.parametrize("value, places, signed, text", [
+    (0.93, 2, False, "0.93"), (-1.5, 1, False, "−1.5"), (0.25, 2, True, "+0.25"), (-0.004, 2, True, "0.00"),
+    (0.004, 2, True, "0.00"), (-0.4, 0, False, "0"), (12.6, 0, True, "+13"),
+])
+def test_numbers_have_a_minus_sign_and_no_minus_zero(value, places, signed, text):
+    assert report_module.number(value, places, signed) == text
+
+
+def test_every_measure_is_explained():
+    assert set(MEANINGS) == set(MEASURES)
 
 
 def _row(table, words):

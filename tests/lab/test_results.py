@@ -27,11 +27,11 @@ def test_means_and_paired_differences(results):
         for metric in results.metrics:
             own, base = by_hand(results, name, metric), by_hand(results, NAMES[0], metric)
             found = results.of(name, metric)
-            assert found.value.mean == pytest.approx(sum(own.values()) / 4) and found.value.count == 4
+            assert found.value.mean == pytest.approx(sum(own.values()) / 6) and found.value.count == 6
             if name == NAMES[0]:
                 assert found.difference is None
             else:
-                assert found.difference.mean == pytest.approx(sum(own[p] - base[p] for p in own) / 4)
+                assert found.difference.mean == pytest.approx(sum(own[p] - base[p] for p in own) / 6)
     assert results.of(NAMES[2], "consistency_first").difference.sign == 1
 
 
@@ -44,7 +44,7 @@ def test_effects_average_over_the_other_axes(results):
             base = name.replace(f"{effect.axis} {effect.value}", f"{effect.axis} {effect.against}")
             own, other = by_hand(results, name, effect.metric), by_hand(results, base, effect.metric)
             total += sum(own[place] - other[place] for place in own)
-        assert effect.difference.mean == pytest.approx(total / 8) and effect.difference.count == 4
+        assert effect.difference.mean == pytest.approx(total / 12) and effect.difference.count == 6
     assert {(e.axis, e.metric) for e in results.effects} == {
         (axis, metric) for axis in ("attention", "motion") for metric in results.metrics}
 
@@ -68,10 +68,10 @@ def test_the_files_say_what_was_found(results, tmp_path):
     write_results(results, tmp_path, MADE)
     with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["variant"] for row in rows] == [name for name in NAMES for _ in range(4)]
-    assert [(row["prompt"], row["seed"]) for row in rows[:3]] == [
-        ("a red ball", "3"), ("a red ball", "5"), ('a "blue" kite', "3")]
-    assert rows[4]["motion"] == "on" and rows[0]["attention"] == "own"
+    assert [row["variant"] for row in rows] == [name for name in NAMES for _ in range(6)]
+    assert [(row["prompt"], row["seed"]) for row in rows[1:4]] == [
+        ("a red ball", "5"), ("a red ball", "8"), ('a "blue" kite', "3")]
+    assert rows[6]["motion"] == "on" and rows[0]["attention"] == "own"
     for row, (run, _) in zip(rows, results.runs, strict=True):
         assert float(row["clip_score"]) == pytest.approx(numbers_of(run)["clip_score"], rel=1e-5)
     with open(tmp_path / "summary.csv", newline="", encoding="utf-8") as file:
@@ -80,5 +80,5 @@ def test_the_files_say_what_was_found(results, tmp_path):
     assert float(row["difference_low"]) < float(row["difference"]) < float(row["difference_high"])
     assert summary[NAMES[0], "clip_score"]["difference"] == ""
     found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
-    assert found["made"] == MADE and len(found["runs"]) == 16 and found["study"]["baseline"] == NAMES[0]
+    assert found["made"] == MADE and len(found["runs"]) == 24 and found["study"]["baseline"] == NAMES[0]
     assert [list(one.values()) for one in found["runs"]] == [list(one.values()) for one in run_rows(results)]

@@ -47,8 +47,9 @@ def test_the_same_values_give_the_same_interval():
 def test_values_that_say_nothing_of_their_spread():
     assert estimate({}) is None
     assert estimate(at_places([2.5], 1, 1)) == Estimate(1, 2.5, None, None)
+    assert estimate(at_places([1, 2, 3, 4], 4, 1)) == Estimate(4, 2.5, None, None)  # too few
     assert estimate(at_places([2.5] * 6, 3, 2)) == Estimate(6, 2.5, 2.5, 2.5)
-    assert estimate(at_places([2.5] * 6, 3, 2), "prompts") == Estimate(3, 2.5, 2.5, 2.5)
+    assert estimate(at_places([2.5] * 10, 5, 2), "prompts") == Estimate(5, 2.5, 2.5, 2.5)
 
 
 def test_prompts_are_drawn_with_the_mean_of_their_seeds():

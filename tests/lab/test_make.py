@@ -1,0 +1,170 @@
+"""One run of each task on tiny models: the very video the pipeline makes, its measures, its record; where it starts."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from tiny import UNET, randomize, tiny_edit_sd, tiny_sd
+
+from t2vz import control_video, edit_video, text_to_video
+from t2vz.conditions import edges
+from t2vz.errors import FailedError, InputError
+from t2vz.lab import make as make_module
+from t2vz.lab import measure as measure_module
+from t2vz.lab.make import Maker, keyed_runs
+from t2vz.lab.measure import asked_motion, find_foreground
+from t2vz.lab.sources import read_sources
+from t2vz.lab.study import parse_study
+from t2vz.metrics import score_video
+from t2vz.unet import ControlNet, ControlNetConfig
+from t2vz.video import Video, read_video
+
+COMMON = 'prompts = ["a red ball on a green meadow"]\nseeds = [3]\n'
+GRID = '[grid]\nattention = ["own", "first"]\n'
+MODEL = {"weights": "ab", "dtype": "float32"}
+FRAMES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tiny")
+
+
+def study_of(text):
+    return parse_study(text, "mine", "mine.toml")
+
+
+def draw(words, side, frames):
+    return FRAMES[:frames, :side, :side]
+
+
+def same(video, other):
+    return torch.allclose(video.latents, other.latents, atol=1e-5)
+
+
+class Spy:
+    """Stands for `measure`: keeps the video, measures nothing."""
+
+    def __call__(self, sd, clip, video, prompt, from_text):
+        self.video, self.prompt, self.from_text = video, prompt, from_text
+        return {}
+
+
+def last_of(monkeypatch, study, sd, sources, tmp_path, controlnet=None):
+    """The video and what was asked of `measure`, for the study's last variant."""
+    spy = Spy()
+    monkeypatch.setattr(make_module, "measure", spy)
+    record = Maker(study, sd, None, sources, controlnet)(list(study.runs())[-1], tmp_path)
+    assert record["settings"] == spy.video.settings
+    return spy
+
+
+def test_text_to_video(folder, tmp_path, monkeypatch):
+    sd = tiny_sd(folder)
+    study = study_of(COMMON + "[settings]\nframes = 2\nsteps = 4\nheight = 64\nwidth = 48\nmotion = [60, 0]\n" + GRID)
+    spy = last_of(monkeypatch, study, sd, {None: None}, tmp_path)
+    theirs = text_to_video(sd, "a red ball on a green meadow", 2, 4, seed=3, height=64, width=48, motion=(60, 0))
+    assert same(spy.video, theirs) and spy.from_text and spy.prompt == "a red ball on a green meadow"
+    assert read_video(tmp_path / "video.mp4").frames.shape == (2, 64, 48, 3)
+
+
+def test_the_models_own_size_is_used_if_none_is_given(folder, tmp_path, monkeypatch):
+    sd = tiny_sd(folder)
+    study = study_of(COMMON + "[settings]\nframes = 2\nsteps = 2\n" + GRID)
+    spy = last_of(monkeypatch, study, sd, {None: None}, tmp_path)
+    assert spy.video.frames.shape[1:3] == (sd.default_size, sd.default_size)
+
+
+def test_control(folder, tmp_path, monkeypatch):
+    sd = tiny_sd(folder)
+    net = randomize(ControlNet(ControlNetConfig(**vars(UNET))), seed=9).eval().requires_grad_(False)
+    study = study_of(COMMON + 'task = "control"\nvideos = ["example: a red ball"]\n[settings]\nsteps = 3\n'
+                     'control_scale = 0.7\n[clip]\nframes = 3\nresolution = 64\n' + GRID)
+    sources = read_sources(study, draw)
+    pictures = np.stack([edges(frame) for frame in FRAMES[:3]])
+    assert np.array_equal(sources["example: a red ball"].frames, pictures)
+    spy = last_of(monkeypatch, study, sd, sources, tmp_path, net)
+    theirs = control_video(sd, "a red ball on a green meadow", pictures, net, steps=3, seed=3, control_scale=0.7)
+    assert same(spy.video, theirs) and not spy.from_text and spy.prompt == "a red ball on a green meadow"
+
+
+def test_edit(folder, tmp_path, monkeypatch):
+    sd = tiny_edit_sd(folder)
+    Video(FRAMES, fps=5).save(tmp_path / "mine/")
+    study = study_of(COMMON.replace("a red ball on a green meadow", "make the ball blue")
+                     + f'task = "edit"\nvideos = ["{tmp_path / "mine"}"]\n[settings]\nsteps = 3\nimage_scale = 1.3\n'
+                     '[clip]\nframes = 4\nresolution = 64\nfps = 6\n' + GRID)
+    sources = read_sources(study, draw)
+    (source,) = sources.values()
+    assert np.array_equal(source.frames, FRAMES[:4]) and source.fps == 6
+    spy = last_of(monkeypatch, study, sd, sources, tmp_path)
+    theirs = edit_video(sd, FRAMES[:4], "make the ball blue", steps=3, image_scale=1.3, seed=3, fps=6)
+    assert same(spy.video, theirs) and spy.prompt is None and spy.video.fps == 6  # the instruction describes no frame
+
+
+def test_what_decides_a_run_is_in_its_hash():
+    text = COMMON + "[settings]\nframes = 2\n" + GRID
+    keys = [key for key, _ in keyed_runs(study_of(text), MODEL, {None: None})]
+    assert len(set(keys)) == 2
+    spelled_out = text.replace("frames = 2", "frames = 2\nguidance_scale = 7.5\nmotion = [12, 12.0]")
+    assert [key for key, _ in keyed_runs(study_of(spelled_out), MODEL, {None: None})] == keys  # the defaults
+    turned = text.replace('"own", "first"', '"first", "own"').replace("seeds = [3]", "seeds = [4, 3]")
+    assert set(keys) < {key for key, _ in keyed_runs(study_of(turned), MODEL, {None: None})}  # another study's runs
+    for other in ({**MODEL, "weights": "cd"}, {**MODEL, "dtype": "float64"}):
+        assert not set(keys) & {key for key, _ in keyed_runs(study_of(text), other, {None: None})}
+
+
+def test_a_source_is_known_by_its_pixels(tmp_path):
+    text = COMMON + f'task = "edit"\nvideos = ["{tmp_path / "mine"}"]\n[clip]\nframes = 3\nresolution = 64\n' + GRID
+    hashes = []
+    for frames in (FRAMES, FRAMES, 255 - FRAMES):
+        Video(frames).save(tmp_path / "mine/")
+        (source,) = read_sources(study_of(text), draw).values()
+        hashes.append(source.sha256)
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert hashes[0] == hashlib.sha256(b"(3, 64, 64, 3) 4.0" + FRAMES[:3].tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("error", [InputError, FailedError])
+def test_an_error_names_the_run(folder, tmp_path, monkeypatch, error):
+    def fails(*args, **options):
+        raise error("not finite")
+
+    monkeypatch.setattr(make_module, "measure", fails)
+    study = study_of(COMMON + "[settings]\nframes = 1\nsteps = 1\nmotion = \"off\"\n" + GRID)
+    with pytest.raises(error, match='first, "a red ball on a green meadow", seed 3: not finite'):
+        Maker(study, tiny_sd(folder), None, {None: None})(list(study.runs())[-1], tmp_path)
+
+
+def test_measures_are_those_of_score_video_with_what_was_asked(folder, monkeypatch):
+    sd = tiny_sd(folder)
+    masks = torch.zeros(3, 1, 64, 64)
+    masks[:, :, 20:40] = 1
+    monkeypatch.setattr(measure_module, "find_foreground", lambda sd, video: masks)
+    for motion in ((100.0, 0.0), None):
+        video = text_to_video(sd, "a red ball", 3, 3, height=64, width=64, motion=motion)
+        found = measure_module.measure(sd, None, video, "a red ball", from_text=True)
+        theirs = score_video(video.frames, None, "a red ball", motion or (0.0, 0.0), masks)
+        assert found == {name: value for name, value in theirs.items() if value is not None}
+        assert {"background_change", "motion_error"} <= set(found)
+        assert "motion_error" not in measure_module.measure(sd, None, video, "a red ball", from_text=False)
+
+
+def test_only_a_translation_has_a_motion_to_compare_with():
+    settings = {"motion": [3.0, 4.0], "zoom": 1.0, "rotation": 0.0}
+    assert asked_motion(settings) == (3.0, 4.0) and asked_motion({**settings, "motion": None}) == (0.0, 0.0)
+    assert asked_motion({**settings, "zoom": 1.1}) is asked_motion({**settings, "rotation": 2.0}) is None
+
+
+def test_foreground_masks_cover_whole_cells_and_leave_a_background(folder, monkeypatch):
+    sd = tiny_sd(folder)
+    video = text_to_video(sd, "a red ball on a green meadow", 3, 2, height=64, width=96)
+    wanted = torch.zeros(3, 1, 8, 12)
+    wanted[1, 0, 3, 5] = 1
+    monkeypatch.setattr(measure_module, "foreground_from_attention", lambda *args: wanted)
+    masks = find_foreground(sd, video)
+    assert masks.shape == (3, 1, 64, 96) and set(masks.unique().tolist()) == {0.0, 1.0}
+    assert masks[1, 0, 24:32, 40:48].all() and masks.sum() == 8 * 8  # one cell is 8 × 8 pixels
+    monkeypatch.setattr(measure_module, "foreground_from_attention", lambda *args: torch.ones(3, 1, 8, 12))
+    assert find_foreground(sd, video) is None
