@@ -127,7 +127,8 @@ class AttentionForTraining(TorchFunctionMode):
         self.on_cpu = device.startswith("cpu")
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is F.scaled_dot_product_attention and self.on_cpu:
+        plain = function is F.scaled_dot_product_attention and len(args) == 3 and not kwargs  # CLIP's has a mask
+        if plain and self.on_cpu:
             q, k, v = args
             return ((q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)).softmax(dim=-1) @ v
         return function(*args, **(kwargs or {}))

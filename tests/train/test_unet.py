@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from t2vz.schedulers import NoiseSchedule
-from t2vz.text import Tokenizer
+from t2vz.text import Tokenizer, encode_text
 from t2vz.train.clip import CLIPSizes, new_clip
 from t2vz.train.common import Settings
 from t2vz.train.tokenizer import write_tokenizer
@@ -144,3 +144,11 @@ def test_attention_for_training_is_attention_with_its_gradients():
     for one, other in zip(fused[:4], products[:4]):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
     assert elsewhere[-1] == fused[-1] != products[-1]
+
+
+def test_attention_for_training_leaves_masked_attention_alone(text):
+    """The text tower's attention is causal; the sheets of samples read prompts inside the mode."""
+    encoder, tokenizer = text
+    wanted = encode_text(encoder, tokenizer, ["a red ball"])
+    with AttentionForTraining("cpu"):
+        torch.testing.assert_close(encode_text(encoder, tokenizer, ["a red ball"]), wanted, atol=0, rtol=0)
