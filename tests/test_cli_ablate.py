@@ -1,9 +1,14 @@
 """`t2vz ablate` as a user meets it: a study on a tiny model, its tables and report; found again; shared by workers."""
 
+import contextlib
 import csv
 import json
 import os
+import random
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -186,3 +191,36 @@ def test_a_run_that_fails_is_named_and_the_others_stay(run, tmp_path, monkeypatc
     code, _, err = run("tiny.toml", "--workers", "1", "--quiet")
     assert code == 1 and 't2vz: first, "a red ball on a green meadow", seed 1: frame 2 is not finite' in err
     assert len(os.listdir(tmp_path / "ablate-tiny/runs")) == 3
+
+
+@pytest.mark.slow
+def test_twenty_kills_end_with_the_same_table(weights, tmp_path):
+    """The real command, two of it at a time on one folder; now and then one is killed at work and started again."""
+    (tmp_path / "tiny.toml").write_text(STUDY.replace("[0, 1]", str(list(range(50)))))
+    rng = random.Random(0)
+
+    def start(out):
+        command = [sys.executable, "-m", "t2vz.cli", "ablate", "tiny.toml", "--weights", str(weights), "--out", out,
+                   "--device", "cpu", "--workers", "1", "--no-report", "--quiet"]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+
+    def at_work(worker):
+        claims = [path for path in (tmp_path / "disturbed/claims").glob("*.*") if path.stat().st_size]
+        return any(f'"process": {worker.pid},' in path.read_text() for path in claims if path.exists())
+
+    workers, kills = [start("disturbed"), start("disturbed")], 0
+    while kills < 20 and all(worker.poll() is None for worker in workers):
+        victim = rng.randrange(2)
+        with contextlib.suppress(OSError):  # a claim may vanish while it is read
+            if at_work(workers[victim]):
+                time.sleep(rng.uniform(0, 0.3))
+                workers[victim].kill()
+                workers[victim].wait()
+                workers[victim], kills = start("disturbed"), kills + 1
+        time.sleep(0.01)
+    assert [worker.wait() for worker in workers] == [0, 0] and kills == 20
+    assert start("undisturbed").wait() == 0
+    for name in ("results.csv", "summary.csv"):
+        assert (tmp_path / "disturbed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    assert len(os.listdir(tmp_path / "disturbed/runs")) == 100
+    assert os.listdir(tmp_path / "disturbed/claims") == []

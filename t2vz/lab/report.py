@@ -56,14 +56,14 @@ def _means(results: Results) -> list[dict]:
     """One column a variant: its means, the best marked."""
     columns = []
     for variant in results.study.variants:
-        cells = dict.fromkeys(results.metrics)
-        for name in results.metrics:
-            found = results.of(variant.name, name)
-            if found:
-                best = variant.name in results.best(name)
-                cells[name] = {**_shown(found.value), "best": best, "role": "best" if best else ""}
+        cells = {name: c.value for name in results.metrics if (c := results.of(variant.name, name))}
         baseline = variant.name == results.study.baseline
         columns.append({"name": variant.name, "under": "baseline" if baseline else "", "cells": cells})
+    _show(columns, results.metrics, signed=False)
+    for column in columns:
+        for name, cell in column["cells"].items():
+            if cell and column["name"] in results.best(name):
+                cell.update(best=True, role="best")
     return columns
 
 
@@ -73,34 +73,46 @@ def _differences(results: Results) -> list[dict]:
     for variant in results.study.variants:
         if variant.name != results.study.baseline:
             found = {name: results.of(variant.name, name) for name in results.metrics}
-            cells = {name: _difference(name, c.difference) if c and c.difference else None for name, c in found.items()}
+            cells = {name: c.difference for name, c in found.items() if c and c.difference}
             columns.append({"name": variant.name, "under": "", "cells": cells})
-    return columns
+    return _show(columns, results.metrics, signed=True)
 
 
 def _effects(results: Results) -> list[dict]:
     """One column an effect: what a setting does over all settings of the others."""
     columns: dict[tuple, dict] = {}
     for effect in results.effects:
-        column = columns.setdefault((effect.axis, effect.value), {
-            "name": f"{effect.axis.replace('_', ' ')} {effect.value}", "under": f"against {effect.against}",
-            "cells": dict.fromkeys(results.metrics)})
-        column["cells"][effect.metric] = _difference(effect.metric, effect.difference)
-    return list(columns.values())
+        name, under = f"{effect.axis.replace('_', ' ')} {effect.value}", f"against {effect.against}"
+        column = columns.setdefault((effect.axis, effect.value), {"name": name, "under": under, "cells": {}})
+        column["cells"][effect.metric] = effect.difference
+    return _show(list(columns.values()), results.metrics, signed=True)
 
 
-def _difference(metric: str, found: Estimate) -> dict:
-    """A table's cell. role: clearly better, clearly worse, a clear change that is neither, or unclear."""
-    return {**_shown(found, signed=True), "best": False, "role": judge(metric, found)}
+def _show(columns: list[dict], metrics: tuple[str, ...], signed: bool) -> list[dict]:
+    """A table's estimates as text, None where there is none; all of a measure with the same number of decimals.
+
+    role: of a difference (signed), clearly better, clearly worse, a clear change that is neither, or unclear.
+    """
+    for metric in metrics:
+        places = _places([column["cells"][metric] for column in columns if metric in column["cells"]])
+        for column in columns:
+            found = column["cells"].get(metric)
+            column["cells"][metric] = found and {
+                "mean": number(found.mean, places, signed), "interval": _interval(found, places, signed),
+                "role": judge(metric, found) if signed else "", "best": False}
+    return columns
 
 
-def _shown(found: Estimate, signed: bool = False) -> dict:
-    """Mean and interval with as many digits as the interval allows: the last is worth a thirtieth of it to a third."""
-    known = found.low is not None and found.high > found.low
-    places = max(0, -math.floor(math.log10((found.high - found.low) / 6))) if known else 3
-    mean, low, high = (None if value is None else number(value, places, signed)
-                       for value in (found.mean, found.low, found.high))
-    return {"mean": mean, "interval": f"{low}\u00a0… {high}" if low is not None else ""}
+def _places(found: list[Estimate]) -> int:
+    """As many decimals as the intervals allow: the last is worth a thirtieth to a third of half a usual one."""
+    widths = [one.high - one.low for one in found if one.low is not None and one.high > one.low]
+    return max(0, -math.floor(math.log10(sum(widths) / len(widths) / 6))) if widths else 3
+
+
+def _interval(found: Estimate, places: int, signed: bool) -> str:
+    if found.low is None:
+        return ""
+    return f"{number(found.low, places, signed)}\u00a0… {number(found.high, places, signed)}"
 
 
 def number(value: float, places: int, signed: bool) -> str:
