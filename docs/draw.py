@@ -87,7 +87,7 @@ class Studio:
 
     def scene(self, words: str = PROMPT) -> Tensor:
         """The painter's picture of a scene as a scaled latent (1, 4, h, w)."""
-        painted = paint(scene_from_words(words, SEED), self.sd.default_size)
+        painted = np.array(paint(scene_from_words(words, SEED), self.sd.default_size))
         return encode(self.sd, painted[None]) * self.sd.vae.config.scaling_factor
 
     def source(self) -> np.ndarray:
@@ -198,7 +198,8 @@ def e04(studio: Studio) -> Figure:
         fresh = noise.frames(f"step {t}", range(draws), x.shape[1:])
         x = ddpm_step(x, predict(x, t), sd.schedule.alpha_bar_at(t), sd.schedule.alpha_bar_at(s), fresh)
     alone, _ = studio.video(frames=1, motion=None, initial_noise="shared")
-    return grid([("same $x_T$", [alone.frames[0], *decode(sd, x)])], ["E3", *(f"E4, draw {i + 1}" for i in range(draws))])
+    names = ["E3", *(f"E4, draw {i + 1}" for i in range(draws))]
+    return grid([("same $x_T$", [alone.frames[0], *decode(sd, x)])], names)
 
 
 @picture("e05-guidance")

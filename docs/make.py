@@ -56,13 +56,14 @@ def relinked(text: str) -> str:
     body = ENTRY.sub("", text).rstrip("\n")
     entries, unclear = [], []
     for name in sorted(set(USED.findall(body))):
-        found = files_defining(name)
-        path = files[name] if files.get(name) in found else found[0] if len(found) == 1 else None
-        if path is None:
-            what = f"enter one of {', '.join(found)} in the list at the end" if found else "no file defines it"
-            unclear.append(f"method.md: [`{name}`]: {what}")
-        else:
-            entries.append(f"[`{name}`]: {path}#L{line_of(DOCS / path, name)}")
+        path = files.get(name)
+        if path is None or not (DOCS / path).is_file() or line_of(DOCS / path, name) is None:
+            path, *others = files_defining(name) or [None]
+            if path is None or others:
+                listed = f"enter one of {path}, {', '.join(others)} in the list at the end"
+                unclear.append(f"method.md: [`{name}`]: {listed if path else 'no file defines it'}")
+                continue
+        entries.append(f"[`{name}`]: {path}#L{line_of(DOCS / path, name)}")
     if unclear:
         raise SystemExit("\n".join(unclear))
     return body + "\n\n" + "\n".join(entries) + "\n"
@@ -76,7 +77,7 @@ def files_defining(name: str) -> list[str]:
 
 
 def sections(text: str) -> dict[str, str]:
-    """Tag -> the text of its section, up to the next heading of that rank or above. A tag that comes twice keeps both."""
+    """Tag -> the text of its section, up to the next heading of that rank or above; of a tag that comes twice, both."""
     found: dict[str, str] = {}
     for match in HEADING.finditer(text):
         rest = text[match.end():]
@@ -137,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="say what is wrong with the book")
     parser.add_argument("--links", action="store_true", help="write the lines of all links anew")
     parser.add_argument("--pictures", nargs="*", metavar="NAME", help="draw these pictures, or all")
-    parser.add_argument("--steps", type=int, default=50, help="sampler steps for the pictures (50; 25 for a quick look)")
+    parser.add_argument("--steps", type=int, default=50, help="sampler steps for pictures (50; 25 for a quick look)")
     args = parser.parse_args(arguments)
     text = BOOK.read_text(encoding="utf-8")
     if args.links:

@@ -58,6 +58,7 @@ class _Options:
         self.where = where
 
     def take(self, name: str, default: Any) -> Any:
+        """An option's value, or the default if it is not given or null; it counts as read."""
         value = self.left.pop(name, None)
         return default if value is None else value
 
@@ -101,6 +102,7 @@ class _Options:
                 self.refuse(name, value, "an architecture without it")
 
     def refuse(self, name: str, value: Any, rule: str) -> None:
+        """Raise InputError: the option has a value that Stable Diffusion 1.x does not have."""
         raise InputError(f"{self.where}: {name} = {value!r}, but t2vz builds Stable Diffusion 1.x, with "
                          f"{rule}; load a checkpoint of that shape")
 

@@ -185,6 +185,7 @@ class Threads:
         self.start_trial()
 
     def start_trial(self) -> None:
+        """Try each choice anew, the first one first."""
         self.steps = 0
         self.trying = 0  # which choice is being tried; past the last: the fastest is running
         self.seconds = [0.0] * len(self.choices)

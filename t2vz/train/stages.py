@@ -73,9 +73,11 @@ class Options:
         return replace(stage, **common)
 
     def paint(self, stream: str, count: int) -> Pictures:
+        """`count` pictures of a stream ("training", "unseen"), painted once and kept in out/pictures."""
         return paint_pictures(self.out / "pictures", count, self.size, self.seed, stream)
 
     def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the captions, written to out/tokenizer."""
         return Tokenizer(write_tokenizer(self.out / "tokenizer"))
 
 

@@ -30,6 +30,7 @@ from .decoration import (
 
 
 def meadow(pen: Pen, rng: Generator, horizon: float) -> None:
+    """Grass to the horizon, with hills, cottages, trees or a fence, and flowers or blades in front."""
     sky(pen, rng, horizon)
     grass = jitter(rng, (124, 200, 84))
     if rng.random() < 0.7:
@@ -53,6 +54,7 @@ def meadow(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def beach(pen: Pen, rng: Generator, horizon: float) -> None:
+    """Sea and sand, with sails and parasols on some."""
     sky(pen, rng, horizon)
     sea_colour, sand = jitter(rng, (66, 168, 208)), jitter(rng, (246, 220, 160), 8)
     shore = horizon + rng.uniform(0.1, 0.16)
@@ -67,6 +69,7 @@ def beach(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def night(pen: Pen, rng: Generator, horizon: float) -> None:
+    """A dark sky full of stars, with a moon on most, over a dark ridge with or without lit houses."""
     top = jitter(rng, (16, 20, 62), 8)
     pen.canvas.gradient(0.0, 1.0, [top, mix(top, (74, 70, 150), 0.75)])
     sparkle, glow = rng.random() < 0.5, jitter(rng, (255, 246, 206), 8)
@@ -97,6 +100,7 @@ def night(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def city(pen: Pen, rng: Generator, horizon: float) -> None:
+    """A street before a row of houses of one style, with a pale skyline behind."""
     sky(pen, rng, horizon, clouds=False)
     street = horizon + 0.14
     wall = jitter(rng, ((206, 150, 126), (216, 196, 170), (168, 180, 196), (190, 170, 186))[rng.integers(4)],
@@ -125,6 +129,7 @@ def city(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def desert(pen: Pen, rng: Generator, horizon: float) -> None:
+    """Dunes under a low sun, with pyramids or cacti on some."""
     top, bottom = (((90, 176, 232), (252, 236, 200)), ((240, 150, 110), (254, 220, 150)),
                    ((120, 190, 226), (250, 226, 210)))[rng.integers(3)]
     pen.canvas.gradient(0.0, 1.0, [top, bottom, bottom])
@@ -155,6 +160,7 @@ def desert(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def snow(pen: Pen, rng: Generator, horizon: float) -> None:
+    """A white field in falling snow, with firs, cottages or snowmen."""
     top = jitter(rng, ((150, 186, 220), (176, 196, 216), (182, 176, 214))[rng.integers(3)], 8)
     pen.canvas.gradient(0.0, 1.0, [top, (232, 238, 246), (232, 238, 246)])
     white = (244, 248, 253)
@@ -174,6 +180,7 @@ def snow(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def forest(pen: Pen, rng: Generator, horizon: float) -> None:
+    """Two rows of trunks, far and near, firs or leafy trees, on mossy ground with ferns."""
     dark = jitter(rng, (34, 88, 70), 10)
     pen.canvas.gradient(0.0, 1.0, [mix(dark, (170, 214, 160), 0.45), mix(dark, (180, 220, 170), 0.75), dark])
     oak, beech, birch = (96, 70, 54), (122, 96, 78), (208, 204, 196)
@@ -210,6 +217,7 @@ def forest(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def sea(pen: Pen, rng: Generator, horizon: float) -> None:
+    """Water with rows of crests of one shape, and sails or an island on the horizon."""
     sky(pen, rng, horizon)
     water = jitter(rng, ((40, 120, 190), (36, 140, 180), (60, 110, 176))[rng.integers(3)], 8)
     pen.canvas.gradient(horizon, 1.0, [mix(water, WHITE, 0.35), water, mix(water, NIGHT, 0.3)])
@@ -229,6 +237,7 @@ def sea(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def mountains(pen: Pen, rng: Generator, horizon: float) -> None:
+    """Two ranges with snow on their peaks behind green foothills."""
     sky(pen, rng, horizon)
     rock, cap = jitter(rng, ((128, 130, 158), (146, 128, 130), (112, 132, 146))[rng.integers(3)],
                        8), rng.uniform(0.28, 0.42)
@@ -256,6 +265,7 @@ def mountains(pen: Pen, rng: Generator, horizon: float) -> None:
 
 
 def room(pen: Pen, rng: Generator, horizon: float) -> None:
+    """A wall with stripes or a print, perhaps pictures, a window or bunting, and floorboards with or without a rug."""
     wall, floor_y = mix(tint(rng), WHITE, 0.5), horizon + 0.14
     pen.canvas.gradient(0.0, 1.0, [wall, mix(wall, WHITE, 0.2)])
     printed, style, step = mix(wall, tint(rng), 0.5), rng.integers(4), rng.uniform(0.09, 0.14)

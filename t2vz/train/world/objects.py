@@ -27,6 +27,7 @@ from .look import (
 
 
 def ball(pen: Pen, look: Look) -> None:
+    """A ball; plain ones may have the seams of a beach ball."""
     body(pen, look, oval(0, 0, 0.98), depth=0.22)
     if look.pattern.name == "plain" and look.vary[0] > 0.5:  # a beach ball: three seams from one pole
         for bend in (-0.55, 0.0, 0.55):
@@ -36,6 +37,7 @@ def ball(pen: Pen, look: Look) -> None:
 
 
 def car(pen: Pen, look: Look) -> None:
+    """A car from the side, two windows, two wheels."""
     roof = -0.62 + 0.25 * look.vary[0]
     body(pen, look, [(-0.82, 0.12), (-0.52, roof), (0.4, roof), (0.86, 0.12)])
     body(pen, look, box(-1.3, 0.02, 1.3, 0.7, 0.2))
@@ -53,6 +55,7 @@ def car(pen: Pen, look: Look) -> None:
 
 
 def boat(pen: Pen, look: Look) -> None:
+    """A sailing boat with one sail or two, a flag, perhaps portholes."""
     pen.line([(0, -1.0), (0, 0.45)], (112, 78, 52), 0.09)
     body(pen, look, [(0.08, -0.92), (0.95, 0.22), (0.08, 0.26)])
     if look.vary[0] > 0.35:
@@ -67,6 +70,7 @@ def boat(pen: Pen, look: Look) -> None:
 
 
 def fish(pen: Pen, look: Look) -> None:
+    """A fish that swims to the right."""
     tail = 0.45 + 0.2 * look.vary[0]
     plain(pen, look, blob([(-0.55, 0.0), (-1.2, -tail), (-1.02, 0.0), (-1.2, tail)]),
           mix(look.colour, look.light, 0.25))
@@ -81,6 +85,7 @@ def fish(pen: Pen, look: Look) -> None:
 
 
 def tree(pen: Pen, look: Look) -> None:
+    """A tree in the colour of its crown: a fir, a round one, or a puffy one."""
     pen.surface([(-0.16, 0.1), (0.16, 0.1), (0.24, 1.0), (-0.24, 1.0)], (124, 84, 54), (88, 58, 40))
     pen.outline([(-0.16, 0.1), (0.16, 0.1), (0.24, 1.0), (-0.24, 1.0)], (72, 48, 36), EDGE)
     if look.vary[0] < 0.33:
@@ -98,6 +103,7 @@ def tree(pen: Pen, look: Look) -> None:
 
 
 def house(pen: Pen, look: Look) -> None:
+    """A house with a gable, a door, two windows, perhaps a chimney."""
     tall = 0.12 * look.vary[0]
     if look.vary[1] > 0.3:
         plain(pen, look, box(0.38, -0.88, 0.62, -0.2), (170, 120, 100))
@@ -119,6 +125,7 @@ def house(pen: Pen, look: Look) -> None:
 
 
 def star(pen: Pen, look: Look) -> None:
+    """A star of five points."""
     inner = 0.44 + 0.08 * look.vary[0]
     turn = np.linspace(0, 2 * np.pi, 10, endpoint=False) - np.pi / 2
     reach = np.where(np.arange(10) % 2 == 0, 1.06, inner)
@@ -128,6 +135,7 @@ def star(pen: Pen, look: Look) -> None:
 
 
 def rocket(pen: Pen, look: Look) -> None:
+    """A rocket with fins, portholes and a flame."""
     flame = 1.0 + 0.12 * look.vary[0]
     pen.fill(blob([(-0.24, 0.55), (0.0, flame), (0.24, 0.55), (0, 0.5)]), (250, 120, 30))
     pen.fill(blob([(-0.12, 0.55), (0.0, flame - 0.16), (0.12, 0.55), (0, 0.5)]), (255, 226, 90))
@@ -146,6 +154,7 @@ def rocket(pen: Pen, look: Look) -> None:
 
 
 def cat(pen: Pen, look: Look) -> None:
+    """A cat that sits and looks at us."""
     swing = 0.3 * look.vary[0]
     tail = blob([(0.3, 0.85), (0.75, 0.8), (0.92, 0.35), (0.82 - swing, -0.05), (0.95 - swing, -0.1),
                  (1.1, 0.3), (0.95, 0.9), (0.5, 1.0)])
@@ -169,6 +178,7 @@ def cat(pen: Pen, look: Look) -> None:
 
 
 def bird(pen: Pen, look: Look) -> None:
+    """A bird that stands and looks to the right, its wing down or up."""
     for x in (-0.1, 0.2):
         pen.line([(x, 0.6), (x, 0.96), (x + 0.16, 0.98)], (226, 130, 30), 0.07)
     plain(pen, look, [(-0.5, 0.0), (-1.2, -0.32), (-1.22, 0.02), (-1.08, 0.26), (-0.5, 0.42)],
@@ -187,6 +197,7 @@ def bird(pen: Pen, look: Look) -> None:
 
 
 def flower(pen: Pen, look: Look) -> None:
+    """A flower of five to eight petals on a stem with two leaves."""
     bend = 0.2 * look.vary[1] - 0.1
     pen.line(blob([(0, -0.1), (bend, 0.5), (0, 1.0), (-bend, 0.5)])[:13], (52, 128, 56), 0.11)
     for side, y in ((-1, 0.72), (1, 0.6)):
@@ -205,6 +216,7 @@ def flower(pen: Pen, look: Look) -> None:
 
 
 def balloon(pen: Pen, look: Look) -> None:
+    """A balloon on a string."""
     pen.line([(0, 0.45), (0.07, 0.62), (-0.05, 0.8), (0.04, 1.0)], (120, 116, 126), 0.045)
     plain(pen, look, [(0, 0.34), (0.13, 0.54), (-0.13, 0.54)], dim(look.colour, 0.8))
     turn = np.linspace(0, 2 * np.pi, 36, endpoint=False)
@@ -215,6 +227,7 @@ def balloon(pen: Pen, look: Look) -> None:
 
 
 def bus(pen: Pen, look: Look) -> None:
+    """A bus from the side, three or four windows, a door, two wheels."""
     body(pen, look, box(-1.3, -0.75, 1.3, 0.74, 0.18), depth=0.16)
     windows = 3 + int(1.99 * look.vary[0])
     width = 1.72 / windows
@@ -231,6 +244,7 @@ def bus(pen: Pen, look: Look) -> None:
 
 
 def mushroom(pen: Pen, look: Look) -> None:
+    """A mushroom; plain caps have dots."""
     cream = (248, 236, 214)
     plain(pen, look, blob([(-0.3, 0.0), (0.3, 0.0), (0.36, 0.6), (0.42, 0.98), (-0.42, 0.98), (-0.36, 0.6)]),
           cream)
@@ -244,6 +258,7 @@ def mushroom(pen: Pen, look: Look) -> None:
 
 
 def umbrella(pen: Pen, look: Look) -> None:
+    """An open umbrella of four panels."""
     pen.line([(0, -0.95), (0, 0.72)], (118, 84, 60), 0.08)
     pen.line(arc(0.17, 0.74, 0.17, 0.22, 180, 0), (118, 84, 60), 0.1)
     edge = [arc(x, 0.06, 0.27, 0.15, 0, -180, 8) for x in (0.81, 0.27, -0.27, -0.81)]
@@ -261,6 +276,7 @@ def umbrella(pen: Pen, look: Look) -> None:
 
 
 def cup(pen: Pen, look: Look) -> None:
+    """A cup with a handle, perhaps a saucer and steam."""
     for x in (-0.3, 0.15) if look.vary[0] > 0.4 else ():
         pen.line(np.stack([x + 0.09 * np.sin(np.linspace(0, 6, 12)), np.linspace(-0.62, -1.02, 12)], axis=1),
                  (236, 238, 244), 0.08)
@@ -276,6 +292,7 @@ def cup(pen: Pen, look: Look) -> None:
 
 
 def heart(pen: Pen, look: Look) -> None:
+    """A heart."""
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     x = 16 * np.sin(t) ** 3
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
@@ -285,6 +302,7 @@ def heart(pen: Pen, look: Look) -> None:
 
 
 def butterfly(pen: Pen, look: Look) -> None:
+    """A butterfly seen from above, two pairs of wings with spots."""
     for side in (-1, 1):
         lower = blob([(0.06 * side, 0.1), (0.62 * side, 0.12), (0.86 * side, 0.55), (0.56 * side, 0.95),
                       (0.2 * side, 0.66)])
@@ -301,6 +319,7 @@ def butterfly(pen: Pen, look: Look) -> None:
 
 
 def robot(pen: Pen, look: Look) -> None:
+    """A robot that waves or does not."""
     grey = (158, 164, 176)
     pen.line([(0, -0.8), (0, -1.0)], grey, 0.07)
     pen.fill(oval(0, -1.02, 0.1), look.accent)
@@ -323,6 +342,7 @@ def robot(pen: Pen, look: Look) -> None:
 
 
 def kite(pen: Pen, look: Look) -> None:
+    """A kite with a tail of bows."""
     tail = np.stack([0.16 * np.sin(np.linspace(0, 7, 18)), np.linspace(0.4, 1.1, 18)], axis=1)
     pen.line(tail, (110, 96, 104), 0.045)
     for x in tail[[6, 11, 16]]:  # the bows
