@@ -289,7 +289,7 @@ def explained(shifts: np.ndarray) -> float:
     return 1 - float(((shifts - k * velocity) ** 2).sum() / max((shifts**2).sum(), 1e-9))
 
 
-def as_dict(found: Estimate) -> dict[str, float]:
+def as_dict(found: Estimate) -> dict[str, float | None]:
     """A mean and its interval as plain numbers."""
     return {"mean": found.mean, "low": found.low, "high": found.high}
 
@@ -347,7 +347,9 @@ def claims_report(found: dict) -> str:
 
 
 def span(found: dict, form: str) -> str:
-    """A mean with its interval: "+0.10 (+0.05 to +0.15)"."""
+    """A mean with its interval, if there are prompts enough for one: "+0.10 (+0.05 to +0.15)"."""
+    if found["low"] is None:
+        return f"{found['mean']:{form}}"
     return f"{found['mean']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
 
 
