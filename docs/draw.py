@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -92,8 +93,8 @@ class Studio:
 
     def source(self) -> np.ndarray:
         """A painted clip to control and to edit: uint8 (FRAMES, H, W, 3)."""
-        clip, _ = paint_clip(scene_from_words(PROMPT, 0), self.sd.default_size, 2 * FRAMES)
-        return clip[::2]
+        clip, _ = paint_clip(scene_from_words(PROMPT, 0), self.sd.default_size, 4 * FRAMES)
+        return clip[::4]  # so that the ball has somewhere to go
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -341,8 +342,7 @@ def e15(studio: Studio) -> Figure:
     rows = [("source", source)]
     for words, attention in (("make the ball blue", "first"), ("make it snow", "first"), ("make it snow", "own")):
         made = edit_video(sd, source, words, studio.steps, seed=SEED, attention=attention)
-        label = words.replace(" the ", "\nthe ").replace(" it ", "\nit ")
-        rows.append((label if attention == "first" else f"{label}\n(E11)", made.frames))
+        rows.append((fill(words, 13) + ("" if attention == "first" else "\n(E11)"), made.frames))
     return grid(rows, frames_named())
 
 

@@ -13,7 +13,7 @@ prompt = "an orange cat in a room"
 
 sd, clip = StableDiffusion.load(), load_clip()
 for attention in ("first", "own"):
-    video = text_to_video(sd, prompt, frames=8, steps=steps, seed=2, motion=None, attention=attention)
+    video = text_to_video(sd, prompt, frames=6, steps=steps, seed=2, motion=None, attention=attention)
     video.save_sheet(f"attention-{attention}.png", caption=f"attention {attention}")
     seen = frame_consistency(embed_images(clip, video.frames))
     print(f"attention {attention:6s} CLIP: next frame {seen.next:.3f}, first frame {seen.first:.3f}; "
