@@ -17,7 +17,8 @@ Without --minutes and --steps the stages take about 8, 35, 55, 10, 20 and 12 min
 examples:
   t2vz train all --out training --minutes 150         everything, in this time
   t2vz train unet --out training --device cuda        one stage
-  t2vz train export --out training --to my-weights    what is finished, as checkpoint folders"""
+  t2vz train export --out training --to my-weights    what is finished, as checkpoint folders
+  t2vz train unpack --out more --from weights/embedded && t2vz train unet --out more --further --minutes 60"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "stage",
-        choices=["clip", "vae", "unet", "decoder", "edit", "controlnet", "all", "export"],
-        help="what to train; each needs those before it, but for clip and vae; export writes the finished folders",
+        choices=["clip", "vae", "unet", "decoder", "edit", "controlnet", "all", "export", "unpack"],
+        help="what to train; each needs those before it, but for clip and vae; export writes the finished "
+        "folders; unpack makes a training folder of such a one",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the training: pictures, states, curves, sheets"
@@ -54,6 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="export: the checkpoint folder to write (default weights/embedded); the edit UNet goes to TO-edit, the "
         "ControlNet to TO-control",
     )
+    parser.add_argument(
+        "--from",
+        dest="from_",
+        type=Path,
+        default=Path("weights/embedded"),
+        help="unpack: the checkpoint folder to take apart (default weights/embedded)",
+    )
+    parser.add_argument(
+        "--further", action="store_true", help="train a finished stage on from its weights, not from nothing"
+    )
     parser.add_argument("--overwrite", action="store_true", help="export: replace a checkpoint that is there")
 
 
@@ -61,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `t2vz train` with parsed arguments; returns 0. Raises InputError and FailedError."""
     from .export import export
     from .stages import STAGES, Options, train_all
+    from .unpack import unpack
 
     if args.minutes is not None and args.steps is not None:
         raise InputError(
@@ -78,7 +91,11 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         device=args.device,
         threads=args.threads,
+        further=args.further,
     )
+    if args.stage == "unpack":
+        unpack(args.from_, options)
+        return 0
     (train_all if args.stage == "all" else STAGES[args.stage])(options)
     return 0
 

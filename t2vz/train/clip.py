@@ -94,21 +94,20 @@ def contrastive_losses(clip: CLIPModel, ids: Tensor, images: Tensor, which: Tens
 
 
 def train_clip(
+    clip: CLIPModel,
     pictures: Pictures,
     tokenizer: Tokenizer,
     folder: str | Path,
-    sizes: CLIPSizes = CLIPSizes(),
     settings: Settings = SETTINGS,
 ) -> CLIPModel:
-    """Train both towers on pictures and captions. Raises as `common.fit`."""
-    clip = new_clip(tokenizer, sizes, settings.seed)
+    """Train both towers in place on pictures and captions. Raises as `common.fit`."""
     ids, which = caption_ids(tokenizer, pictures.captions)
     # The text tower looks only backwards, so what stands after a caption's end changes nothing before it.
     ids = ids[:, : int((ids != tokenizer.end).sum(dim=1).max()) + 1]
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(pictures), (settings.batch,), generator=generator)
-        images = shrink(pictures.batch(chosen, settings.device), sizes.image_size)
+        images = shrink(pictures.batch(chosen, settings.device), clip.config.vision_config.image_size)
         return contrastive_losses(
             clip, ids[which[chosen]].to(settings.device), images, which[chosen].to(settings.device)
         )

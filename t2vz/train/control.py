@@ -32,6 +32,11 @@ SETTINGS = Settings(minutes=12, batch=16, learning_rate=6e-4, warmup=100, weight
 LOSS = UNetLoss(no_prompt=0.5)
 
 
+def new_controlnet(unet: UNet) -> ControlNet:
+    """An untrained ControlNet for a UNet: it changes nothing yet."""
+    return ControlNet.from_unet(unet, condition_widths=STEM)
+
+
 def find_edges(pictures: Pictures) -> np.ndarray:
     """The edges of all pictures by Canny, as bits: uint8 (count, size, size/8)."""
     found = (edges(picture)[..., 0] > 0 for picture in tqdm(pictures.images, "edges"))
@@ -45,6 +50,7 @@ def as_condition(bits: np.ndarray, indices: Tensor) -> Tensor:
 
 
 def train_controlnet(
+    controlnet: ControlNet,
     unet: UNet,
     examples: Examples,
     bits: np.ndarray,
@@ -56,13 +62,13 @@ def train_controlnet(
     settings: Settings = SETTINGS,
     loss: UNetLoss = LOSS,
 ) -> ControlNet:
-    """Train a ControlNet for `unet` on cached latents and the edges of the same pictures (`find_edges`).
+    """Train `controlnet` in place, for `unet`, on cached latents and the edges of the same pictures (`find_edges`).
 
     pictures, vae, text_encoder, tokenizer: for the sheet (edges above what was made of them). Raises as `common.fit`.
     """
     alpha_bar = NoiseSchedule.stable_diffusion().alpha_bar
     unet.requires_grad_(False)
-    controlnet = ControlNet.from_unet(unet, condition_widths=STEM).requires_grad_(True)
+    controlnet.requires_grad_(True)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(examples.latents), (settings.batch,), generator=generator)

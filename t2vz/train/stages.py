@@ -7,6 +7,7 @@ finished is not run again.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import Module
 from tqdm import tqdm
 
 from t2vz.errors import InputError
@@ -37,6 +39,7 @@ from .state import load_network, read_facts, save_network
 from .tokenizer import write_tokenizer
 from .world import Edit, paint_after, sample_edit
 
+START = "start.safetensors"  # beside a stage's result: the weights it began from, if not from nothing
 # of the minutes given to all
 SHARES = {"clip": 0.06, "vae": 0.26, "unet": 0.38, "decoder": 0.1, "edit": 0.12, "controlnet": 0.08}
 
@@ -60,6 +63,7 @@ class Options:
     vae: VAEConfig = vae_training.EMBEDDED
     unet: UNetConfig = unet_training.EMBEDDED
     edits: int = 8_000  # how many of the pictures the edit UNet learns to edit
+    further: bool = False  # train a finished stage on from its weights
 
     def __post_init__(self):
         if self.size % 8 or self.size < 32:
@@ -77,18 +81,34 @@ class Options:
         return paint_pictures(self.out / "pictures", count, self.size, self.seed, stream)
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the captions, written to out/tokenizer."""
-        return Tokenizer(write_tokenizer(self.out / "tokenizer"))
+        """The tokenizer in out/tokenizer, written first if there is none: its numbers belong to the CLIP."""
+        folder = self.out / "tokenizer"
+        return Tokenizer(folder if (folder / "vocab.json").is_file() else write_tokenizer(folder))
+
+    def finished(self, target: Path) -> bool:
+        """Whether a stage has nothing to do. A finished one that is to be trained further becomes its own start:
+        its weights are put aside as start.safetensors, from which the stage then begins (`begin`)."""
+        if not target.is_file():
+            return False
+        if not self.further:
+            return True
+        if target.parent.name == "vae":
+            raise InputError("the autoencoder is not trained further: its latents would change their meaning under all "
+                             "that learned from them; train the decoder further")
+        target.replace(target.with_name(START))
+        (target.parent / "state.safetensors").unlink(missing_ok=True)
+        return False
 
 
 def train_clip_stage(options: Options) -> None:
     """Train the CLIP into out/clip/clip.safetensors."""
     target = options.out / "clip/clip.safetensors"
-    if target.is_file():
+    if options.finished(target):
         return
     pictures, tokenizer = options.paint("training", options.pictures), options.tokenizer()
     settings = options.settings(clip_training.SETTINGS)
-    clip = clip_training.train_clip(pictures, tokenizer, target.parent, options.clip, settings).cpu()
+    clip = begin(load_clip, target) or clip_training.new_clip(tokenizer, options.clip, options.seed)
+    clip = clip_training.train_clip(clip, pictures, tokenizer, target.parent, settings).cpu()
     retrieval = clip_training.measure_retrieval(clip, tokenizer, options.paint("unseen", options.unseen))
     facts = {"sizes": asdict(options.clip), "retrieval": retrieval, "of": options.unseen}
     save_network(target, clip, facts)
@@ -97,18 +117,19 @@ def train_clip_stage(options: Options) -> None:
 def train_vae_stage(options: Options) -> None:
     """Train the VAE into out/vae/vae.safetensors."""
     target = options.out / "vae/vae.safetensors"
-    if target.is_file():
+    if options.finished(target):
         return
     pictures, unseen = options.paint("training", options.pictures), options.paint("unseen", options.unseen)
     settings = options.settings(vae_training.SETTINGS)
-    vae = vae_training.train_vae(pictures, unseen, target.parent, options.vae, settings).cpu()
+    vae = vae_training.new_vae(options.vae, options.seed)
+    vae = vae_training.train_vae(vae, pictures, unseen, target.parent, settings).cpu()
     save_network(target, vae, {"config": asdict(vae.config), "psnr": vae_training.measure_psnr(vae, unseen)})
 
 
 def train_unet_stage(options: Options) -> None:
     """Train the UNet into out/unet/unet.safetensors; needs a finished CLIP and VAE."""
     target = options.out / "unet/unet.safetensors"
-    if target.is_file():
+    if options.finished(target):
         return
     vae, clip, tokenizer = load_vae(options.out), load_clip(options.out), options.tokenizer()
     latents, captions = cached_latents(options, vae)
@@ -117,7 +138,8 @@ def train_unet_stage(options: Options) -> None:
     config = replace(options.unet, context_dim=width, sample_size=side)
     settings = options.settings(unet_training.SETTINGS)
     vae, text = vae.to(options.device), clip.text_model.to(options.device)
-    unet = unet_training.train_unet(examples, vae, text, tokenizer, target.parent, config, settings).cpu()
+    unet = begin(load_unet, target) or unet_training.new_unet(config, options.seed)
+    unet = unet_training.train_unet(unet, examples, vae, text, tokenizer, target.parent, settings).cpu()
     facts = {key: getattr(options, key) for key in ("size", "pictures", "unseen", "seed")}
     facts |= {"config": asdict(unet.config), "latents": len(latents), "hardware": hardware(options.device)}
     save_network(target, unet, facts)
@@ -126,13 +148,15 @@ def train_unet_stage(options: Options) -> None:
 def train_decoder_stage(options: Options) -> None:
     """Train the VAE's decoder further, on the UNet's latents, into out/decoder/decoder.safetensors."""
     target = options.out / "decoder/decoder.safetensors"
-    if target.is_file():
+    if options.finished(target):
         return
     vae = load_vae(options.out)
     latents, _ = cached_latents(options, vae)
     pictures, unseen = options.paint("training", options.pictures), options.paint("unseen", options.unseen)
     settings = options.settings(vae_training.DECODER_SETTINGS)
     vae.to(options.device)
+    if target.with_name(START).is_file():
+        load_network(target.with_name(START), vae_training.LatentsToImages(vae))
     half = vae_training.train_decoder(vae, latents, pictures, unseen, target.parent, settings)
     save_network(target, half, {"psnr": vae_training.measure_psnr(vae.eval(), unseen)})
 
@@ -140,10 +164,10 @@ def train_decoder_stage(options: Options) -> None:
 def train_edit_stage(options: Options) -> None:
     """Train the edit UNet, from the UNet, into out/edit/edit.safetensors; needs finished CLIP, VAE and UNet."""
     target = options.out / "edit/edit.safetensors"
-    if target.is_file():
+    if options.finished(target):
         return
     vae, clip, tokenizer = load_vae(options.out), load_clip(options.out), options.tokenizer()
-    unet = widen_input(load_unet(options.out), 8)
+    unet = begin(load_edit_unet, target) or widen_input(load_unet(options.out), 8)
     shown = 16
     after, instructions = cached_edits(options, vae, shown)
     before = cached_latents(options, vae)[0][: len(after)].float() / vae.config.scaling_factor
@@ -157,7 +181,7 @@ def train_edit_stage(options: Options) -> None:
 def train_controlnet_stage(options: Options) -> None:
     """Train the ControlNet for edges into out/controlnet/controlnet.safetensors; needs finished CLIP, VAE and UNet."""
     target = options.out / "controlnet/controlnet.safetensors"
-    if target.is_file():
+    if options.finished(target):
         return
     vae, clip, tokenizer = load_vae(options.out), load_clip(options.out), options.tokenizer()
     unet = load_unet(options.out).to(options.device)
@@ -168,8 +192,9 @@ def train_controlnet_stage(options: Options) -> None:
     bits = cached_edges(options, pictures)
     settings = options.settings(control_training.SETTINGS)
     vae, text = vae.to(options.device), clip.text_model.to(options.device)
+    controlnet = begin(load_controlnet, target) or control_training.new_controlnet(unet)
     controlnet = control_training.train_controlnet(
-        unet, examples, bits, pictures, vae, text, tokenizer, target.parent, settings
+        controlnet, unet, examples, bits, pictures, vae, text, tokenizer, target.parent, settings
     ).cpu()
     save_network(target, controlnet, {"config": asdict(controlnet.config)})
 
@@ -242,9 +267,14 @@ def train_all(options: Options) -> None:
         stage(part)
 
 
-def load_clip(out: Path):
+def begin(load: Callable[[Path, str], Module], target: Path) -> Module | None:
+    """The network that `finished` put aside for a stage to begin from, or None if it begins from nothing."""
+    return load(target.parents[1], START).requires_grad_(True) if target.with_name(START).is_file() else None
+
+
+def load_clip(out: Path, file: str = "clip.safetensors"):
     """The finished CLIPModel of a training folder."""
-    path = out / "clip/clip.safetensors"
+    path = out / "clip" / file
     sizes = clip_training.CLIPSizes(**read_facts(path)["sizes"])
     return load_network(path, clip_training.new_clip(Tokenizer(out / "tokenizer"), sizes))
 
@@ -259,21 +289,21 @@ def load_vae(out: Path) -> VAE:
     return vae
 
 
-def load_unet(out: Path) -> UNet:
+def load_unet(out: Path, file: str = "unet.safetensors") -> UNet:
     """The finished UNet of a training folder."""
-    path = out / "unet/unet.safetensors"
+    path = out / "unet" / file
     return load_network(path, UNet(UNetConfig(**_tuples(read_facts(path)["config"]))))
 
 
-def load_edit_unet(out: Path) -> UNet:
+def load_edit_unet(out: Path, file: str = "edit.safetensors") -> UNet:
     """The finished edit UNet of a training folder."""
-    path = out / "edit/edit.safetensors"
+    path = out / "edit" / file
     return load_network(path, UNet(UNetConfig(**_tuples(read_facts(path)["config"]))))
 
 
-def load_controlnet(out: Path) -> ControlNet:
+def load_controlnet(out: Path, file: str = "controlnet.safetensors") -> ControlNet:
     """The finished ControlNet of a training folder."""
-    path = out / "controlnet/controlnet.safetensors"
+    path = out / "controlnet" / file
     return load_network(path, ControlNet(ControlNetConfig(**_tuples(read_facts(path)["config"]))))
 
 

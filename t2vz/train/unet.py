@@ -134,23 +134,28 @@ class AttentionForTraining(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+def new_unet(config: UNetConfig, seed: int) -> UNet:
+    """An untrained UNet, which starts from ε_θ = 0 and not from a random guess."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNet(config)
+    torch.nn.init.zeros_(unet.conv_out.weight)
+    return unet
+
+
 def train_unet(
+    unet: UNet,
     examples: Examples,
     vae: VAE,
     text_encoder: CLIPTextModel,
     tokenizer: Tokenizer,
     folder: str | Path,
-    config: UNetConfig = EMBEDDED,
     settings: Settings = SETTINGS,
     weights: UNetLoss = UNetLoss(),
 ) -> UNet:
-    """Train a UNet on cached latents. vae, text_encoder, tokenizer: for the sheets of samples. Raises as
+    """Train `unet` in place on cached latents. vae, text_encoder, tokenizer: for the sheets of samples. Raises as
     `common.fit`."""
     alpha_bar = NoiseSchedule.stable_diffusion().alpha_bar
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        unet = UNet(config)
-    torch.nn.init.zeros_(unet.conv_out.weight)  # start from ε_θ = 0, not from a random guess
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(examples.latents), (settings.batch,), generator=generator)

@@ -117,25 +117,24 @@ def _pairs_out(conv: torch.nn.Conv2d, mix: Tensor) -> None:
 
 
 def train_vae(
+    vae: VAE,
     pictures: Pictures,
     unseen: Pictures,
     folder: str | Path,
-    config: VAEConfig = EMBEDDED,
     settings: Settings = SETTINGS,
     weights: VAELoss = VAELoss(),
 ) -> VAE:
-    """Train a VAE on pictures and measure its scaling factor: 1/σ of the latents, as SD's 0.18215 was found.
+    """Train `vae` in place and measure its scaling factor: 1/σ of the latents, as SD's 0.18215 was found.
 
     unseen: pictures for the sheet (originals above reconstructions). Raises as `common.fit`.
     """
-    vae = new_vae(config, settings.seed)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(pictures), (settings.batch,), generator=generator)
         return vae_losses(vae, pictures.batch(chosen, settings.device), generator, weights)
 
     fit(vae, loss_of, folder, settings, lambda path: show_pairs(vae, unseen, path), "vae")
-    vae.config = replace(config, scaling_factor=measure_scaling_factor(vae, pictures))
+    vae.config = replace(vae.config, scaling_factor=measure_scaling_factor(vae, pictures))
     return vae
 
 

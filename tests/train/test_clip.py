@@ -69,7 +69,7 @@ def test_equal_captions_are_no_mistake(tokenizer):
 def test_training_finds_its_own_captions(tmp_path, tokenizer, pictures):
     settings = Settings(steps=30, batch=8, learning_rate=2e-3, warmup=3, ema=0.5, threads=1)
     before = measure_retrieval(new_clip(tokenizer, TINY).eval(), tokenizer, pictures)
-    clip = train_clip(pictures, tokenizer, tmp_path, TINY, settings)
+    clip = train_clip(new_clip(tokenizer, TINY), pictures, tokenizer, tmp_path, settings)
     assert measure_retrieval(clip, tokenizer, pictures) > max(before, 0.3)
 
 

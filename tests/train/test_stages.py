@@ -1,11 +1,13 @@
 """The whole training at toy size, its commands, and the folder it ends in."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from t2vz.errors import InputError
 from t2vz.train import stages
 from t2vz.train.__main__ import main
 from t2vz.train.clip import CLIPSizes
@@ -122,3 +124,30 @@ def test_minutes_of_all_are_shared(monkeypatch, tmp_path):
     )
     train_all(Options(out=tmp_path, minutes=60.0))
     assert sum(given.values()) == pytest.approx(60.0) and given["unet"] > given["clip"]
+
+
+def test_a_shipped_folder_can_be_trained_further(trained, tmp_path, capsys):
+    """unpack gives back what was exported (to float16); --further begins there, and not from nothing."""
+    export(trained.out, tmp_path / "small")
+    again = tmp_path / "again"
+    arguments = ["--out", str(again), "--size", "64", "--pictures", "40"]
+    assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 0
+    for load in (load_clip, load_vae, load_unet):
+        for (name, ours), (_, theirs) in zip(
+            load(again).named_parameters(), load(trained.out).named_parameters(), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3, msg=name)
+    assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 2  # it would be overwritten
+    assert "choose another" in capsys.readouterr().err
+
+    start, options = load_unet(again), replace(trained, out=again, steps=1, further=True)
+    stages.train_unet_stage(options)
+    moved = [(a - b).abs().max() for a, b in zip(load_unet(again).parameters(), start.parameters())]
+    assert 0 < max(moved) < 0.02  # one step of AdamW away; another start would differ by much more
+    with pytest.raises(InputError, match="train the decoder further"):
+        stages.train_vae_stage(options)
+
+
+def test_unpacking_what_has_no_clip_says_so(tmp_path, capsys):
+    assert main(["unpack", "--from", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "holds no clip/" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from t2vz.text import Tokenizer, encode_text
 from t2vz.train.clip import CLIPSizes, new_clip
 from t2vz.train.common import Settings
 from t2vz.train.tokenizer import write_tokenizer
-from t2vz.train.unet import AttentionForTraining, UNetLoss, make_examples, noise_loss, sample, train_unet
+from t2vz.train.unet import AttentionForTraining, UNetLoss, make_examples, new_unet, noise_loss, sample, train_unet
 from t2vz.train.vae import new_vae
 from t2vz.unet.config import UNetConfig
 from t2vz.unet.unet import UNet
@@ -100,12 +100,12 @@ def test_no_prompt_share(text, tmp_path, monkeypatch):
             )
             patch.setattr("t2vz.train.unet.sample", lambda *_, **__: torch.zeros(1, 4, 4, 4))
             train_unet(
+                new_unet(TINY, 0),
                 examples,
                 vae,
                 encoder,
                 tokenizer,
                 tmp_path / str(share),
-                TINY,
                 settings,
                 UNetLoss(no_prompt=share),
             )

@@ -85,7 +85,7 @@ def test_losses_against_brute_force(pictures):
 
 def test_training_lowers_the_loss_and_measures(tmp_path, pictures):
     settings = Settings(steps=30, batch=2, learning_rate=1e-3, warmup=2, ema=0.5, threads=1)
-    vae = train_vae(pictures, pictures, tmp_path, TINY, settings)
+    vae = train_vae(new_vae(TINY, settings.seed), pictures, pictures, tmp_path, settings)
     images = pictures.batch(torch.arange(6))
     generator = torch.Generator().manual_seed(0)
     before = vae_losses(new_vae(TINY, 0), images, generator)["loss"]
