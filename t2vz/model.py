@@ -246,7 +246,7 @@ def embedded_edit() -> Path:
 
 
 def embedded_controlnet() -> Path:
-    """The folder of the embedded ControlNet."""
+    """The folder of the embedded ControlNet, if there is one: `t2vz train controlnet` makes it."""
     return _embedded("embedded-control", "config.json", "the embedded ControlNet", "--controlnet")
 
 

@@ -47,5 +47,5 @@ def run(args: argparse.Namespace) -> None:
     colour = "blue" if scene.colour != "blue" else "red"
     place = "on the beach" if scene.background != "beach" else "in the snow"
     print(f"{args.out}: {args.scene}, {args.frames} frames of {args.size}×{args.size}\n"
-          f'try: t2vz control {args.out} "a {colour} {scene.kind} {place}"\n'
-          f'     t2vz edit {args.out} "make it {colour}"')
+          f'try: t2vz edit {args.out} "make it {colour}"\n'
+          f'     t2vz control {args.out} "a {colour} {scene.kind} {place}" --controlnet YOURS')
