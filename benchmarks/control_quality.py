@@ -26,7 +26,7 @@ from tqdm import tqdm  # noqa: E402
 from t2vz import StableDiffusion, control_video, edit_video, metrics  # noqa: E402
 from t2vz.conditions.edges import edges  # noqa: E402
 from t2vz.files import write_bytes, write_json  # noqa: E402
-from t2vz.lab.statistics import estimate, paired  # noqa: E402
+from t2vz.lab.statistics import Estimate, estimate, paired  # noqa: E402
 from t2vz.model import load_controlnet  # noqa: E402
 from t2vz.train.world import COLOURS, paint_clip, paint_clip_after, sample_edit  # noqa: E402
 from t2vz.train.world.scene import PLACES, name  # noqa: E402
@@ -178,9 +178,16 @@ def compare(values: dict, pairs: dict[str, tuple[str, str]]) -> dict:
     """Means of every variant and measure, and paired differences, with 95 % intervals."""
     measures = next(iter(next(iter(values.values())).values())).keys()
     taken = {v: {m: {place: row[m] for place, row in rows.items()} for m in measures} for v, rows in values.items()}
-    means = {v: {m: vars(estimate(taken[v][m])) for m in measures} for v in values}
-    gaps = {label: {m: vars(paired(taken[a][m], taken[b][m])) for m in measures} for label, (a, b) in pairs.items()}
+    means = {v: {m: as_dict(estimate(taken[v][m])) for m in measures} for v in values}
+    gaps = {label: {m: as_dict(paired(taken[a][m], taken[b][m])) for m in measures}
+            for label, (a, b) in pairs.items()}
     return {"means": means, "differences": gaps}
+
+
+def as_dict(found: Estimate) -> dict[str, float | None]:
+    """A mean and its interval as plain numbers; an end that cannot be told is None."""
+    ends = {"low": found.low, "high": found.high}
+    return {"mean": found.mean, **{k: v if v is not None and np.isfinite(v) else None for k, v in ends.items()}}
 
 
 def strip(*clips: np.ndarray, shown: int = 4) -> np.ndarray:
