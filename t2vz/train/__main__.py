@@ -17,6 +17,7 @@ Without --minutes and --steps the stages take about 8, 35, 55, 10, 20 and 12 min
 examples:
   t2vz train all --out training --minutes 150         everything, in this time
   t2vz train unet --out training --device cuda        one stage
+  torchrun --nproc-per-node 2 -m t2vz.train unet --out training --threads 1    the same by two processes
   t2vz train export --out training --to my-weights    what is finished, as checkpoint folders
   t2vz train unpack --out more --from weights/embedded && t2vz train unet --out more --further --minutes 60"""
 
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `t2vz train` with parsed arguments; returns 0. Raises InputError and FailedError."""
+    from . import ranks
     from .export import export
     from .stages import STAGES, Options, train_all
     from .unpack import unpack
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.stage == "export":
         export(args.out, args.to, overwrite=args.overwrite)
         return 0
+    ranks.join()
     options = Options(
         out=args.out,
         size=args.size,
@@ -89,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         steps=args.steps,
         seed=args.seed,
-        device=args.device,
+        device=ranks.device_of(args.device),
         threads=args.threads,
         further=args.further,
     )

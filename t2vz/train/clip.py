@@ -3,6 +3,11 @@
 Text and picture are embedded on one sphere so that a picture is nearest to its own caption. The text tower,
 frozen, is then the text encoder of the embedded model; the image tower serves the CLIP score (E16). Both are
 `transformers`' classes.
+
+In a batch of random scenes colour and place nearly always tell whose caption is whose, and a CLIP learned from such
+batches hardly knows its things: "red ball" and "red cat" then differ by a tenth of their states' length, too little
+for the UNet to hear. So a batch is made of groups that agree in two of the facts (thing, colour, place), and only the
+third tells the group's pictures apart; and words start far from each other (`WORD_STD`).
 """
 
 from __future__ import annotations
@@ -22,6 +27,9 @@ from .pictures import Pictures
 from .tokenizer import LENGTH
 
 SETTINGS = Settings(minutes=8, batch=96, learning_rate=1e-3, warmup=60, ema=0.99)
+WORD_STD = 0.2  # of the token embeddings at the start; transformers' 0.02 is soon outgrown by the few loudest words
+GROUP = 16  # pictures of a batch that agree in two facts
+DIFFER = (0.6, 0.2, 0.2)  # how often the third fact is the thing, the colour, the place
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,9 @@ def new_clip(tokenizer: Tokenizer, sizes: CLIPSizes = CLIPSizes(), seed: int = 0
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=sizes.width))
+        clip = CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=sizes.width))
+        torch.nn.init.normal_(clip.text_model.embeddings.token_embedding.weight, std=WORD_STD)
+    return clip
 
 
 def caption_ids(tokenizer: Tokenizer, captions: list[str]) -> tuple[Tensor, Tensor]:
@@ -75,6 +85,26 @@ def caption_ids(tokenizer: Tokenizer, captions: list[str]) -> tuple[Tensor, Tens
 def shrink(images: Tensor, size: int) -> Tensor:
     """Pictures (n, 3, H, W) at the image tower's size, by averaging areas."""
     return F.interpolate(images, (size, size), mode="area")
+
+
+def shrunken(pictures: Pictures, size: int) -> Pictures:
+    """All pictures at the image tower's size."""
+    parts = torch.arange(len(pictures)).split(256)
+    small = [((shrink(pictures.batch(part), size) + 1) * 127.5).round().byte().permute(0, 2, 3, 1) for part in parts]
+    return Pictures(torch.cat(small).numpy(), pictures.captions)
+
+
+def alike(facts: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """A batch of `count` pictures in groups of GROUP: those of a group agree in two of their three facts (n, 3)."""
+    groups = []
+    while GROUP * len(groups) < count:
+        model = facts[torch.randint(len(facts), (), generator=generator)]
+        differs = int(torch.multinomial(torch.tensor(DIFFER), 1, generator=generator))
+        agree = facts == model
+        agree[:, differs] = True
+        members = agree.all(dim=1).nonzero().flatten()
+        groups.append(members[torch.randint(len(members), (GROUP,), generator=generator)])
+    return torch.cat(groups)[:count]
 
 
 def contrastive_losses(clip: CLIPModel, ids: Tensor, images: Tensor, which: Tensor) -> dict[str, Tensor]:
@@ -96,18 +126,21 @@ def contrastive_losses(clip: CLIPModel, ids: Tensor, images: Tensor, which: Tens
 def train_clip(
     clip: CLIPModel,
     pictures: Pictures,
+    facts: Tensor,
     tokenizer: Tokenizer,
     folder: str | Path,
     settings: Settings = SETTINGS,
 ) -> CLIPModel:
-    """Train both towers in place on pictures and captions. Raises as `common.fit`."""
+    """Train both towers in place on pictures and captions. facts (count, 3): each picture's thing, colour and place,
+    as numbers. Raises as `common.fit`."""
     ids, which = caption_ids(tokenizer, pictures.captions)
     # The text tower looks only backwards, so what stands after a caption's end changes nothing before it.
     ids = ids[:, : int((ids != tokenizer.end).sum(dim=1).max()) + 1]
+    small = shrunken(pictures, clip.config.vision_config.image_size)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        chosen = torch.randint(len(pictures), (settings.batch,), generator=generator)
-        images = shrink(pictures.batch(chosen, settings.device), clip.config.vision_config.image_size)
+        chosen = alike(facts, settings.batch, generator)
+        images = small.batch(chosen, settings.device)
         return contrastive_losses(
             clip, ids[which[chosen]].to(settings.device), images, which[chosen].to(settings.device)
         )

@@ -3,7 +3,7 @@
 `fit` is the loop. Two rules make it resumable with the same result as an uninterrupted run:
 the state (weights, moving average, AdamW's two moments, step, seconds) lies in one safetensors file that
 appears whole or not at all, and everything random in step k comes from a generator seeded with (seed, k), so
-there is no generator to save.
+there is no generator to save. Several processes may train one network together (`ranks`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from t2vz.errors import FailedError, InputError
 
+from . import ranks
 from .log import log_losses
 from .state import copy_into, resume, save
 
@@ -105,12 +106,15 @@ def fit(
         bar_format="{desc}: {percentage:5.1f}% |{bar:20}| {elapsed}<{remaining} {postfix}",
         initial=settings.progress(state.step, state.seconds),
         mininterval=5,
+        disable=ranks.rank() > 0,
     )
     model.train()
-    while settings.progress(state.step, clock.seconds) < 1.0:
+    while settings.progress(state.step, seconds := ranks.same(clock.seconds)) < 1.0:
         with threads:
-            losses = train_step(model, loss_of, optimizer, ema, settings, state.step, clock.seconds)
+            losses = train_step(model, loss_of, optimizer, ema, settings, state.step, seconds)
         state.step += 1
+        if ranks.rank() > 0:
+            continue
         log_losses(state.log, state.step, losses, clock.seconds)
         bar.set_postfix_str(f"step {state.step} loss {state.log[-1]['loss']:.4f}", refresh=False)
         bar.update(settings.progress(state.step, clock.seconds) - bar.n)
@@ -123,10 +127,11 @@ def fit(
             shown = time.monotonic()
     bar.close()
     state.seconds = clock.seconds
-    save(folder, settings, state, model, optimizer, ema)
+    if ranks.rank() == 0:
+        save(folder, settings, state, model, optimizer, ema)
     copy_into(model, ema)
     model.eval()
-    if show:
+    if show and ranks.rank() == 0:
         show(folder / "sheet.png")
     return model
 
@@ -149,10 +154,11 @@ def train_step(
     """One step of AdamW and of the moving average; returns the losses as numbers."""
     for group in optimizer.param_groups:
         group["lr"] = settings.rate(step, seconds)
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step * ranks.count() + ranks.rank())
     with torch.autocast(torch.device(settings.device).type, torch.bfloat16):
         losses = loss_of(step, generator)
     losses["loss"].backward()
+    ranks.average_gradients(model.parameters())
     size = nn.utils.clip_grad_norm_(model.parameters(), settings.clip_gradient)
     if not (torch.isfinite(losses["loss"]) and torch.isfinite(size)):
         raise FailedError(

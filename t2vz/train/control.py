@@ -3,22 +3,28 @@
 The UNet is frozen. The ControlNet starts as a copy of its half going down with zero convolutions, so it begins by
 changing nothing, and learns to add residuals (E14) that lower the UNet's own loss when it is shown the picture's
 edges. Half of the captions are empty, which makes it read the edges rather than lean on the words.
+
+One thing differs from the paper's start: the stem that reads the edges does not end in a zero convolution too. Two
+zeros in a row learn nothing from each other until the second has left zero for other reasons, which took the paper
+thousands of steps; and torch's usual first weights let a sparse drawing fade layer by layer. `wake` lets it through
+at full strength, and the zero convolutions at the end alone make the new ControlNet silent.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextModel
 
 from t2vz.conditions.edges import edges
 from t2vz.schedulers import NoiseSchedule
 from t2vz.text import Tokenizer
-from t2vz.unet.controlnet import ControlNet
+from t2vz.unet.controlnet import ConditionStem, ControlNet
 from t2vz.unet.unet import UNet
 from t2vz.vae.vae import VAE
 
@@ -28,13 +34,26 @@ from .pictures import Pictures
 from .unet import AttentionForTraining, Examples, UNetLoss, noise_loss, sample
 
 STEM = (8, 16, 32, 64)  # channels of the condition's way from picture to latent size
-SETTINGS = Settings(minutes=12, batch=16, learning_rate=6e-4, warmup=100, weight_decay=1e-3, ema=0.995)
+SETTINGS = Settings(minutes=12, batch=16, learning_rate=1e-3, warmup=100, weight_decay=1e-3, ema=0.995)
 LOSS = UNetLoss(no_prompt=0.5)
 
 
-def new_controlnet(unet: UNet) -> ControlNet:
+def new_controlnet(unet: UNet, seed: int = 0) -> ControlNet:
     """An untrained ControlNet for a UNet: it changes nothing yet."""
-    return ControlNet.from_unet(unet, condition_widths=STEM)
+    controlnet = ControlNet.from_unet(unet, condition_widths=STEM)
+    wake(controlnet.controlnet_cond_embedding, seed)
+    return controlnet
+
+
+def wake(stem: ConditionStem, seed: int) -> None:
+    """New weights for the stem, normal with deviation 1.8/√(inputs of a sum): each output is then about as large as its
+    input, for the SiLU behind it halves it (He et al. 2015, arXiv 1502.01852, have √2 for the ReLU)."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in stem.named_parameters():
+        if name.endswith("weight"):
+            nn.init.normal_(parameter, std=1.8 / math.sqrt(parameter[0].numel()), generator=generator)
+        else:
+            nn.init.zeros_(parameter)
 
 
 def find_edges(pictures: Pictures) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Module
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from t2vz.errors import InputError
@@ -31,13 +32,14 @@ from t2vz.vae.vae import VAE
 from . import clip as clip_training
 from . import control as control_training
 from . import edit as edit_training
+from . import ranks
 from . import unet as unet_training
 from . import vae as vae_training
 from .common import Settings
 from .pictures import Pictures, paint_pictures, scene_of
 from .state import load_network, read_facts, save_network
 from .tokenizer import write_tokenizer
-from .world import Edit, paint_after, sample_edit
+from .world import BACKGROUNDS, COLOURS, OBJECTS, Edit, Scene, foreground_mask, paint_after, sample_edit
 
 START = "start.safetensors"  # beside a stage's result: the weights it began from, if not from nothing
 # of the minutes given to all
@@ -53,7 +55,7 @@ class Options:
     size: int = 128
     pictures: int = 24_000
     unseen: int = 64
-    latents: int = 12_000  # how many of the pictures the UNet learns from
+    latents: int = 24_000  # how many of the pictures the UNet learns from
     minutes: float | None = None
     steps: int | None = None
     seed: int = 0
@@ -78,16 +80,22 @@ class Options:
 
     def paint(self, stream: str, count: int) -> Pictures:
         """`count` pictures of a stream ("training", "unseen"), painted once and kept in out/pictures."""
-        return paint_pictures(self.out / "pictures", count, self.size, self.seed, stream)
+        with ranks.rank_0_first():
+            return paint_pictures(self.out / "pictures", count, self.size, self.seed, stream)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer in out/tokenizer, written first if there is none: its numbers belong to the CLIP."""
         folder = self.out / "tokenizer"
-        return Tokenizer(folder if (folder / "vocab.json").is_file() else write_tokenizer(folder))
+        with ranks.rank_0_first():
+            return Tokenizer(folder if (folder / "vocab.json").is_file() else write_tokenizer(folder))
 
     def finished(self, target: Path) -> bool:
         """Whether a stage has nothing to do. A finished one that is to be trained further becomes its own start:
         its weights are put aside as start.safetensors, from which the stage then begins (`begin`)."""
+        with ranks.rank_0_first():
+            return self._finished(target)
+
+    def _finished(self, target: Path) -> bool:
         if not target.is_file():
             return False
         if not self.further:
@@ -108,10 +116,16 @@ def train_clip_stage(options: Options) -> None:
     pictures, tokenizer = options.paint("training", options.pictures), options.tokenizer()
     settings = options.settings(clip_training.SETTINGS)
     clip = begin(load_clip, target) or clip_training.new_clip(tokenizer, options.clip, options.seed)
-    clip = clip_training.train_clip(clip, pictures, tokenizer, target.parent, settings).cpu()
+    facts = torch.tensor([facts_of(scene_of(i, options.seed, "training")) for i in range(len(pictures))])
+    clip = clip_training.train_clip(clip, pictures, facts, tokenizer, target.parent, settings).cpu()
     retrieval = clip_training.measure_retrieval(clip, tokenizer, options.paint("unseen", options.unseen))
     facts = {"sizes": asdict(options.clip), "retrieval": retrieval, "of": options.unseen}
     save_network(target, clip, facts)
+
+
+def facts_of(scene: Scene) -> tuple[int, int, int]:
+    """A scene's thing, colour and place, as numbers."""
+    return OBJECTS.index(scene.kind), tuple(COLOURS).index(scene.colour), BACKGROUNDS.index(scene.background)
 
 
 def train_vae_stage(options: Options) -> None:
@@ -133,8 +147,9 @@ def train_unet_stage(options: Options) -> None:
         return
     vae, clip, tokenizer = load_vae(options.out), load_clip(options.out), options.tokenizer()
     latents, captions = cached_latents(options, vae)
-    examples = unet_training.make_examples(latents, captions, clip.text_model, tokenizer)
     width, side = clip.config.text_config.hidden_size, options.size // vae.factor
+    things = cached_things(options, len(latents), side)
+    examples = unet_training.make_examples(latents, captions, clip.text_model, tokenizer, things)
     config = replace(options.unet, context_dim=width, sample_size=side)
     settings = options.settings(unet_training.SETTINGS)
     vae, text = vae.to(options.device), clip.text_model.to(options.device)
@@ -192,7 +207,7 @@ def train_controlnet_stage(options: Options) -> None:
     bits = cached_edges(options, pictures)
     settings = options.settings(control_training.SETTINGS)
     vae, text = vae.to(options.device), clip.text_model.to(options.device)
-    controlnet = begin(load_controlnet, target) or control_training.new_controlnet(unet)
+    controlnet = begin(load_controlnet, target) or control_training.new_controlnet(unet, options.seed)
     controlnet = control_training.train_controlnet(
         controlnet, unet, examples, bits, pictures, vae, text, tokenizer, target.parent, settings
     ).cpu()
@@ -204,13 +219,12 @@ def cached_edits(options: Options, vae: VAE, more: int) -> tuple[Tensor, list[st
     out/edit/: scaled latents of the pictures after it (count, 4, h, w), and the instructions."""
     count = min(options.edits + more, options.latents, options.pictures)
     edits = [edit_of_picture(i, options.seed) for i in range(count)]
-    cache = options.out / f"edit/after-{count}.safetensors"
-    if not cache.is_file():
+
+    def encode() -> Tensor:
         painted = np.stack([paint_after(edit, options.size) for edit in tqdm(edits, "painting edits")])
-        latents = vae_training.encode_all(vae.to(options.device), Pictures(painted, [e.instruction for e in edits]))
-        with atomic_path(cache) as temporary:
-            save_file({"after": latents}, temporary)
-    return load_file(cache)["after"], [edit.instruction for edit in edits]
+        return vae_training.encode_all(vae.to(options.device), Pictures(painted, [e.instruction for e in edits]))
+
+    return kept(options.out / f"edit/after-{count}.safetensors", "after", encode), [e.instruction for e in edits]
 
 
 def edit_of_picture(i: int, seed: int) -> Edit:
@@ -222,11 +236,7 @@ def edit_of_picture(i: int, seed: int) -> Edit:
 def cached_edges(options: Options, pictures: Pictures) -> np.ndarray:
     """The pictures' edges as `control.find_edges` gives them, found once into out/controlnet/."""
     cache = options.out / f"controlnet/edges-{len(pictures)}.safetensors"
-    if not cache.is_file():
-        bits = control_training.find_edges(pictures)
-        with atomic_path(cache) as temporary:
-            save_file({"bits": torch.from_numpy(bits)}, temporary)
-    return load_file(cache)["bits"].numpy()
+    return kept(cache, "bits", lambda: torch.from_numpy(control_training.find_edges(pictures))).numpy()
 
 
 def cached_latents(options: Options, vae: VAE) -> tuple[Tensor, list[str]]:
@@ -235,11 +245,30 @@ def cached_latents(options: Options, vae: VAE) -> tuple[Tensor, list[str]]:
     pictures = options.paint("training", options.pictures)
     pictures = Pictures(pictures.images[: options.latents], pictures.captions[: options.latents])
     cache = options.out / f"unet/latents-{len(pictures)}.safetensors"
-    if not cache.is_file():
-        latents = vae_training.encode_all(vae.to(options.device), pictures)
-        with atomic_path(cache) as temporary:
-            save_file({"latents": latents}, temporary)
-    return load_file(cache)["latents"], pictures.captions
+    latents = kept(cache, "latents", lambda: vae_training.encode_all(vae.to(options.device), pictures))
+    return latents, pictures.captions
+
+
+def cached_things(options: Options, count: int, side: int) -> Tensor:
+    """Where in the first `count` pictures' latents the named things are, painted once: uint8 (count, 1, side, side),
+    255 in every cell that a thing covers or that is next to such a one."""
+
+    def find() -> Tensor:
+        scenes = (scene_of(i, options.seed, "training") for i in tqdm(range(count), "masks"))
+        masks = np.stack([foreground_mask(scene, options.size) for scene in scenes])
+        covered = F.adaptive_avg_pool2d(torch.from_numpy(masks)[:, None].float(), side)
+        return F.max_pool2d(covered, 3, stride=1, padding=1).round().byte()
+
+    return kept(options.out / f"unet/things-{count}.safetensors", "things", find)
+
+
+def kept(path: Path, name: str, make: Callable[[], Tensor]) -> Tensor:
+    """The tensor `name` of the file at `path`, which is first made if it is not there."""
+    with ranks.rank_0_first():
+        if not path.is_file():
+            with atomic_path(path) as temporary:
+                save_file({name: make()}, temporary)
+        return load_file(path)[name]
 
 
 def hardware(device: str) -> str:

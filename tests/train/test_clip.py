@@ -7,12 +7,16 @@ from torch.nn import functional as F
 
 from t2vz.text import Tokenizer
 from t2vz.train.clip import (
+    DIFFER,
+    GROUP,
     CLIPSizes,
+    alike,
     caption_ids,
     contrastive_losses,
     measure_retrieval,
     new_clip,
     shrink,
+    shrunken,
     train_clip,
 )
 from t2vz.train.common import Settings
@@ -69,8 +73,32 @@ def test_equal_captions_are_no_mistake(tokenizer):
 def test_training_finds_its_own_captions(tmp_path, tokenizer, pictures):
     settings = Settings(steps=30, batch=8, learning_rate=2e-3, warmup=3, ema=0.5, threads=1)
     before = measure_retrieval(new_clip(tokenizer, TINY).eval(), tokenizer, pictures)
-    clip = train_clip(new_clip(tokenizer, TINY), pictures, tokenizer, tmp_path, settings)
+    facts = torch.zeros(8, 3, dtype=torch.long)
+    clip = train_clip(new_clip(tokenizer, TINY), pictures, facts, tokenizer, tmp_path, settings)
     assert measure_retrieval(clip, tokenizer, pictures) > max(before, 0.3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pictures_of_a_group_agree_in_two_facts(seed):
+    generator = torch.Generator().manual_seed(seed)
+    facts = torch.randint(3, (400, 3), generator=generator)
+    chosen = facts[alike(facts, 96, generator)]
+    assert chosen.shape == (96, 3)
+    differing = [(group != group[0]).any(dim=0).sum().item() for group in chosen.split(GROUP)]
+    assert max(differing) == 1
+
+
+def test_what_differs_is_most_often_the_thing():
+    generator = torch.Generator().manual_seed(4)
+    facts = torch.randint(3, (400, 3), generator=generator)
+    chosen = facts[alike(facts, 200 * GROUP, generator)].reshape(200, GROUP, 3)
+    shares = (chosen != chosen[:, :1]).any(dim=1).double().mean(dim=0)
+    torch.testing.assert_close(shares, torch.tensor(DIFFER, dtype=torch.float64), atol=0.1, rtol=0)
+
+
+def test_shrunken_pictures_are_the_shrunken_batch(pictures):
+    wanted = shrink(pictures.batch(torch.arange(8)), 16)
+    torch.testing.assert_close(shrunken(pictures, 16).batch(torch.arange(8)), wanted, atol=1 / 255 + 1e-6, rtol=0)
 
 
 def test_text_tower_is_the_clips(tokenizer):

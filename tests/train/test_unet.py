@@ -11,7 +11,16 @@ from t2vz.text import Tokenizer, encode_text
 from t2vz.train.clip import CLIPSizes, new_clip
 from t2vz.train.common import Settings
 from t2vz.train.tokenizer import write_tokenizer
-from t2vz.train.unet import AttentionForTraining, UNetLoss, make_examples, new_unet, noise_loss, sample, train_unet
+from t2vz.train.unet import (
+    AttentionForTraining,
+    Examples,
+    UNetLoss,
+    make_examples,
+    new_unet,
+    noise_loss,
+    sample,
+    train_unet,
+)
 from t2vz.train.vae import new_vae
 from t2vz.unet.config import UNetConfig
 from t2vz.unet.unet import UNet
@@ -58,6 +67,36 @@ def test_loss_is_the_weighted_error_of_the_noise(snr_cap):
         plain += error / 8
     assert losses["loss"].item() == pytest.approx(wanted, rel=1e-3)
     assert losses["error"].item() == pytest.approx(plain, rel=1e-3)
+
+
+def test_cells_of_things_count_more():
+    """An error in one cell alone: its share of the loss is its weight."""
+    things = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    things[0, 0, 1, 2], things[1, 0, :2] = 255, 51
+    examples = Examples(torch.zeros(2, 4, 4, 4), torch.zeros(1, 1, 1), torch.zeros(2, dtype=torch.long), things)
+    weights = examples.cell_weights(torch.tensor([0, 1]), 3.0, "cpu")
+    assert weights.mean().item() == pytest.approx(1.0)
+    plain = weights[0, 0, 0, 0]
+    assert (weights[0, 0, 1, 2] / plain).item() == pytest.approx(3.0)
+    assert (weights[1, 0, 0, 0] / plain).item() == pytest.approx(1.4)  # a fifth covered
+    x_0 = torch.zeros(2, 4, 4, 4)
+    for i, y, x in ((0, 1, 2), (0, 3, 3), (1, 0, 1)):
+        error = torch.zeros(2, 1, 4, 4)
+        error[i, 0, y, x] = 0.7
+        losses = noise_loss(Right(error), x_0, torch.zeros(2, 1, 1), ALPHA_BAR, torch.Generator().manual_seed(3),
+                            float("inf"), weights)
+        assert losses["loss"].item() == pytest.approx(0.49 * weights[i, 0, y, x].item() / 32, rel=1e-3)
+
+
+class Right(torch.nn.Module):
+    """Knows the noise in a noisy zero, and is wrong by `error` (n, 1, h, w)."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x, t, context):
+        return x / (1 - ALPHA_BAR[t].float()).sqrt()[:, None, None, None, None] + self.error[:, None]
 
 
 def test_timesteps_cover_the_schedule():
