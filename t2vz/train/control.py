@@ -97,7 +97,7 @@ def train_controlnet(
         def controlled(x_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
             return unet(x_t, t, context, residuals=controlnet(x_t, t, context, condition))
 
-        return noise_loss(controlled, x_0, context, alpha_bar, generator, loss.snr_cap)
+        return noise_loss(controlled, x_0, context, alpha_bar, generator, loss)
 
     def show(path: Path) -> None:
         shown = torch.arange(16)

@@ -22,7 +22,7 @@ from t2vz.vae.vae import VAE
 
 from .common import Settings, fit
 from .log import write_sheet
-from .unet import AttentionForTraining, noise_loss
+from .unet import AttentionForTraining, UNetLoss, noise_loss
 
 SETTINGS = Settings(minutes=20, batch=16, learning_rate=6e-4, warmup=100, weight_decay=1e-3, ema=0.998)
 LEFT_OUT = 0.05  # how often the instruction alone, the picture alone, and both are left out
@@ -59,7 +59,7 @@ def train_edit_unet(
     vae: VAE,
     folder: str | Path,
     settings: Settings = SETTINGS,
-    snr_cap: float = 5.0,
+    loss: UNetLoss = UNetLoss(),
 ) -> UNet:
     """Train an 8-channel UNet (`unet.widen_input`) on edits. shown: at least 8 others for the sheet: rows of pictures
     before, as edited, after. Raises as `common.fit`."""
@@ -73,7 +73,7 @@ def train_edit_unet(
         def editing(x_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
             return unet(torch.cat([x_t, source[:, None]], dim=2), t, context)
 
-        return noise_loss(editing, x_0, context, alpha_bar, generator, snr_cap)
+        return noise_loss(editing, x_0, context, alpha_bar, generator, loss)
 
     def show(path: Path) -> None:
         scale = vae.config.scaling_factor

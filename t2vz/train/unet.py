@@ -53,11 +53,16 @@ SHEET_PROMPTS = [
 class UNetLoss:
     """no_prompt: the share of captions replaced by "". snr_cap γ: the loss at t is weighted by min(SNR_t,
     γ)/SNR_t (Hang et al. 2023, arXiv 2303.09556), since at low noise there is little to learn and much to
-    lose; inf: unweighted. thing: what a cell counts where a named thing is, others counting 1: things cover an eighth
+    lose; inf: unweighted. noisy: also by 1/ᾱ_t, as if v were predicted (Salimans and Ho 2022, arXiv 2202.00512):
+    every noise level then weighs about the same, where else the noisy ones, in which a caption's thing takes shape,
+    have a tenth of the others' say. middle in [0, 1): how much denser the middle of the schedule is drawn than its
+    ends (`draw_timesteps`). thing: what a cell counts where a named thing is, others counting 1: things cover an eighth
     of a picture and are the harder part of it."""
 
     no_prompt: float = 0.1
-    snr_cap: float = 5.0
+    snr_cap: float = 2.0
+    noisy: bool = True
+    middle: float = 0.5
     thing: float = 3.0
 
 
@@ -112,14 +117,12 @@ def noise_loss(
     context: Tensor,
     alpha_bar: Tensor,
     generator: torch.Generator,
-    snr_cap: float = 5.0,
+    weights: UNetLoss = UNetLoss(),
     cell_weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The weighted squared error of the predicted noise. x_0 (n, 4, h, w), context (n, tokens, d), alpha_bar
     (1000,), cell_weights (n, 1, h, w). unet(x_t, t, context): ε, with x_t and ε (n, 1, 4, h, w), one frame each."""
-    n, steps = x_0.shape[0], len(alpha_bar)
-    # One timestep in each n-th of the schedule: the batch always covers all noise levels.
-    t = ((torch.arange(n) + torch.rand(n, generator=generator)) * steps / n).long().clamp(max=steps - 1)
+    t = draw_timesteps(x_0.shape[0], len(alpha_bar), weights.middle, generator)
     noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
     a = alpha_bar[t].float().to(x_0.device)[:, None, None, None]
     x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
@@ -127,8 +130,19 @@ def noise_loss(
     squares = (predicted - noise).square()
     error = (squares if cell_weights is None else squares * cell_weights).mean(dim=(1, 2, 3))
     snr = (a / (1 - a)).flatten()
-    loss = (error * (snr_cap / snr).clamp(max=1.0)).mean()
-    return {"loss": loss, "error": error.mean().detach()}
+    weight = (weights.snr_cap / snr).clamp(max=1.0) / (a.flatten() if weights.noisy else 1.0)
+    return {"loss": (error * weight).mean(), "error": error.mean().detach()}
+
+
+def draw_timesteps(n: int, steps: int, middle: float, generator: torch.Generator) -> Tensor:
+    """n timesteps (n,) of 0 … steps−1, one from each n-th of the distribution: every batch covers all noise levels.
+
+    With u uniform in [0, 1), t/steps = u + middle·sin(2πu)/2π: its density is 1/(1 − middle) in the middle of the
+    schedule and 1/(1 + middle) at its ends; uniform for middle = 0.
+    """
+    u = (torch.arange(n) + torch.rand(n, generator=generator)) / n
+    t = u + middle * torch.sin(2 * math.pi * u) / (2 * math.pi)
+    return (t * steps).long().clamp(0, steps - 1)
 
 
 class AttentionForTraining(TorchFunctionMode):
@@ -179,7 +193,7 @@ def train_unet(
         chosen = torch.randint(len(examples.latents), (settings.batch,), generator=generator)
         x_0, context = examples.batch(chosen, weights.no_prompt, generator, settings.device)
         cells = examples.cell_weights(chosen, weights.thing, settings.device)
-        return noise_loss(unet, x_0, context, alpha_bar, generator, weights.snr_cap, cells)
+        return noise_loss(unet, x_0, context, alpha_bar, generator, weights, cells)
 
     def show(path: Path) -> None:
         size = examples.latents.shape[-1]

@@ -15,6 +15,7 @@ from t2vz.train.unet import (
     AttentionForTraining,
     Examples,
     UNetLoss,
+    draw_timesteps,
     make_examples,
     new_unet,
     noise_loss,
@@ -53,20 +54,33 @@ class Seen(torch.nn.Module):
         return torch.full_like(x, self.value)
 
 
+@pytest.mark.parametrize("noisy", [True, False])
 @pytest.mark.parametrize("snr_cap", [5.0, float("inf")])
-def test_loss_is_the_weighted_error_of_the_noise(snr_cap):
+def test_loss_is_the_weighted_error_of_the_noise(snr_cap, noisy):
     x_0 = torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(2))
-    unet = Seen(0.3)
-    losses = noise_loss(unet, x_0, torch.zeros(8, 3, 5), ALPHA_BAR, torch.Generator().manual_seed(9), snr_cap)
+    unet, weights = Seen(0.3), UNetLoss(snr_cap=snr_cap, noisy=noisy)
+    losses = noise_loss(unet, x_0, torch.zeros(8, 3, 5), ALPHA_BAR, torch.Generator().manual_seed(9), weights)
     wanted, plain = 0.0, 0.0
     for i in range(8):
         a = float(ALPHA_BAR[unet.t[i]])
         noise = (unet.x[i].double() - a**0.5 * x_0[i].double()) / (1 - a) ** 0.5  # E2 solved for the noise
         error = (noise - 0.3).square().mean().item()
-        wanted += min(1.0, snr_cap * (1 - a) / a) * error / 8
+        wanted += min(1.0, snr_cap * (1 - a) / a) * error / 8 / (a if noisy else 1.0)
         plain += error / 8
     assert losses["loss"].item() == pytest.approx(wanted, rel=1e-3)
     assert losses["error"].item() == pytest.approx(plain, rel=1e-3)
+
+
+def test_noisy_weights_are_those_of_v_prediction():
+    """|v − v̂|² for v = √ᾱ·ε − √(1−ᾱ)·x_0, with the x̂_0 that belongs to ε̂, is |ε − ε̂|²/ᾱ."""
+    x_0 = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(5))
+    unet, weights = Seen(-0.2), UNetLoss(snr_cap=float("inf"))
+    losses = noise_loss(unet, x_0, torch.zeros(6, 3, 5), ALPHA_BAR, torch.Generator().manual_seed(1), weights)
+    a = ALPHA_BAR[unet.t][:, None, None, None].double()
+    noise = (unet.x.double() - a.sqrt() * x_0) / (1 - a).sqrt()
+    guess = (unet.x.double() - (1 - a).sqrt() * -0.2) / a.sqrt()
+    v, v_guess = a.sqrt() * noise - (1 - a).sqrt() * x_0, a.sqrt() * -0.2 - (1 - a).sqrt() * guess
+    assert losses["loss"].item() == pytest.approx((v - v_guess).square().mean().item(), rel=1e-3)
 
 
 def test_cells_of_things_count_more():
@@ -84,7 +98,7 @@ def test_cells_of_things_count_more():
         error = torch.zeros(2, 1, 4, 4)
         error[i, 0, y, x] = 0.7
         losses = noise_loss(Right(error), x_0, torch.zeros(2, 1, 1), ALPHA_BAR, torch.Generator().manual_seed(3),
-                            float("inf"), weights)
+                            UNetLoss(snr_cap=float("inf"), noisy=False), weights)
         assert losses["loss"].item() == pytest.approx(0.49 * weights[i, 0, y, x].item() / 32, rel=1e-3)
 
 
@@ -99,17 +113,15 @@ class Right(torch.nn.Module):
         return x / (1 - ALPHA_BAR[t].float()).sqrt()[:, None, None, None, None] + self.error[:, None]
 
 
-def test_timesteps_cover_the_schedule():
-    unet = Seen()
-    for seed in range(20):
-        noise_loss(
-            unet,
-            torch.zeros(10, 4, 2, 2),
-            torch.zeros(10, 1, 1),
-            ALPHA_BAR,
-            torch.Generator().manual_seed(seed),
-        )
-        assert (unet.t // 100).tolist() == list(range(10))
+@pytest.mark.parametrize("middle", [0.0, 0.5])
+def test_timesteps_cover_the_schedule_evenly_or_its_middle(middle):
+    generator = torch.Generator().manual_seed(11)
+    drawn = torch.stack([draw_timesteps(16, 1000, middle, generator) for _ in range(12_000)])
+    assert drawn.min() >= 0 and drawn.max() <= 999
+    assert (drawn.diff(dim=1) >= 0).all()  # one from each part of the distribution, in order
+    counts = drawn.flatten().bincount(minlength=1000).reshape(100, 10).sum(dim=1) / drawn.numel() * 100
+    assert counts[48:52].mean().item() == pytest.approx(1 / (1 - middle), rel=0.04)
+    assert counts[[0, 1, 98, 99]].mean().item() == pytest.approx(1 / (1 + middle), rel=0.04)
 
 
 def test_examples_share_states_of_equal_captions(text):
