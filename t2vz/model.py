@@ -66,11 +66,12 @@ class StableDiffusion:
         overflow. tokenizer: a folder with vocab.json and merges.txt, if the checkpoint carries none. vae: another VAE's
         folder or file, in place of the checkpoint's. loras: (file, weight) of LoRAs to merge into the UNet and the text
         tower, in this order; the files stay as they are. edit: an InstructPix2Pix model, whose UNet reads 8 channels,
-        for `edit_video`; None is then the embedded one.
+        for `edit_video`; None is then the embedded one. Where such a UNet lies in PATH-edit/unet (as `t2vz train export`
+        writes it), it is taken from there and the rest from PATH.
         Raises InputError, one line, for anything that is not Stable Diffusion 1.x in safetensors.
         """
         checkpoint = assemble(path, vae, loras, edit)
-        path, unet_path = checkpoint.path, embedded_edit() / "unet" if edit and path is None else None
+        path, unet_path = checkpoint.path, edit_unet(path) if edit else None
         vae_dtype = torch.float32 if dtype == torch.float16 else dtype
         unet = build(UNet, checkpoint.unet, dtype, device)
         autoencoder = build(VAE, checkpoint.vae, vae_dtype, device)
@@ -125,11 +126,15 @@ class StableDiffusion:
     def hash(self) -> str:
         """SHA-256 of the checkpoint's weights, for run files; read once, when first asked for."""
         if self._hash is None:
-            self._hash = checkpoint_hash(self.path)
-            if self.unet_path is not None:
-                both = self._hash + checkpoint_hash(self.unet_path)
-                self._hash = hashlib.sha256(both.encode()).hexdigest()
+            self._hash = weights_hash(self.path, self.unet_path)
         return self._hash
+
+
+def weights_hash(path: Path, unet_path: Path | None = None) -> str:
+    """SHA-256 of a checkpoint's weights; of both, where its UNet lies elsewhere (`edit_unet`)."""
+    if unet_path is None:
+        return checkpoint_hash(path)
+    return hashlib.sha256((checkpoint_hash(path) + checkpoint_hash(unet_path)).encode()).hexdigest()
 
 
 def load_controlnet(
@@ -177,11 +182,14 @@ def assemble(path: str | Path | None = None, vae: str | Path | None = None,
 def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkpoint:
     """The checkpoint at a path, or the embedded one: of the kind that makes videos from text, or that edits them.
 
-    The embedded edit model has a UNet of its own, and shares the rest with the other.
+    The embedded edit model has a UNet of its own, and shares the rest with the other; so may any folder's.
     """
-    if path is None and edit:
-        unet = open_checkpoint(embedded_edit(), needs=("unet",))
-        checkpoint = replace(open_checkpoint(embedded_weights()), kind=unet.kind, unet=unet.unet)
+    unet_path = edit_unet(path) if edit else None
+    if unet_path:
+        unet = open_checkpoint(unet_path.parent, needs=("unet",))
+        needs = tuple(part for part in needs if part != "unet")
+        base = open_checkpoint(embedded_weights() if path is None else path, needs)
+        checkpoint = replace(base, kind=unet.kind, unet=unet.unet)
     else:
         checkpoint = open_checkpoint(embedded_weights() if path is None else path, needs)
     if edit and checkpoint.kind != "instruct-pix2pix":
@@ -192,6 +200,14 @@ def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkp
                          "use it with t2vz edit (StableDiffusion.load(path, edit=True)), or give a Stable Diffusion "
                          "1.x checkpoint")
     return checkpoint
+
+
+def edit_unet(path: str | Path | None) -> Path | None:
+    """Where the edit UNet of a checkpoint lies, if not in it: the embedded one's, or that of the folder PATH-edit."""
+    if path is None:
+        return embedded_edit() / "unet"
+    beside = Path(path).with_name(Path(path).name + "-edit") / "unet"
+    return beside if Path(path).is_dir() and beside.is_dir() else None
 
 
 def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:

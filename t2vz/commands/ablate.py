@@ -101,17 +101,17 @@ def _model(args: argparse.Namespace, study) -> dict:
     """What decides a result besides study and code: the files' contents and the type, not their names and places."""
     from ..checkpoints import checkpoint_hash
     from ..lab.hashes import content_hash
-    from ..model import embedded_controlnet, embedded_edit, embedded_weights
+    from ..model import edit_unet, embedded_controlnet, embedded_weights, weights_hash
 
     args.vae = None if args.vae == "off" else args.vae
     args.lora = [lora for lora in args.lora or [] if lora[0] != "off"]
     _choose_device(args)
     _, dtype = choose_machine(args.device, args.dtype)
-    weights = args.weights or (embedded_edit() if study.task == "edit" else embedded_weights())
+    unet = edit_unet(args.weights) if study.task == "edit" else None
     controlnet = (args.controlnet or embedded_controlnet()) if study.task == "control" else None
     clip = args.clip or embedded_weights() / "clip"
     return {
-        "weights": checkpoint_hash(weights),
+        "weights": weights_hash(args.weights or embedded_weights(), unet),
         "vae": checkpoint_hash(args.vae) if args.vae else None,
         "loras": [[checkpoint_hash(path), weight] for path, weight in args.lora],
         "controlnet": checkpoint_hash(Path(controlnet)) if controlnet else None,

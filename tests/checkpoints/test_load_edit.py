@@ -85,6 +85,19 @@ def test_the_embedded_edit_model_s_hash_knows_both_folders(embedded):
     assert StableDiffusion.load().hash() == text
 
 
+def test_an_edit_unet_beside_any_folder_is_found(place, tmp_path):
+    """`t2vz train export --to mine` writes mine/ and mine-edit/: --weights mine is enough for both commands."""
+    shutil.copytree(place / "text", tmp_path / "mine")
+    with pytest.raises(InputError, match="reads 4 channels"):
+        StableDiffusion.load(tmp_path / "mine", edit=True)
+    shutil.copytree(place / "edit" / "unet", tmp_path / "mine-edit" / "unet")
+    sd, text = StableDiffusion.load(tmp_path / "mine", edit=True), StableDiffusion.load(tmp_path / "mine")
+    assert sd.kind == "instruct-pix2pix" and text.kind == "sd1"
+    assert torch.equal(sd.unet.conv_in.weight, tiny_edit_sd(place).unet.conv_in.weight)
+    assert torch.equal(sd.vae.encoder.conv_in.weight, text.vae.encoder.conv_in.weight)
+    assert sd.hash() not in (text.hash(), StableDiffusion.load(place / "edit", edit=True).hash())
+
+
 def test_an_edit_model_that_is_not_installed_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "__file__", str(tmp_path / "t2vz" / "model.py"))
     with pytest.raises(InputError, match="embedded edit model is not installed.*--weights") as caught:
