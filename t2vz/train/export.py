@@ -132,12 +132,13 @@ of all (thing, colour, place) combinations was held out. No photograph and no on
 ## Recipe
 `t2vz train clip`, `vae`, `unet`, one after the other (or `all`), here on {unet["hardware"]} that other work
 shared. bfloat16; AdamW with warmup and half a cosine over the time; a moving average of the weights.
-- CLIP: contrastive, both towers. `clip/` is the whole (`CLIPModel.from_pretrained`); its text tower
+- CLIP: contrastive, both towers, in batches of pictures that agree in two of thing, colour and place. `clip/` is the whole (`CLIPModel.from_pretrained`); its text tower
   is the file in `text_encoder/`.
 - Autoencoder: L1 on pixels, on 2×2, 4×4 and 8×8 means and on gradients, and KL · 1e-6. It starts as a
   codec of mean colours. Scaling factor {vae["config"]["scaling_factor"]:.5f}, measured.{again}
 - UNet: noise prediction on {unet["latents"]} cached latents, Stable Diffusion's schedule, a tenth of the
-  captions empty, min-SNR weights (γ = 5).
+  captions empty; all noise levels weigh about the same (1/ᾱ, and min-SNR with γ = 2), those in the middle of the
+  schedule are drawn twice as often, and cells with a thing in them count three times.
 
 {TABLE_HEAD}
 {chr(10).join(rows)}
@@ -211,7 +212,9 @@ Licence: MIT, as the code.
 
 def _row(out: Path, name: str) -> str:
     log, facts = read_log(out / name), read_facts(out / name / f"{name}.safetensors")
+    size = facts["parameters"] / 1e6
+    if not log:  # unpacked from a checkpoint, and not trained since
+        return f"| {name} | {size:.2f} M | as it was | | |"
     last = [row["loss"] for row in log[-5:]]
-    steps, minutes = log[-1]["step"], log[-1]["seconds"] / 60
-    size, loss = facts["parameters"] / 1e6, sum(last) / len(last)
-    return f"| {name} | {size:.2f} M | {steps} | {minutes:.0f} | {loss:.3f} |"
+    spent = facts["spent"]
+    return f"| {name} | {size:.2f} M | {spent['steps']} | {spent['minutes']:.0f} | {sum(last) / len(last):.3f} |"

@@ -36,6 +36,7 @@ from . import ranks
 from . import unet as unet_training
 from . import vae as vae_training
 from .common import Settings
+from .log import read_log
 from .pictures import Pictures, paint_pictures, scene_of
 from .state import load_network, read_facts, save_network
 from .tokenizer import write_tokenizer
@@ -120,7 +121,7 @@ def train_clip_stage(options: Options) -> None:
     clip = clip_training.train_clip(clip, pictures, facts, tokenizer, target.parent, settings).cpu()
     retrieval = clip_training.measure_retrieval(clip, tokenizer, options.paint("unseen", options.unseen))
     facts = {"sizes": asdict(options.clip), "retrieval": retrieval, "of": options.unseen}
-    save_network(target, clip, facts)
+    finish(target, clip, facts)
 
 
 def facts_of(scene: Scene) -> tuple[int, int, int]:
@@ -137,7 +138,7 @@ def train_vae_stage(options: Options) -> None:
     settings = options.settings(vae_training.SETTINGS)
     vae = vae_training.new_vae(options.vae, options.seed)
     vae = vae_training.train_vae(vae, pictures, unseen, target.parent, settings).cpu()
-    save_network(target, vae, {"config": asdict(vae.config), "psnr": vae_training.measure_psnr(vae, unseen)})
+    finish(target, vae, {"config": asdict(vae.config), "psnr": vae_training.measure_psnr(vae, unseen)})
 
 
 def train_unet_stage(options: Options) -> None:
@@ -157,7 +158,7 @@ def train_unet_stage(options: Options) -> None:
     unet = unet_training.train_unet(unet, examples, vae, text, tokenizer, target.parent, settings).cpu()
     facts = {key: getattr(options, key) for key in ("size", "pictures", "unseen", "seed")}
     facts |= {"config": asdict(unet.config), "latents": len(latents), "hardware": hardware(options.device)}
-    save_network(target, unet, facts)
+    finish(target, unet, facts)
 
 
 def train_decoder_stage(options: Options) -> None:
@@ -173,7 +174,7 @@ def train_decoder_stage(options: Options) -> None:
     if target.with_name(START).is_file():
         load_network(target.with_name(START), vae_training.LatentsToImages(vae))
     half = vae_training.train_decoder(vae, latents, pictures, unseen, target.parent, settings)
-    save_network(target, half, {"psnr": vae_training.measure_psnr(vae.eval(), unseen)})
+    finish(target, half, {"psnr": vae_training.measure_psnr(vae.eval(), unseen)})
 
 
 def train_edit_stage(options: Options) -> None:
@@ -190,7 +191,7 @@ def train_edit_stage(options: Options) -> None:
     learned, unseen = examples.split(len(after) - shown)
     settings = options.settings(edit_training.SETTINGS)
     unet = edit_training.train_edit_unet(unet, learned, unseen, vae.to(options.device), target.parent, settings).cpu()
-    save_network(target, unet, {"config": asdict(unet.config), "edits": len(learned.after)})
+    finish(target, unet, {"config": asdict(unet.config), "edits": len(learned.after)})
 
 
 def train_controlnet_stage(options: Options) -> None:
@@ -211,7 +212,7 @@ def train_controlnet_stage(options: Options) -> None:
     controlnet = control_training.train_controlnet(
         controlnet, unet, examples, bits, pictures, vae, text, tokenizer, target.parent, settings
     ).cpu()
-    save_network(target, controlnet, {"config": asdict(controlnet.config)})
+    finish(target, controlnet, {"config": asdict(controlnet.config)})
 
 
 def cached_edits(options: Options, vae: VAE, more: int) -> tuple[Tensor, list[str]]:
@@ -294,6 +295,18 @@ def train_all(options: Options) -> None:
             options if options.minutes is None else replace(options, minutes=options.minutes * SHARES[name])
         )
         stage(part)
+
+
+def finish(target: Path, network: Module, facts: dict) -> None:
+    """Write a stage's result, and with it how many steps and minutes it took, those of its start included.
+    Only rank 0 does."""
+    if ranks.rank() > 0:
+        return
+    last = read_log(target.parent)[-1]
+    start = target.with_name(START)
+    before = read_facts(start).get("spent", {}) if start.is_file() else {}
+    spent = {"steps": last["step"] + before.get("steps", 0), "minutes": last["seconds"] / 60 + before.get("minutes", 0)}
+    save_network(target, network, {**facts, "spent": spent})
 
 
 def begin(load: Callable[[Path, str], Module], target: Path) -> Module | None:

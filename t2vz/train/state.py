@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from t2vz.errors import InputError
 from t2vz.files import atomic_path
 
-from . import ranks
 from .log import read_log, write_log
 
 if TYPE_CHECKING:
@@ -118,10 +117,7 @@ def check_settings(path: Path, old: dict, settings: Settings) -> None:
 
 
 def save_network(path: Path, module: nn.Module, facts: dict) -> None:
-    """Write a finished network's weights (float32) and JSON facts about it: its config, what was measured. Only
-    rank 0 does."""
-    if ranks.rank() > 0:
-        return
+    """Write a finished network's weights (float32) and JSON facts about it: its config, what was measured."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in module.named_parameters()}
     facts = {"parameters": sum(value.numel() for value in tensors.values()), **facts}
     with atomic_path(path) as temporary:

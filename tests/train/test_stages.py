@@ -13,6 +13,7 @@ from t2vz.train.__main__ import main
 from t2vz.train.clip import CLIPSizes
 from t2vz.train.export import export
 from t2vz.train.stages import Options, load_clip, load_unet, load_vae, train_all
+from t2vz.train.state import read_facts
 from t2vz.unet.config import UNetConfig
 from t2vz.vae.config import VAEConfig
 
@@ -146,6 +147,12 @@ def test_a_shipped_folder_can_be_trained_further(trained, tmp_path, capsys):
     assert 0 < max(moved) < 0.02  # one step of AdamW away; another start would differ by much more
     with pytest.raises(InputError, match="train the decoder further"):
         stages.train_vae_stage(options)
+
+    stages.train_unet_stage(options)  # and once more: what was spent before counts
+    assert read_facts(again / "unet/unet.safetensors")["spent"]["steps"] == 2
+    export(again, tmp_path / "further")
+    card = (tmp_path / "further/README.md").read_text()
+    assert "M | 2 |" in card and "as it was" in card
 
 
 def test_unpacking_what_has_no_clip_says_so(tmp_path, capsys):
