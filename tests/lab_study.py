@@ -27,7 +27,8 @@ attention = ["own", "first"]
 motion = { off = "off", on = [12, 12] }
 """
 MADE = {"weights": "embedded", "clip": "embedded", "model": {"weights": "ab" * 32, "dtype": "float32"}, "device": "cpu",
-        "date": "2026-01-02", "seconds": 100.0, "versions": {"t2vz": "0", "torch": "1", "python": "3"}}
+        "command": "t2vz ablate tests.toml --seeds 3", "date": "2026-01-02", "seconds": 100.0,
+        "versions": {"t2vz": "0", "torch": "1", "python": "3"}}
 
 
 def numbers_of(run) -> dict[str, float]:

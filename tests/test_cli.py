@@ -275,6 +275,15 @@ def test_help_has_examples(capsys):
         assert stop.value.code == 0 and "examples:" in out and "t2vz generate" in out
 
 
+@pytest.mark.parametrize("command", ["generate", "control", "edit", "explain", "ablate", "train"])
+def test_help_says_what_is_true_of_its_command(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count("examples:") == 1 and "noise of their own" not in out
+    assert ("where --from names one" in out) is ("--from RUN.json" in out)
+
+
 def one_line(err: str) -> bool:
     """One line on stderr, no traceback."""
     return err.count("\n") == 1 and "Traceback" not in err

@@ -5,17 +5,23 @@ import csv
 import json
 import os
 import random
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from html import unescape
+from pathlib import Path
 
 import pytest
 import torch
 from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz.checkpoints import save_folder
-from t2vz.cli import main
+from t2vz.cli import build_parser, main
+from t2vz.commands import ablate
 
 STUDY = """
 title = "A tiny study"
@@ -143,6 +149,57 @@ def test_dry_run_touches_nothing(run, tmp_path):
     code, out, _ = run("tiny.toml", "--dry-run")
     assert code == 0 and "4 videos = 2 variants × 1 prompts × 2 seeds" in out and "own   (baseline)" in out
     assert os.listdir(tmp_path) == ["tiny.toml"]
+
+
+def test_the_folder_one_stands_in_may_be_read_only(run, tmp_path, monkeypatch):
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, *rest: Path(path) != tmp_path and real(path, *rest))
+    assert run("tiny.toml", "--dry-run", "--out", "elsewhere/out")[0] == 0
+
+
+def test_another_tokenizer_is_another_study(finished, run, weights):
+    again = ["tiny.toml", "--dry-run", "--out", str(finished / "out"), "--tokenizer"]
+    shutil.copytree(weights / "tokenizer", "same")
+    tiny_tokenizer(Path("other"), merges=50)
+    assert "4 are in" in run(*again, "same")[1]
+    assert "0 are in" in run(*again, "other/tokenizer")[1]
+
+
+def test_a_tokenizer_beside_a_single_file_is_part_of_the_model(run, tmp_path):
+    from t2vz.lab.study import load_study
+
+    def model():
+        args = build_parser().parse_args(["ablate", "tiny.toml", "--weights", "one.safetensors", "--device", "cpu"])
+        return ablate._model(args, load_study("tiny.toml"))
+
+    Path("one.safetensors").write_bytes(b"weights")
+    alone = model()
+    folder = tiny_tokenizer(tmp_path)
+    beside = model()
+    (folder / "merges.txt").write_text("#version: 0.2\na b\n")
+    assert alone["tokenizer"] is None
+    assert len({alone["tokenizer"], beside["tokenizer"], model()["tokenizer"]}) == 3
+
+
+def test_the_report_says_the_command_as_it_was_typed(run, tmp_path, weights):
+    shutil.copytree(weights, "tiny")
+    code, _, err = run("tiny.toml", "--seeds", "1", "--dtype", "float32", "--workers", "1", "--quiet", where="tiny")
+    assert code == 0, err
+    text = (tmp_path / "ablate-tiny/report.html").read_text(encoding="utf-8")
+    command = unescape(re.search(r"<code>(t2vz ablate .*?)</code>", text)[1])
+    assert command == "t2vz ablate tiny.toml --seeds 1 --weights tiny --dtype float32"
+    assert str(tmp_path) not in text
+
+
+def test_the_command_has_all_that_decides_a_result_and_no_more():
+    typed = ["my studies/noise.toml", "--prompts", "3", "--weights", "w.safetensors", "--tokenizer", "words", "--vae",
+             "v.safetensors", "--clip", "openai/clip-vit-large-patch14", "--controlnet", "edges", "--lora", "a:0.25",
+             "--lora", "b"]
+    args = build_parser().parse_args(["ablate", *typed, "--workers", "2", "--out", "/tmp/here", "--device", "cpu"])
+    again = build_parser().parse_args(shlex.split(ablate._command(args))[1:])
+    for name in ("study", "prompts", "seeds", "weights", "tokenizer", "vae", "clip", "controlnet", "lora", "dtype"):
+        assert getattr(again, name) == getattr(args, name), name
+    assert again.workers is None and again.out is None
 
 
 @pytest.mark.parametrize("argv, words", [

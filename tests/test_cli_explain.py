@@ -42,7 +42,8 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_explain_writes_one_page_whose_links_lead_to_the_code(run, weights, tmp_path):
-    code, out, err = run(PROMPT, *FAST, "--weights", str(weights), "--out", "pages/ball.html", "--seed", "7")
+    code, out, err = run(PROMPT, *FAST, "--weights", str(weights), "--out", "pages/ball.html", "--seed", "7",
+                         "--dtype", "float32")
     assert code == 0 and not err and out.startswith("pages/ball.html: 2 frames explained") and out.count("\n") == 1
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ball.html"]
     html = (tmp_path / "pages/ball.html").read_text(encoding="utf-8")
@@ -50,7 +51,7 @@ def test_explain_writes_one_page_whose_links_lead_to_the_code(run, weights, tmp_
         code = (tmp_path / "pages" / href).resolve().read_text(encoding="utf-8").splitlines()
         assert f"def {name}(" in code[int(line) - 1]
     command = re.search(r"<code>(t2vz explain .*)</code>", html)[1].replace("&#39;", "'")
-    assert {"--seed", "7", "--steps", "2", PROMPT, str(weights)} <= set(shlex.split(command))
+    assert {"--seed", "7", "--steps", "2", "--dtype", "float32", PROMPT, str(weights)} <= set(shlex.split(command))
 
 
 def test_pages_are_named_after_the_prompt_and_never_overwritten(run, weights, tmp_path):
@@ -60,6 +61,7 @@ def test_pages_are_named_after_the_prompt_and_never_overwritten(run, weights, tm
     assert code == 0 and Path("a-red-ball-on-a-green-meadow.html").read_text() == "mine"
     html = Path("a-red-ball-on-a-green-meadow-2.html").read_text(encoding="utf-8")
     assert "https://host/main/t2vz/motion/warp.py#L" in html and "(0.50, 0.50)" in html and "λδ = (-12, 0)" in html
+    assert "--dtype" not in re.search(r"<code>(t2vz explain .*)</code>", html)[1]
 
 
 @pytest.mark.parametrize("argv, message", [

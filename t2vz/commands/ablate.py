@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, default=1, metavar="N", help="CPU threads of each worker; with 1 the results do not "
         "depend on the number of workers to the last digit (1)")
     add("--worker", action="store_true", help=argparse.SUPPRESS)  # how the command starts its workers
-    add_model_arguments(parser)
+    add_model_arguments(parser, repeats=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
 
     study = load_study(args.study).part(args.prompts, args.seeds)
     _check(args)
+    command = _command(args)  # before a model is loaded, which settles what "auto" is
     sources = read_sources(study, _draw)
     runs = keyed_runs(study, _model(args, study), sources)
     out = Path(args.out or f"ablate-{study.name}")
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     if args.worker or rank > 0:
         return
     results = collect(study, [(run, store.read(key)) for key, run in runs])
-    made = _made(args, study, results)
+    made = _made(args, study, results, command)
     write_results(results, out, made)
     print(f"{out}: {len(runs)} videos of {len(study.variants)} variants; tables in results.csv, summary.csv and "
           "results.json")
@@ -80,14 +82,14 @@ def _check(args: argparse.Namespace) -> None:
     """What can be wrong before anything is loaded."""
     from ..errors import InputError
     from ..lab.workers import need_libraries
-    from ..video import check_output
+    from ..video.ffmpeg import find_ffmpeg
 
     for name in ("workers", "threads"):
         count = getattr(args, name)
         if count is not None and count < 1:
             raise InputError(f"--{name} {count}: 1 or more is needed")
     need_libraries(["scipy", "matplotlib", "jinja2"] if args.report else ["scipy"])
-    check_output("video.mp4")  # is there an ffmpeg?
+    find_ffmpeg()
 
 
 def _draw(words: str, side: int, frames: int):
@@ -99,7 +101,7 @@ def _draw(words: str, side: int, frames: int):
 
 def _model(args: argparse.Namespace, study) -> dict:
     """What decides a result besides study and code: the files' contents and the type, not their names and places."""
-    from ..checkpoints import checkpoint_hash
+    from ..checkpoints import checkpoint_hash, find_tokenizer
     from ..lab.hashes import content_hash
     from ..model import edit_unet, embedded_controlnet, embedded_weights, weights_hash
 
@@ -110,8 +112,12 @@ def _model(args: argparse.Namespace, study) -> dict:
     unet = edit_unet(args.weights) if study.task == "edit" else None
     controlnet = (args.controlnet or embedded_controlnet()) if study.task == "control" else None
     clip = args.clip or embedded_weights() / "clip"
+    weights = args.weights or embedded_weights()
+    hashed = weights_hash(weights, unet)  # first: it says so if there are no such weights
+    tokenizer = find_tokenizer(weights, args.tokenizer)
     return {
-        "weights": weights_hash(args.weights or embedded_weights(), unet),
+        "weights": hashed,
+        "tokenizer": content_hash(tokenizer) if tokenizer else None,
         "vae": checkpoint_hash(args.vae) if args.vae else None,
         "loras": [[checkpoint_hash(path), weight] for path, weight in args.lora],
         "controlnet": checkpoint_hash(Path(controlnet)) if controlnet else None,
@@ -208,8 +214,20 @@ def _where(args: argparse.Namespace) -> str:
     return f"{device}, {str(dtype).removeprefix('torch.')}"
 
 
-def _made(args: argparse.Namespace, study, results) -> dict:
-    """How the results came about, for results.json and the report."""
+def _command(args: argparse.Namespace) -> str:
+    """The command line that does the same study: all that was typed and decides a result, as it was typed."""
+    words = ["t2vz", "ablate", args.study]
+    for name in ("prompts", "seeds", "clip", "controlnet", "weights", "tokenizer", "vae", "dtype"):
+        value = getattr(args, name)
+        if value is not None and (name, value) != ("dtype", "auto"):
+            words += [f"--{name}", str(value)]
+    for path, weight in args.lora or []:
+        words += ["--lora", f"{path}:{weight}"]
+    return shlex.join(words)
+
+
+def _made(args: argparse.Namespace, study, results, command: str) -> dict:
+    """How the results came about, for results.json and the report; paths as they were typed."""
     import platform
     from datetime import date
 
@@ -217,11 +235,11 @@ def _made(args: argparse.Namespace, study, results) -> dict:
     import transformers
 
     from .. import __version__
-    from .runfile import absolute
 
     model = _model(args, study)
     return {
-        "weights": absolute(args.weights) or "embedded", "clip": args.clip or "embedded", "model": model,
+        "command": command,
+        "weights": args.weights or "embedded", "clip": args.clip or "embedded", "model": model,
         "device": str(choose_machine(args.device, args.dtype)[0]), "date": date.today().isoformat(),
         "seconds": round(sum(record["seconds"] for _, record in results.runs), 1),
         "versions": {"t2vz": __version__, "torch": torch.__version__, "transformers": transformers.__version__,

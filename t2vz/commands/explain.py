@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace a page that exists")
     add("--open", action="store_true", help="show the page in the browser")
     add("-q", "--quiet", action="store_true", help="no progress bar, no notes")
-    add_model_arguments(parser)
+    add_model_arguments(parser, repeats=False)
 
 
 def _add_video_arguments(group) -> None:
@@ -79,13 +79,14 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("an explanation follows one frame to the next; --frames must be at least 2")
     out = _out_path(args)
     _check_installed()
+    command = _command(args, settings)  # before the model is loaded, which settles what "auto" is
     sd = load_model(args)
     for side in ("height", "width"):
         values.setdefault(side, sd.default_size)
-    _explain(args, Settings(**values), sd, out)
+    _explain(args, Settings(**values), sd, out, command)
 
 
-def _explain(args: argparse.Namespace, settings, sd, out: Path) -> None:
+def _explain(args: argparse.Namespace, settings, sd, out: Path, command: str) -> None:
     """Make, write, and if asked for show the page."""
     from ..files import write_bytes
     from ..lab.explain import explain
@@ -99,7 +100,7 @@ def _explain(args: argparse.Namespace, settings, sd, out: Path) -> None:
     for note in explained.video.notes:
         say(args, f"note: {note}")
     base = _link_base(out) if args.link_base is None else args.link_base
-    html = page(explained, sd, base, _command(args, settings))
+    html = page(explained, sd, base, command)
     write_bytes(out, html.encode())
     print(f"{out}: {settings.frames} frames explained, {len(html) / 1e6:.1f} MB, {time.perf_counter() - began:.1f} s")
     if args.open:
@@ -148,7 +149,7 @@ def _command(args: argparse.Namespace, settings) -> str:
     words = ["t2vz", "explain", settings.prompt]
     given = {name: value for name, value in settings.to_dict().items() if name != "prompt" and hasattr(args, name)}
     for name, value in {**given, "point": args.point, "weights": args.weights, "tokenizer": args.tokenizer,
-                        "vae": args.vae}.items():
+                        "vae": args.vae, "dtype": None if args.dtype == "auto" else args.dtype}.items():
         for one in value if name == "point" and value else [value]:
             if one is not None or name == "motion":
                 words += [f"--{name.replace('_', '-')}", _as_typed(name, one)]

@@ -51,7 +51,7 @@ def add_method_arguments(group, motion: str = "12,12", noise: str = "independent
         group.add_argument(flag, default=argparse.SUPPRESS, help=help, **options)
 
     add("--motion", "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames "
-        f"start from noise of their own ({motion})", type=parse_motion, metavar="DX,DY")
+        f"start from pure noise, see --initial-noise ({motion})", type=parse_motion, metavar="DX,DY")
     add("--zoom", "camera zoom per frame, 1.02 moves in (1)", type=float)
     add("--rotation", "turn per frame, clockwise (0)", type=float, metavar="DEGREES")
     add("--t-prime", "timestep T' where motion is added (881)", type=int, metavar="T'")

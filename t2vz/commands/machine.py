@@ -10,9 +10,10 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 FILES = {"weights": "checkpoint", "vae": "VAE", "lora": "LoRA"}  # the flags that name a model file
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """--weights, --tokenizer, --vae, --lora, and those of `add_machine_arguments`."""
-    add_weights_arguments(parser.add_argument_group("the model"), " (off: none, where --from names one)")
+def add_model_arguments(parser: argparse.ArgumentParser, repeats: bool = True) -> None:
+    """--weights, --tokenizer, --vae, --lora, and those of `add_machine_arguments`. repeats: is there a --from?"""
+    more = " (off: none, where --from names one)" if repeats else ""
+    add_weights_arguments(parser.add_argument_group("the model"), more)
     add_machine_arguments(parser)
 
 

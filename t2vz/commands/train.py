@@ -5,11 +5,7 @@ import argparse
 from ..train.__main__ import DESCRIPTION, add_arguments
 
 HELP = "train the small embedded model on pictures it draws itself"
-EXAMPLES = """examples:
-  t2vz train all --out my-model --minutes 90
-  t2vz train export --out my-model --to my-weights
-  t2vz generate "a red ball on a green meadow" --weights my-weights
-"""
+EXAMPLES = ""  # the description ends in them
 __all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "add_arguments", "run"]
 
 

@@ -4,7 +4,7 @@
     OUT/runs/0f3a…/video.mp4    the video
     OUT/claims/                 who is at work (see claims.py); empty when a study is finished
 
-The hash covers the settings, the weights, the source video and the code that computes (hashes.py): what was made
+The hash covers the settings, the model's files, the source video and the code that computes (hashes.py): what was made
 before is found and not made again, and what would come out differently is not found. Several workers may call `work` on
 one folder at the same time.
 """
@@ -68,8 +68,8 @@ class RunFolder:
         for key in keys:
             self.claims.clear(key)
         for left in [*self.runs.glob(".*"), *self.claims.folder.glob(".*")]:  # .KEY-0a1b2c3d, .KEY.0-0a1b2c3d
-            if re.split("[-.]", left.name[1:])[0] in keys:
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            if re.split("[-.]", left.name[1:])[0] in keys:  # another rank may be tidying too
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def work(

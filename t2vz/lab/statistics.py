@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError
 
 LEVEL = 0.95
+AGREE = 1e-12  # values closer than this, in parts of the largest, differ by rounding
 FEWEST = 5  # of two values a bootstrap would say that the truth lies between them, which is right half the time
 RESAMPLES = 9999
 
@@ -33,9 +34,9 @@ class Estimate:
     @property
     def sign(self) -> int:
         """+1 or −1 if the interval excludes zero, else 0."""
-        if self.low is None or self.low <= 0 <= self.high:
+        if self.low is None:
             return 0
-        return 1 if self.low > 0 else -1
+        return int(self.low > 0) - int(self.high < 0)
 
 
 def estimate(values: Mapping[tuple, float], resample: str = "runs") -> Estimate | None:
@@ -63,18 +64,23 @@ def units(values: Mapping[tuple, float], resample: str) -> list[float]:
 
 
 def interval(values: list[float], level: float = LEVEL, resamples: int = RESAMPLES) -> tuple:
-    """The bootstrap interval (low, high) of the mean; (None, None) of fewer than five, the value itself if all agree.
+    """The bootstrap interval (low, high) of the mean; (None, None) of fewer than five, the mean itself if all agree.
 
-    Seeded: the same values in the same order give the same interval.
+    Seeded: the same values in the same order give the same interval. Where BCa's correction cannot be computed, it is
+    left out: the interval is then the bootstrap's percentiles.
     """
     if len(values) < FEWEST:
         return None, None
-    if len(set(values)) == 1:
-        return values[0], values[0]
+    if max(values) - min(values) <= AGREE * max(map(abs, values)):
+        mean = math.fsum(values) / len(values)
+        return mean, mean
     try:
         from scipy.stats import bootstrap
     except ImportError as error:
         raise InputError("statistics need scipy; pip install 't2vz[lab]'") from error
-    found = bootstrap((np.asarray(values),), np.mean, confidence_level=level, n_resamples=resamples, method="BCa",
-                      random_state=np.random.default_rng(0)).confidence_interval
+    for method in ("BCa", "percentile"):
+        found = bootstrap((np.asarray(values),), np.mean, confidence_level=level, n_resamples=resamples, method=method,
+                          random_state=np.random.default_rng(0)).confidence_interval
+        if np.isfinite(found).all():
+            break
     return float(found.low), float(found.high)

@@ -80,7 +80,8 @@ def test_words_of_the_study_are_escaped_and_all_there(report):
     page = Page(report[0].read_text(encoding="utf-8"))
     for words in ("A study <of> tests", "First paragraph.", "Second & last.", 'a "blue" kite', "said once",
                   "each frame attends to itself", "cross-frame attention (E12)", "the camera moves by (12, 12)/512",
-                  "no motion dynamics", "embedded", "ab" * 32, "2026-01-02", "torch 1", "t2vz ablate tests", "2 min"):
+                  "no motion dynamics", "embedded", "ab" * 32, "2026-01-02", "torch 1",
+                  "t2vz ablate tests.toml --seeds 3", "2 min"):
         assert words in page.text, words
     assert page.text.count("said once") == 1
     assert "smooth background 0" in page.text and "frames 3" in page.text  # the same in all

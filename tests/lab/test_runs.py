@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -174,3 +175,17 @@ def test_an_unfinished_folder_of_a_killed_worker_does_not_count(tmp_path):
     assert work(store, keyed(1), lambda run, folder: expected(run)) == 1
     store.tidy([key])
     assert sorted(os.listdir(store.runs)) == [".ffff-0a1b", key]
+
+
+def test_two_may_tidy_at_once(tmp_path, monkeypatch):
+    store, [(key, _)] = RunFolder(tmp_path), keyed(1)
+    (store.runs / f".{key}-0a1b").mkdir()
+    real = shutil.rmtree
+
+    def after_the_other(folder, **options):
+        real(folder)
+        real(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", after_the_other)
+    store.tidy([key])
+    assert os.listdir(store.runs) == []

@@ -52,6 +52,27 @@ def test_values_that_say_nothing_of_their_spread():
     assert estimate(at_places([2.5] * 10, 5, 2), "prompts") == Estimate(5, 2.5, 2.5, 2.5)
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("value", [1.0, -1.0, 1e-9, 3e5])
+def test_values_that_differ_by_rounding_agree(value, seed):
+    steps = np.random.default_rng(seed).integers(-1, 2, 12)
+    values = [value, *(value + steps * np.spacing(value)).tolist()]
+    found = estimate(at_places(values, len(values), 1))
+    assert found.low == found.high == found.mean == pytest.approx(value)
+    assert found.sign == math.copysign(1, value)
+
+
+@pytest.mark.filterwarnings("ignore")  # scipy's of the cubes that underflow
+def test_where_bca_gives_no_numbers_the_percentiles_are_the_interval():
+    values = 1e-150 * np.random.default_rng(3).normal(0, 1, 20)
+    low, high = interval(values.tolist())
+    assert values.min() < low < values.mean() < high < values.max()
+
+
+def test_an_interval_without_numbers_has_no_sign():
+    assert Estimate(5, 1.0, math.nan, math.nan).sign == 0
+
+
 def test_prompts_are_drawn_with_the_mean_of_their_seeds():
     numbers = np.random.default_rng(7).normal(size=(12, 3))
     found = units(at_places(numbers.ravel(), 12, 3), "prompts")
