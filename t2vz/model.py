@@ -206,8 +206,9 @@ def edit_unet(path: str | Path | None) -> Path | None:
     """Where the edit UNet of a checkpoint lies, if not in it: the embedded one's, or that of the folder PATH-edit."""
     if path is None:
         return embedded_edit() / "unet"
-    beside = Path(path).with_name(Path(path).name + "-edit") / "unet"
-    return beside if Path(path).is_dir() and beside.is_dir() else None
+    folder = Path(path).resolve()  # "." has no name
+    beside = folder.with_name(folder.name + "-edit") / "unet"
+    return beside if folder.is_dir() and beside.is_dir() else None
 
 
 def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:

@@ -7,12 +7,10 @@ tensor its folder-layout name. `fill.build` and `fill.fill` then make networks o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
 from transformers import CLIPTextConfig
 
 from ..errors import InputError
@@ -21,7 +19,7 @@ from ..unet.config import UNetConfig
 from ..vae.config import VAEConfig
 from . import config, ldm, sizes
 from .identify import Kind, identify, refuse
-from .read import Entry, find_weights, read_header, read_header_and_metadata, read_tensors, refuse_pickle_name, some
+from .read import Entry, find_weights, read_header, read_header_and_metadata, refuse_pickle_name, some
 from .unsaid import hear_unsaid
 
 PARTS = ("unet", "vae", "text")
@@ -35,10 +33,6 @@ class Part:
     path: Path  # the file or folder, for messages
     config: UNetConfig | VAEConfig | CLIPTextConfig
     entries: dict[str, Entry]
-
-    def tensors(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-        """Yield (name, tensor) on the CPU in `dtype`, one after the other: see `read.read_tensors`."""
-        return read_tensors(self.entries, dtype)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ def find_weights(folder: Path, stem: str) -> list[Path]:
 def checkpoint_hash(path: str | Path) -> str:
     """SHA-256 of a single file; of a folder: of the names and contents of all files that decide a video, in order.
 
-    These are the weights, and the configs, schedule and tokenizer beside them. A folder may also be a VAE's alone.
+    These are the weights, and the configs, schedule and tokenizer beside them. A folder may also be a VAE's alone, or
+    lack a part that is loaded from elsewhere.
     """
     path = Path(path)
     digest = hashlib.sha256()
@@ -152,9 +153,11 @@ def checkpoint_hash(path: str | Path) -> str:
         _digest(path, digest)
         return digest.hexdigest()
     stems = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
-    if (path / "config.json").is_file():
+    if (path / "config.json").is_file() and not (path / "unet").is_dir():
         stems = {".": "diffusion_pytorch_model"}
     for part, stem in stems.items():
+        if not (path / part).is_dir():
+            continue
         for file in sorted(find_weights(path / part, stem)):
             digest.update(f"{part}/{file.name}\n".encode())
             _digest(file, digest)
@@ -202,7 +205,8 @@ def _batches(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]:
 
 def _convert(mapped: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
     """A copy in `dtype`, changed and checked: what a NaN in the weights breaks is otherwise seen many steps later."""
-    if entry.dtype not in FLOAT_BYTES:
+    scalar = all(side == 1 for side in entry.shape)  # a LoRA's alpha may be a whole number
+    if entry.dtype not in FLOAT_BYTES and not (scalar and not mapped.is_complex()):
         raise InputError(f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not "
                          "supported, take the float16 or float32 edition")
     # Changes are made in float32 at least, and rounded once, at the end.

@@ -22,7 +22,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 UNET_HEADS = 8
 TEXT_HEAD_WIDTH = 64
-NORM_GROUPS = 32  # the default of UNetConfig and VAEConfig
 
 
 def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:

@@ -44,7 +44,7 @@ def is_clips_tokenizer(folder: Path) -> bool:
 
 def same_tokenizer(one: Path, other: Path) -> bool:
     """Whether both folders hold a tokenizer of the same vocabulary."""
-    return _holds_tokenizer(one) and _holds_tokenizer(other) and _vocabulary(one) == _vocabulary(other)
+    return holds_tokenizer(one) and holds_tokenizer(other) and _vocabulary(one) == _vocabulary(other)
 
 
 def _vocabulary(folder: Path) -> dict[str, int]:
@@ -57,12 +57,13 @@ def _vocabulary(folder: Path) -> dict[str, int]:
         raise InputError(f"{folder}: its tokenizer cannot be read; copy it again") from error
 
 
-def _holds_tokenizer(folder: Path) -> bool:
+def holds_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer's files, the older two or the newer one."""
     return (folder / NEW_FILE).is_file() or all((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
 def _complete(folder: Path) -> Path:
-    if _holds_tokenizer(folder):
+    if holds_tokenizer(folder):
         return folder
     missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
     raise InputError(f"{folder}: holds no {' and no '.join(missing)}; a tokenizer folder needs "

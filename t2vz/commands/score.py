@@ -57,11 +57,16 @@ def run(args: argparse.Namespace) -> None:
 def _what_was_asked(args: argparse.Namespace) -> tuple[str | None, tuple[float, float] | None, Path | None]:
     """(prompt, motion, the run file that gave one of them or None): as typed, else from the run file beside it."""
     path = Path(args.video)
+    path = path if path.name else path.resolve()  # "." has no name
     beside = path.with_name(path.name + ".json") if path.is_dir() else path.with_suffix(".json")
     settings = _settings_in(beside)
     prompt, motion = settings.get("prompt"), settings.get("motion")
     if not motion or settings.get("zoom", 1) != 1 or settings.get("rotation", 0) != 0:
         motion = None  # off, or no mere translation
+    elif "width" in settings:
+        from ..metrics.motion import in_512ths
+
+        motion = in_512ths(motion, settings.get("flow_convention", "release"), settings["height"], settings["width"])
     taken = (args.prompt is None and prompt) or (not hasattr(args, "motion") and motion)
     prompt = prompt if args.prompt is None else args.prompt
     return prompt, getattr(args, "motion", motion), beside if taken else None

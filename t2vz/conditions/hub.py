@@ -27,7 +27,8 @@ def load_from_hub(kind, name: str, task: str, device: str | torch.device):
         raise InputError(f"{name} is no {task} model that could be loaded ({_first_line(error)}); give a folder with "
                          "config.json, preprocessor_config.json and model.safetensors, or a name on the Hugging Face "
                          "hub (fetched once, which needs the internet)") from error
-    return model.to(device).eval().requires_grad_(False), processor
+    # transformers keeps half precision where the file has it
+    return model.float().to(device).eval().requires_grad_(False), processor
 
 
 def check_installed(module: str, what: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..attention import AttentionRecord
 from ..metrics import score_video
+from ..metrics.motion import in_512ths
 from ..pipelines.denoise import NoisePredictor
 from ..pipelines.masks import foreground_from_attention, layer_sizes, subject_positions
 from ..pipelines.randomness import Noise
@@ -35,11 +36,12 @@ def measure(sd, clip, video: Video, prompt: str | None, from_text: bool) -> dict
 
 
 def asked_motion(settings: dict) -> tuple[float, float] | None:
-    """The camera's motion that was asked for, (0, 0) if it stands still; None if it is no mere translation."""
+    """The camera's motion that was asked for, in 1/512ths of the frame, (0, 0) if it stands still; None if it is no
+    mere translation."""
     if settings["zoom"] != 1 or settings["rotation"] != 0:
         return None
-    x, y = settings["motion"] or (0.0, 0.0)
-    return x, y
+    sides = settings["height"], settings["width"]
+    return in_512ths(settings["motion"] or (0.0, 0.0), settings["flow_convention"], *sides)
 
 
 def find_foreground(sd, video: Video) -> Tensor | None:

@@ -8,6 +8,7 @@ import re
 
 from ..errors import InputError
 from ..metrics import MEASURES
+from ..metrics.motion import in_512ths
 from ..motion.flow import RELEASE_FIELD
 from .results import Results
 from .statistics import Estimate
@@ -68,8 +69,9 @@ def _asked(results: Results, metric: str, variant: str) -> float | None:
     if metric not in MOTION or results.study.task != "generate":
         return None
     settings = next(record["settings"] for run, record in results.runs if run.variant.name == variant)
-    side = settings[("width", "height")[MOTION.index(metric)]]
-    return (settings["motion"] or (0, 0))[MOTION.index(metric)] * side / RELEASE_FIELD
+    axis, sides = MOTION.index(metric), (settings["width"], settings["height"])
+    motion = in_512ths(settings["motion"] or (0, 0), settings["flow_convention"], *reversed(sides))
+    return motion[axis] * sides[axis] / RELEASE_FIELD
 
 
 def _svg(figure, title: str) -> str:

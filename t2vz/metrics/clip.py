@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, CLIPModel
 
+from ..checkpoints.tokenizer import holds_tokenizer
 from ..errors import InputError
 from ..model import embedded_weights
 from ..text import Tokenizer
@@ -83,9 +84,9 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def _tokenizer_folder(folder: Path) -> Path:
-    """Where vocab.json and merges.txt of a CLIP folder are; the embedded model keeps them beside it."""
+    """Where a CLIP folder's tokenizer is; the embedded model keeps it beside it."""
     for place in (folder, folder / "tokenizer", folder.parent / "tokenizer"):
-        if all((place / name).is_file() for name in ("vocab.json", "merges.txt")):
+        if holds_tokenizer(place):
             return place
     raise InputError(f"{folder}: vocab.json and merges.txt are neither in it nor in a tokenizer/ beside it; put CLIP's "
                      "tokenizer there")

@@ -112,13 +112,20 @@ def motion_per_frame(pixels: Tensor) -> Tensor:
     """
     path = torch.cat([torch.zeros(1, 2, dtype=torch.float64), pixels.double()])
     i, j = torch.triu_indices(len(path), len(path), offset=1)
-    return ((path[j] - path[i]) / (j - i)[:, None]).median(dim=0).values
+    # not Tensor.median, which takes the lower of two middle values and so would lean to the left and up
+    return ((path[j] - path[i]) / (j - i)[:, None]).quantile(0.5, dim=0)
 
 
 def requested_motion(motion: tuple[float, float], frames: int, height: int, width: int) -> Tensor:
     """δ^k of E7 in pixels of an H×W video, frames 2 … m: (m−1, 2). motion: λ·(δ_x, δ_y) in 1/512ths of the frame."""
     size = torch.tensor([width, height], dtype=torch.float64)
     return global_motion(motion, frames)[1:] * size / RELEASE_FIELD
+
+
+def in_512ths(motion: tuple[float, float], convention: str, height: int, width: int) -> tuple[float, float]:
+    """λ·(δ_x, δ_y) as it was set under a flow convention (`translation_flow`) -> in 1/512ths of an H×W frame."""
+    x, y = motion
+    return (x * RELEASE_FIELD / width, y * RELEASE_FIELD / height) if convention == "exact" else (x, y)
 
 
 def motion_error(pixels: Tensor, requested: Tensor) -> float:

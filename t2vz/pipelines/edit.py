@@ -142,6 +142,7 @@ class EditRun(Generation):
         super().__init__(sd, settings, m, height, width, noise, progress, on_step)
         self.source = frames
         sd.schedule.check_steps(settings.steps)
+        self.check_initial_noise()
         self.check_step_noise("ancestral", settings.steps)
         if "ancestral" in self.draws.given and settings.sampler == "ddim":
             raise InputError('noise "ancestral" has no use with the sampler "ddim", which adds none')

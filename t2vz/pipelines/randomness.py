@@ -38,7 +38,8 @@ class Noise:
         """One standard normal tensor, float32 on the CPU, fixed by (seed, name, index) alone."""
         key = [self.seed & (2**64 - 1), zlib.crc32(name.encode()), index]
         state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        return torch.randn(shape, generator=torch.Generator().manual_seed(state))
+        generator = torch.Generator("cpu").manual_seed(state)
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
     def frames(self, name: str, indices: range, shape: tuple[int, ...]) -> Tensor:
         """The draws of some frames, stacked: (len(indices), *shape); or the caller's tensor, checked, in its place."""

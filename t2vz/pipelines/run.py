@@ -57,6 +57,13 @@ class Generation:
         independent, shared = self.noise("initial", range(self.frames)), self.noise("shared", range(1))
         return correlate(independent, shared, self.settings.initial_noise, self.settings.noise_strength)
 
+    def check_initial_noise(self) -> None:
+        """Refuse the caller's tensor for a draw that the setting `initial_noise` does without."""
+        kind = self.settings.initial_noise
+        unused = {"independent": "shared", "progressive": "shared", "shared": "initial"}.get(kind)
+        if unused in self.draws.given:
+            raise InputError(f'noise "{unused}" has no use with initial noise "{kind}"')
+
     def step_noise(self, name: str, i: int, t: float, frames: int) -> Tensor:
         """The fresh noise (frames, c, h, w) of step i, from timestep t; frame 1 gets the same in every stage."""
         if name in self.draws.given:
@@ -165,6 +172,9 @@ class Run(Generation):
         idle = set(noise) & ({"initial", "shared"} if self.moves else {"x_T", "forward"})
         if idle:
             raise InputError(f'noise "{sorted(idle)[0]}" has no use with motion {"on" if self.moves else "off"}')
+        self.check_initial_noise()
+        if "eta" in noise and settings.eta == 0:
+            raise InputError('noise "eta" has no use with eta = 0, which adds none')
         self.check_step_noise("eta", len(self.grid))
         camera = settings.zoom != 1 or settings.rotation != 0
         if flow is not None and (camera or settings.initial_noise != type(settings).initial_noise):

@@ -132,6 +132,9 @@ class Settings(Sampling):
         if self.foreground is not None:
             words = self.foreground.split() if isinstance(self.foreground, str) else self.foreground
             object.__setattr__(self, "foreground", tuple(words))
+            if not words:
+                raise InputError("foreground names no word of the prompt; name the words that say what stands before "
+                                 "the background, or leave it out")
         for name, known in (("jump_convention", JUMPS), ("flow_convention", FLOWS),
                             ("background_convention", BACKGROUNDS)):
             self._check_choice(name, known)

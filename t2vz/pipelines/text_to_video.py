@@ -73,11 +73,10 @@ def generate(
 
 def motion_latents(run: Run) -> Tensor:
     """E6–E9: all frames' latents at T (m, c, h, w), from frame 1's alone."""
-    x = run.noise("x_T", range(1))
+    x, forward = run.noise("x_T", range(1)), run.noise("forward", range(1, run.frames))
     x_1_T = run.denoise(x, run.start, run.T, "frame 1 to T")  # E6
     x_1_T_prime = run.denoise(x_1_T, run.T, run.T_prime, "frame 1 to T'")
     ratio = run.sd.schedule.jump_ratio(run.T_prime, run.T, run.settings.jump_convention)
-    forward = run.noise("forward", range(1, run.frames))
     x_T = motion_dynamics(x_1_T, x_1_T_prime, run.flow[1:], ratio, forward)  # E8 with E7's flow, E9
     observe("x_T'", x_1_T_prime)
     if run.frames > 1:

@@ -37,7 +37,8 @@ class NoiseSchedule:
     @cached_property
     def betas(self) -> Tensor:
         """β_0 … β_{N−1}, shape (N,)."""
-        roots = torch.linspace(self.beta_first**0.5, self.beta_last**0.5, self.train_steps, dtype=torch.float64)
+        ends = self.beta_first**0.5, self.beta_last**0.5
+        roots = torch.linspace(*ends, self.train_steps, dtype=torch.float64, device="cpu")
         return roots**2
 
     @cached_property

@@ -81,6 +81,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"--minutes {args.minutes} and --steps {args.steps}: a training ends after one of them; give one"
         )
+    if args.stage == "all" and args.further:
+        raise InputError("--further is for one stage: clip, unet, decoder, edit or controlnet; after a new clip the unet "
+                         "has to be trained further, too")
+    for name in ("minutes", "steps"):
+        if getattr(args, name) is not None and not getattr(args, name) > 0:
+            raise InputError(f"--{name} {getattr(args, name)}: give a number above 0")
     if args.stage == "export":
         export(args.out, args.to, overwrite=args.overwrite)
         return 0

@@ -57,7 +57,7 @@ class Settings:
             raise InputError(
                 f"minutes={self.minutes}, steps={self.steps}: a training ends after one of them; give one"
             )
-        if (self.minutes or self.steps) <= 0 or self.batch < 1:
+        if not (self.steps if self.minutes is None else self.minutes) > 0 or self.batch < 1:
             raise InputError(
                 f"minutes={self.minutes}, steps={self.steps}, batch={self.batch}: all must be above 0"
             )

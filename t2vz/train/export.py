@@ -216,5 +216,5 @@ def _row(out: Path, name: str) -> str:
     if not log:  # unpacked from a checkpoint, and not trained since
         return f"| {name} | {size:.2f} M | as it was | | |"
     last = [row["loss"] for row in log[-5:]]
-    spent = facts["spent"]
+    spent = facts.get("spent", {"steps": log[-1]["step"], "minutes": log[-1]["seconds"] / 60})
     return f"| {name} | {size:.2f} M | {spent['steps']} | {spent['minutes']:.0f} | {sum(last) / len(last):.3f} |"

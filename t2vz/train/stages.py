@@ -84,6 +84,10 @@ class Options:
         with ranks.rank_0_first():
             return paint_pictures(self.out / "pictures", count, self.size, self.seed, stream)
 
+    def cache(self, name: str, count: int) -> Path:
+        """Where something made of the first `count` training pictures is kept."""
+        return self.out / f"{name}-{self.size}px-{count}-seed{self.seed}.safetensors"
+
     def tokenizer(self) -> Tokenizer:
         """The tokenizer in out/tokenizer, written first if there is none: its numbers belong to the CLIP."""
         folder = self.out / "tokenizer"
@@ -225,7 +229,7 @@ def cached_edits(options: Options, vae: VAE, more: int) -> tuple[Tensor, list[st
         painted = np.stack([paint_after(edit, options.size) for edit in tqdm(edits, "painting edits")])
         return vae_training.encode_all(vae.to(options.device), Pictures(painted, [e.instruction for e in edits]))
 
-    return kept(options.out / f"edit/after-{count}.safetensors", "after", encode), [e.instruction for e in edits]
+    return kept(options.cache("edit/after", count), "after", encode), [e.instruction for e in edits]
 
 
 def edit_of_picture(i: int, seed: int) -> Edit:
@@ -236,7 +240,7 @@ def edit_of_picture(i: int, seed: int) -> Edit:
 
 def cached_edges(options: Options, pictures: Pictures) -> np.ndarray:
     """The pictures' edges as `control.find_edges` gives them, found once into out/controlnet/."""
-    cache = options.out / f"controlnet/edges-{len(pictures)}.safetensors"
+    cache = options.cache("controlnet/edges", len(pictures))
     return kept(cache, "bits", lambda: torch.from_numpy(control_training.find_edges(pictures))).numpy()
 
 
@@ -245,7 +249,7 @@ def cached_latents(options: Options, vae: VAE) -> tuple[Tensor, list[str]]:
     captions."""
     pictures = options.paint("training", options.pictures)
     pictures = Pictures(pictures.images[: options.latents], pictures.captions[: options.latents])
-    cache = options.out / f"unet/latents-{len(pictures)}.safetensors"
+    cache = options.cache("unet/latents", len(pictures))
     latents = kept(cache, "latents", lambda: vae_training.encode_all(vae.to(options.device), pictures))
     return latents, pictures.captions
 
@@ -260,7 +264,7 @@ def cached_things(options: Options, count: int, side: int) -> Tensor:
         covered = F.adaptive_avg_pool2d(torch.from_numpy(masks)[:, None].float(), side)
         return F.max_pool2d(covered, 3, stride=1, padding=1).round().byte()
 
-    return kept(options.out / f"unet/things-{count}.safetensors", "things", find)
+    return kept(options.cache("unet/things", count), "things", find)
 
 
 def kept(path: Path, name: str, make: Callable[[], Tensor]) -> Tensor:

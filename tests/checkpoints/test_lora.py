@@ -153,6 +153,18 @@ def test_a_merged_convolution_is_the_lora_s_convolutions_beside_it(folder, base,
     assert_close(conv2d(x, merged, padding=merged.shape[-1] // 2), wanted.double())
 
 
+def test_an_alpha_may_be_a_whole_number(folder, base, tmp_path):
+    """As diffusers' own converter to kohya's names writes it."""
+    down, up = factors(base, TO_Q, 5)
+    tensors = {f"{kohya(TO_Q)}.lora_down.weight": down, f"{kohya(TO_Q)}.lora_up.weight": up}
+    merged = []
+    for alpha in (torch.tensor(3), torch.tensor(3.0)):
+        save_file(tensors | {f"{kohya(TO_Q)}.alpha": alpha}, tmp_path / f"{alpha.dtype}.safetensors")
+        merged.append(weights(StableDiffusion.load(folder, loras=[(tmp_path / f"{alpha.dtype}.safetensors", 1.0)])))
+    assert torch.equal(merged[0][f"{TO_Q}.weight"], merged[1][f"{TO_Q}.weight"])
+    assert not torch.equal(merged[0][f"{TO_Q}.weight"], base[f"{TO_Q}.weight"])
+
+
 def test_several_add_up_and_loading_again_takes_them_away(folder, base, tmp_path):
     before = {file: file.read_bytes() for file in sorted(folder.rglob("*.safetensors"))}
     made = base[f"{TO_Q}.weight"].double()

@@ -70,7 +70,9 @@ def test_a_checkpoint_without_vae_needs_one_named(place, tmp_path):
     shutil.rmtree(bare / "vae")
     with pytest.raises(InputError, match="holds no vae"):
         StableDiffusion.load(bare)
-    assert StableDiffusion.load(bare, vae=place / "other/vae").vae.config == VAE_SIZES
+    sd = StableDiffusion.load(bare, vae=place / "other/vae")
+    assert sd.vae.config == VAE_SIZES
+    assert len({sd.hash(), StableDiffusion.load(place / "mine").hash()}) == 2  # run files say what made a video
 
 
 @pytest.mark.parametrize("sizes, words", [

@@ -6,6 +6,7 @@ import torch
 
 from t2vz.errors import InputError
 from t2vz.metrics import content_shift, measured_motion, motion_error, motion_per_frame, requested_motion
+from t2vz.metrics.motion import in_512ths
 from t2vz.train.world import paint, sample_scene
 
 UP = 4  # a scene is painted so many times larger: a quarter of a pixel is one of its pixels
@@ -89,6 +90,24 @@ def test_motion_per_frame_withstands_one_wrong_frame():
     assert torch.allclose(motion_per_frame(pixels), torch.tensor([-3.0, 1.5], dtype=torch.float64))
     pixels[3] += 40
     assert (motion_per_frame(pixels) - torch.tensor([-3.0, 1.5])).abs().max() < 0.5
+
+
+@pytest.mark.parametrize("frames", range(2, 9))
+def test_motion_per_frame_leans_to_no_side(frames):
+    """A mirrored path is the mirrored motion, also where an even number of slopes has two middle ones."""
+    path = torch.randn(frames - 1, 2, generator=torch.Generator().manual_seed(frames), dtype=torch.float64).cumsum(0)
+    assert torch.allclose(motion_per_frame(-path), -motion_per_frame(path), atol=1e-12)
+    slopes = [(b - a) / (j - i) for i, a in enumerate([torch.zeros(2), *path])
+              for j, b in enumerate([torch.zeros(2), *path]) if i < j]
+    assert motion_per_frame(path).tolist() == pytest.approx(np.median(torch.stack(slopes).numpy(), axis=0).tolist())
+
+
+@pytest.mark.parametrize("height, width", [(128, 128), (256, 128), (64, 192)])
+def test_both_flow_conventions_are_one_unit(height, width):
+    """12 pixels are 12 pixels, and 12/512ths of the frame stay so."""
+    for convention, factor in (("exact", np.array([1, 1])), ("release", np.array([width, height]) / 512)):
+        asked = requested_motion(in_512ths((12.0, -5.0), convention, height, width), 2, height, width)
+        assert asked[0].tolist() == pytest.approx((factor * [12, -5]).tolist())
 
 
 def test_e7_request_in_pixels_and_error():

@@ -36,7 +36,7 @@ NAN, INF = float("nan"), float("inf")
     ("motion", ("a", "b"), "a"), ("attention", "frist", "frist"), ("initial_noise", "white", "white"),
     ("noise_strength", -1.0, "-1.0"), ("noise_strength", NAN, "nan"),
     ("jump_convention", "papr", "papr"), ("flow_convention", "rel", "rel"),
-    ("background_convention", "p", "p"),
+    ("background_convention", "p", "p"), ("foreground", "", "no word"), ("foreground", (), "no word"),
 ])
 def test_an_impossible_value_is_refused_and_named_in_one_line(name, value, said):
     with pytest.raises(InputError) as caught:

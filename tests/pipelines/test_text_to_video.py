@@ -152,10 +152,30 @@ def test_noise_given_equals_noise_drawn_and_is_not_changed(sd):
         make(sd, motion=None, seed=0).latents)
 
 
-def test_noise_of_a_wrong_shape_is_refused(sd):
+def test_noise_of_a_wrong_shape_is_refused_before_any_work(sd):
     for noise in ({"x_T": normal(1, 4, 6, 6)}, {"forward": normal(5, *LATENT)}):
         with pytest.raises(InputError, match="must have shape"):
-            make(sd, noise=noise)
+            make(sd, noise=noise, on_step=lambda _: pytest.fail("it began to work"))
+
+
+@pytest.mark.parametrize("name, changes", [
+    ("eta", {}), ("initial", {}), ("shared", {"eta": 0.5}), ("x_T", {"motion": None}),
+    ("shared", {"motion": None}), ("shared", {"motion": None, "initial_noise": "progressive"}),
+    ("initial", {"motion": None, "initial_noise": "shared"}),
+])
+def test_noise_that_would_be_ignored_is_refused(sd, name, changes):
+    with pytest.raises(InputError, match=f'noise "{name}" has no use with'):
+        make(sd, noise={name: normal(5, *LATENT)}, **changes)
+
+
+def test_torch_s_defaults_change_no_noise():
+    first = Noise(4).draw("x_T", 0, LATENT)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = Noise(4).draw("x_T", 0, LATENT)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert again.dtype == torch.float32 and torch.equal(first, again)
 
 
 @pytest.mark.parametrize("changes", [{}, {"attention": "all"}, {"motion": None}, {"zoom": 2.0}])
