@@ -32,7 +32,7 @@ from t2vz.train.world import COLOURS, paint_clip, paint_clip_after, sample_edit 
 from t2vz.train.world.scene import PLACES, name  # noqa: E402
 from t2vz.video.write import write_image  # noqa: E402
 
-FRAMES = 6
+FRAMES = 5
 NEAR = 2  # pixels by which an edge may be beside the one asked for
 CONTROL = {"steps": 20, "guidance_scale": 7.5}
 EDIT = {"steps": 25, "guidance_scale": 7.5, "image_scale": 1.2}

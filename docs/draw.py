@@ -329,8 +329,8 @@ def e14(studio: Studio) -> Figure:
     network, source = load_controlnet(), studio.source()
     condition = np.stack([edges(frame) for frame in source])
     prompt = "a blue ball in the snow"
-    made = control_video(studio.sd, prompt, condition, network, min(studio.steps, 20), seed=SEED)
-    without = control_video(studio.sd, prompt, condition, network, min(studio.steps, 20), seed=SEED, control_scale=0.0)
+    made, without = (control_video(studio.sd, prompt, condition, network, min(studio.steps, 20), guidance_scale=3.0,
+                                   seed=SEED, control_scale=scale) for scale in (1.0, 0.0))
     return grid([("source", source), ("$c^k$", condition), ("s = 1", made.frames), ("s = 0", without.frames)],
                 frames_named())
 

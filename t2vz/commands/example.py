@@ -48,4 +48,4 @@ def run(args: argparse.Namespace) -> None:
     place = "on the beach" if scene.background != "beach" else "in the snow"
     print(f"{args.out}: {args.scene}, {args.frames} frames of {args.size}×{args.size}\n"
           f'try: t2vz edit {args.out} "make it {colour}"\n'
-          f'     t2vz control {args.out} "a {colour} {scene.kind} {place}" --controlnet YOURS')
+          f'     t2vz control {args.out} "a {colour} {scene.kind} {place}"')

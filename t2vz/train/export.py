@@ -148,9 +148,9 @@ shared. bfloat16; AdamW with warmup and half a cosine over the time; a moving av
 - CLIP: of {clip["of"]} unseen scenes, {100 * clip["retrieval"]:.0f} % are nearest to their own caption.
 {measured(out, "quality.md")}
 ## Limits
-It was trained for an hour or so on CPUs, not for days on GPUs, at {unet["size"]} pixels. Places and colours come
-out as asked; things have the right colour, size and place, and seldom a shape one could name: that takes more
-training than this. Fine patterns blur in the autoencoder, "beside" is unreliable, and words outside the world
+It was trained for hours on CPUs, not for days on GPUs, at {unet["size"]} pixels. Places and colours come out as
+asked; things have the right colour, size and place, but not always a shape one could name: that takes more training
+than this. Fine patterns blur in the autoencoder, "beside" is unreliable, and words outside the world
 mean nothing to it (t2vz says which). At guidance 7.5 colours are glaring; 3 to 5 look more natural. Group norms
 and heads are fewer than Stable Diffusion's, because widths are small; a single file of it (`t2vz weights
 export`) says so in its header, which t2vz alone reads. To do better: `t2vz train all --size 256 --device cuda`,
