@@ -1,6 +1,10 @@
 """What all tests share: the device they run on, and the sizes of the small networks they build."""
 
 import os
+import signal
+
+# A program started in the background ignores Ctrl-C, and so would those that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On tensors this small, threads wait for each other longer than they work. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -132,8 +132,8 @@ of all (thing, colour, place) combinations was held out. No photograph and no on
 ## Recipe
 `t2vz train clip`, `vae`, `unet`, one after the other (or `all`), here on {unet["hardware"]} that other work
 shared. bfloat16; AdamW with warmup and half a cosine over the time; a moving average of the weights.
-- CLIP: contrastive, both towers, in batches of pictures that agree in two of thing, colour and place. `clip/` is the whole (`CLIPModel.from_pretrained`); its text tower
-  is the file in `text_encoder/`.
+- CLIP: contrastive, both towers, in batches of pictures that agree in two of thing, colour and place. `clip/` is
+  the whole (`CLIPModel.from_pretrained`); its text tower is the file in `text_encoder/`.
 - Autoencoder: L1 on pixels, on 2×2, 4×4 and 8×8 means and on gradients, and KL · 1e-6. It starts as a
   codec of mean colours. Scaling factor {vae["config"]["scaling_factor"]:.5f}, measured.{again}
 - UNet: noise prediction on {unet["latents"]} cached latents, Stable Diffusion's schedule, a tenth of the

@@ -152,8 +152,10 @@ def test_measures_are_those_of_score_video_with_what_was_asked(folder, monkeypat
 
 
 def test_only_a_translation_has_a_motion_to_compare_with():
-    settings = {"motion": [3.0, 4.0], "zoom": 1.0, "rotation": 0.0}
+    settings = {"motion": [3.0, 4.0], "zoom": 1.0, "rotation": 0.0, "height": 64, "width": 128,
+                "flow_convention": "release"}
     assert asked_motion(settings) == (3.0, 4.0) and asked_motion({**settings, "motion": None}) == (0.0, 0.0)
+    assert asked_motion({**settings, "flow_convention": "exact"}) == (3.0 * 4, 4.0 * 8)  # there in pixels
     assert asked_motion({**settings, "zoom": 1.1}) is asked_motion({**settings, "rotation": 2.0}) is None
 
 
