@@ -90,6 +90,7 @@ def train_controlnet(
     controlnet.requires_grad_(True)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The UNet's loss on some pictures, steered by their edges."""
         chosen = torch.randint(len(examples.latents), (settings.batch,), generator=generator)
         x_0, context = examples.batch(chosen, loss.no_prompt, generator, settings.device)
         condition = as_condition(bits, chosen).to(settings.device)

@@ -67,6 +67,7 @@ def train_edit_unet(
     unet.requires_grad_(True)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The loss of the noise in some pictures after their edit, the pictures before them beside it."""
         chosen = torch.randint(len(examples.after), (settings.batch,), generator=generator)
         x_0, source, context = examples.batch(chosen, generator, settings.device)
 
@@ -76,6 +77,7 @@ def train_edit_unet(
         return noise_loss(editing, x_0, context, alpha_bar, generator, loss)
 
     def show(path: Path) -> None:
+        """A sheet of 16 edits: rows of pictures before, as edited, after."""
         scale = vae.config.scaling_factor
         rows = []
         for part in torch.arange(16).split(8):

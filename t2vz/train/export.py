@@ -138,7 +138,7 @@ shared. bfloat16; AdamW with warmup and half a cosine over the time; a moving av
   codec of mean colours. Scaling factor {vae["config"]["scaling_factor"]:.5f}, measured.{again}
 - UNet: noise prediction on {unet["latents"]} cached latents, Stable Diffusion's schedule, a tenth of the
   captions empty; all noise levels weigh about the same (1/ᾱ, and min-SNR with γ = 2), those in the middle of the
-  schedule are drawn twice as often, and cells with a thing in them count three times.
+  schedule are drawn twice as often, and cells in or beside a thing count three times.
 
 {TABLE_HEAD}
 {chr(10).join(rows)}
