@@ -55,9 +55,10 @@ class UNetLoss:
     γ)/SNR_t (Hang et al. 2023, arXiv 2303.09556), since at low noise there is little to learn and much to
     lose; inf: unweighted. noisy: also by 1/ᾱ_t, as if v were predicted (Salimans and Ho 2022, arXiv 2202.00512):
     every noise level then weighs about the same, where else the noisy ones, in which a caption's thing takes shape,
-    have a twelfth of the others' say (the ε-loss in things: 0.025 at t = 800, 0.30 at 200). middle in [0, 1): how much denser the middle of the schedule is drawn than its
-    ends (`draw_timesteps`). thing: what a cell counts in or beside which a named thing is, others counting 1: things
-    cover a seventh of a picture (0.136 on average) and are the harder part of it."""
+    have a twelfth of the others' say (the ε-loss in things: 0.025 at t = 800, 0.30 at t = 200). middle in [0, 1): how
+    much denser the middle of the schedule is drawn than its ends (`draw_timesteps`). thing: what a cell counts in or
+    beside which a named thing is, others counting 1: things cover a seventh of a picture (0.136 on average) and are
+    the harder part of it."""
 
     no_prompt: float = 0.1
     snr_cap: float = 2.0
