@@ -28,9 +28,9 @@ from t2vz.conditions.edges import edges  # noqa: E402
 from t2vz.files import write_bytes, write_json  # noqa: E402
 from t2vz.lab.statistics import Estimate, estimate, paired  # noqa: E402
 from t2vz.model import load_controlnet  # noqa: E402
-from t2vz.train.world import COLOURS, paint_clip, paint_clip_after, sample_edit  # noqa: E402
-from t2vz.train.world.scene import PLACES, name  # noqa: E402
 from t2vz.video.write import write_image  # noqa: E402
+from t2vz.world import COLOURS, paint_clip, paint_clip_after, sample_edit  # noqa: E402
+from t2vz.world.scene import PLACES, name  # noqa: E402
 
 FRAMES = 5
 NEAR = 2  # pixels by which an edge may be beside the one asked for
@@ -52,8 +52,9 @@ def main() -> None:
         if options.sheets:
             write_image(options.sheets / f"{part}.png", np.concatenate(rows))
     if options.out:
-        write_json(options.out, {"machine": machine("cpu"), "clips": options.clips, "control": CONTROL, "edit": EDIT,
-                                 **found})
+        write_json(
+            options.out, {"machine": machine("cpu"), "clips": options.clips, "control": CONTROL, "edit": EDIT, **found}
+        )
 
 
 # --- control
@@ -127,8 +128,11 @@ def edit_part(options) -> tuple[dict, list[np.ndarray]]:
                 **appearance(frames, after, clip),
             }
         sheet += [strip(*shown, wanted)] if i < 8 else []
-    pairs = {"edited against source": ("first", "source"), '"first" against "own"': ("first", "own"),
-             "edited against autoencoder alone": ("first", "codec")}
+    pairs = {
+        "edited against source": ("first", "source"),
+        '"first" against "own"': ("first", "own"),
+        "edited against autoencoder alone": ("first", "codec"),
+    }
     return compare(values, pairs), sheet
 
 
@@ -168,7 +172,8 @@ def appearance(frames: np.ndarray, masks: np.ndarray, clip) -> dict[str, float]:
     scores = metrics.score_video(frames, clip)
     colours = np.stack([frame[mask > 127].mean(axis=0) for frame, mask in zip(frames, masks) if (mask > 127).any()])
     return {
-        "CLIP, next frame": scores["consistency_next"], "CLIP, first frame": scores["consistency_first"],
+        "CLIP, next frame": scores["consistency_next"],
+        "CLIP, first frame": scores["consistency_first"],
         "histograms": scores["histogram_similarity"],
         "thing's colour strays": float(np.abs(colours - colours.mean(axis=0)).mean()),
     }
@@ -179,8 +184,7 @@ def compare(values: dict, pairs: dict[str, tuple[str, str]]) -> dict:
     measures = next(iter(next(iter(values.values())).values())).keys()
     taken = {v: {m: {place: row[m] for place, row in rows.items()} for m in measures} for v, rows in values.items()}
     means = {v: {m: as_dict(estimate(taken[v][m])) for m in measures} for v in values}
-    gaps = {label: {m: as_dict(paired(taken[a][m], taken[b][m])) for m in measures}
-            for label, (a, b) in pairs.items()}
+    gaps = {label: {m: as_dict(paired(taken[a][m], taken[b][m])) for m in measures} for label, (a, b) in pairs.items()}
     return {"means": means, "differences": gaps}
 
 
@@ -200,14 +204,20 @@ def strip(*clips: np.ndarray, shown: int = 4) -> np.ndarray:
 def report(part: str, found: dict, clips: int) -> str:
     """The figures as tables."""
     variants, measures = list(found["means"]), list(next(iter(found["means"].values())))
-    lines = [f"\n**{part}**, {clips} clips of {FRAMES} frames: means\n", f"| | {' | '.join(variants)} |",
-             "|---" * (len(variants) + 1) + "|"]
+    lines = [
+        f"\n**{part}**, {clips} clips of {FRAMES} frames: means\n",
+        f"| | {' | '.join(variants)} |",
+        "|---" * (len(variants) + 1) + "|",
+    ]
     for m in measures:
         lines.append(f"| {m} | " + " | ".join(f"{found['means'][v][m]['mean']:.3f}" for v in variants) + " |")
     for label, gaps in found["differences"].items():
         lines += [f"\n{label}: difference, 95 % interval\n", "| | |", "|---|---|"]
-        lines += [f"| {m} | {g['mean']:+.3f} ({g['low']:+.3f} to {g['high']:+.3f}) |" for m, g in gaps.items()
-                  if g["low"] is not None]
+        lines += [
+            f"| {m} | {g['mean']:+.3f} ({g['low']:+.3f} to {g['high']:+.3f}) |"
+            for m, g in gaps.items()
+            if g["low"] is not None
+        ]
     return "\n".join(lines)
 
 

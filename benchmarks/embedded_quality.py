@@ -30,9 +30,9 @@ from t2vz.files import atomic_path, write_bytes, write_json  # noqa: E402
 from t2vz.lab.measure import find_foreground  # noqa: E402
 from t2vz.lab.statistics import Estimate, estimate, paired  # noqa: E402
 from t2vz.motion import global_motion, translation_flow  # noqa: E402
-from t2vz.train.pictures import paint_pictures  # noqa: E402
-from t2vz.train.vae import measure_psnr  # noqa: E402
 from t2vz.vae import to_pixels  # noqa: E402
+from training.pictures import paint_pictures  # noqa: E402
+from training.vae import measure_psnr  # noqa: E402
 
 STEPS = 25  # its grid has T' = 881 itself; with 20 T and T' would be one step apart
 FRAMES = 5
@@ -105,8 +105,12 @@ def pictures_part(sd, judge, folder: Path, options) -> dict:
     def picture(i: int) -> np.ndarray:
         return text_to_video(sd, scenes[i].caption, frames=1, steps=STEPS, seed=i, motion=None).frames
 
-    frames = np.concatenate([kept(folder / "pictures" / f"{i:04d}.npy", lambda i=i: picture(i))
-                             for i in tqdm(range(len(scenes)), "pictures")])
+    frames = np.concatenate(
+        [
+            kept(folder / "pictures" / f"{i:04d}.npy", lambda i=i: picture(i))
+            for i in tqdm(range(len(scenes)), "pictures")
+        ]
+    )
     if options.sheet:
         write_sheet(options.sheet, frames[:64], [scene.caption for scene in scenes[:64]])
     given, wanted = answers(judge, look_at(frames)), labels_of(scenes)
@@ -166,8 +170,13 @@ def claims_part(sd, judge, folder: Path, options) -> dict:
     values[variant][measure] and shifts[variant] are keyed by (video, prompt, seed), as t2vz.lab.statistics has them.
     """
     clip = metrics.load_clip(Path(sd.path) / "clip" if (Path(sd.path) / "clip").is_dir() else None)
-    places = [(variant, i, seed) for i in range(options.videos) for seed in range(options.seeds)
-              for variant in VARIANTS if variant != "scaled" or seed == 0]  # no claim of the paper's: one seed will do
+    places = [
+        (variant, i, seed)
+        for i in range(options.videos)
+        for seed in range(options.seeds)
+        for variant in VARIANTS
+        if variant != "scaled" or seed == 0
+    ]  # no claim of the paper's: one seed will do
     values = {v: {measure: {} for measure in LABELS} for v in VARIANTS}
     shifts = {v: {} for v in VARIANTS}
     for variant, i, seed in tqdm(places, "videos"):
@@ -177,7 +186,10 @@ def claims_part(sd, judge, folder: Path, options) -> dict:
             values[variant][measure]["", i, seed] = value
         shifts[variant]["", i, seed] = -metrics.measured_motion(frames, masks).pixels.numpy()  # the camera's
     return {
-        "prompts": options.videos, "seeds": options.seeds, "frames": FRAMES, "strength": STRENGTH,
+        "prompts": options.videos,
+        "seeds": options.seeds,
+        "frames": FRAMES,
+        "strength": STRENGTH,
         "appearance": {measure: compared(values["paper"][measure], values["own"][measure]) for measure in LABELS},
         "motion": {v: motion_figures(shifts[v], sd.default_size) for v in VARIANTS},
     }
@@ -185,8 +197,11 @@ def claims_part(sd, judge, folder: Path, options) -> dict:
 
 def compared(first: dict, own: dict) -> dict:
     """Both means, and the mean of the differences on the same prompt and seed, each with its interval."""
-    return {"first": as_dict(estimate(first, "prompts")), "own": as_dict(estimate(own, "prompts")),
-            "difference": as_dict(paired(first, own, "prompts"))}
+    return {
+        "first": as_dict(estimate(first, "prompts")),
+        "own": as_dict(estimate(own, "prompts")),
+        "difference": as_dict(paired(first, own, "prompts")),
+    }
 
 
 def settings_of(variant: str, i: int, sd) -> dict:
@@ -203,6 +218,7 @@ def scaled_times(sd) -> list[int]:
     Coarse structure is seen through a mean over cells, and a latent of 16×16 has 16 times fewer: the same ᾱ hides more.
     With s cells a side, log(ᾱ/(1−ᾱ)) must be larger by 2·log(64/s) (Hoogeboom et al. 2023, arXiv 2301.11093).
     """
+
     def log_snr(t: int) -> float:
         alpha_bar = float(sd.schedule.alpha_bar_at(t))
         return math.log(alpha_bar / (1 - alpha_bar))
@@ -215,8 +231,9 @@ def kept_video(path: Path, sd, variant: str, i: int, seed: int) -> tuple[np.ndar
     """Frames and foreground masks of one video, made if they are not in `path` yet."""
     if not path.is_file():
         caption = scene_of("captions", i, held_out=True).caption
-        video = text_to_video(sd, caption, frames=FRAMES, steps=STEPS, seed=1000 * seed + i,
-                              **settings_of(variant, i, sd))
+        video = text_to_video(
+            sd, caption, frames=FRAMES, steps=STEPS, seed=1000 * seed + i, **settings_of(variant, i, sd)
+        )
         masks = find_foreground(sd, video)
         masks = np.zeros((0,)) if masks is None else masks.numpy()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -276,9 +293,14 @@ def motion_figures(shifts: dict[tuple, np.ndarray], size: int) -> dict:
         "steadiness": as_dict(estimate(steady, "prompts")),
         "correlation": float(np.corrcoef(np.concatenate(asked_all).ravel(), np.concatenate(found_all).ravel())[0, 1]),
         "near": float(np.mean(near)),
-        "directions": [{"asked": [STRENGTH * size / 512 * part for part in way],
-                        "measured": np.mean(found, axis=0).round(3).tolist(), "videos": len(found)}
-                       for way, found in ways.items()],
+        "directions": [
+            {
+                "asked": [STRENGTH * size / 512 * part for part in way],
+                "measured": np.mean(found, axis=0).round(3).tolist(),
+                "videos": len(found),
+            }
+            for way, found in ways.items()
+        ],
     }
 
 
@@ -308,17 +330,34 @@ def kept(path: Path, make) -> np.ndarray:
 
 
 def judge_report(found: dict) -> str:
-    rows = [f"| {name} | " + " | ".join(f"{100 * found[name][answer]:.1f} %" for answer in ANSWERS) + " |"
-            for name in ("painted", "blurred", "reconstructed")]
-    return "\n".join([f"\n**The judge** on {found['count']} unseen paintings\n", "| | object | colour | background |",
-                      "|---|---|---|---|", *rows])
+    rows = [
+        f"| {name} | " + " | ".join(f"{100 * found[name][answer]:.1f} %" for answer in ANSWERS) + " |"
+        for name in ("painted", "blurred", "reconstructed")
+    ]
+    return "\n".join(
+        [
+            f"\n**The judge** on {found['count']} unseen paintings\n",
+            "| | object | colour | background |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
 
 
 def pictures_report(found: dict) -> str:
-    rows = [f"| {name} | {100 * found[name]['share']:.1f} % | {100 * found[name]['low']:.1f} to "
-            f"{100 * found[name]['high']:.1f} % |" for name in (*ANSWERS, "all")]
-    return "\n".join([f"\n**Pictures** of {found['count']} captions never trained on\n", "| | right | 95 % interval |",
-                      "|---|---|---|", *rows])
+    rows = [
+        f"| {name} | {100 * found[name]['share']:.1f} % | {100 * found[name]['low']:.1f} to "
+        f"{100 * found[name]['high']:.1f} % |"
+        for name in (*ANSWERS, "all")
+    ]
+    return "\n".join(
+        [
+            f"\n**Pictures** of {found['count']} captions never trained on\n",
+            "| | right | 95 % interval |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
 
 
 def autoencoder_report(found: dict) -> str:
@@ -326,20 +365,31 @@ def autoencoder_report(found: dict) -> str:
 
 
 def claims_report(found: dict) -> str:
-    lines = [f"\n**Appearance** with cross-frame attention and without: {found['prompts']} prompts × {found['seeds']} "
-             f"seeds, {found['frames']} frames\n",
-             '| | "first" | "own" | difference, 95 % interval |', "|---|---|---|---|"]
+    lines = [
+        f"\n**Appearance** with cross-frame attention and without: {found['prompts']} prompts × {found['seeds']} "
+        f"seeds, {found['frames']} frames\n",
+        '| | "first" | "own" | difference, 95 % interval |',
+        "|---|---|---|---|",
+    ]
     for name, label in LABELS.items():
         first, own, gap = (found["appearance"][name][key] for key in ("first", "own", "difference"))
         lines.append(f"| {label} | {first['mean']:.3f} | {own['mean']:.3f} | {span(gap, '+.3f')} |")
-    lines += ["\n**Motion** of the background against what was asked, the same videos\n",
-              "| | slope | correlation | within 8 pixels | steadiness |", "|---|---|---|---|---|"]
+    lines += [
+        "\n**Motion** of the background against what was asked, the same videos\n",
+        "| | slope | correlation | within 8 pixels | steadiness |",
+        "|---|---|---|---|---|",
+    ]
     for variant, label in VARIANTS.items():
         row = found["motion"][variant]
-        lines.append(f"| {label} | {span(row['slope'], '.2f')} | {row['correlation']:.2f} | {100 * row['near']:.0f} % "
-                     f"| {span(row['steadiness'], '+.2f')} |")
-    lines += ["\nThe camera's motion by direction, (right, down) in pixels a frame\n",
-              "| asked | " + " | ".join(VARIANTS.values()) + " |", "|---" * (len(VARIANTS) + 1) + "|"]
+        lines.append(
+            f"| {label} | {span(row['slope'], '.2f')} | {row['correlation']:.2f} | {100 * row['near']:.0f} % "
+            f"| {span(row['steadiness'], '+.2f')} |"
+        )
+    lines += [
+        "\nThe camera's motion by direction, (right, down) in pixels a frame\n",
+        "| asked | " + " | ".join(VARIANTS.values()) + " |",
+        "|---" * (len(VARIANTS) + 1) + "|",
+    ]
     for rows in zip(*(found["motion"][variant]["directions"] for variant in VARIANTS)):
         pairs = [rows[0]["asked"], *(row["measured"] for row in rows)]
         lines.append("| " + " | ".join("({:+.1f}, {:+.1f})".format(*pair) for pair in pairs) + " |")
@@ -353,16 +403,26 @@ def span(found: dict, form: str) -> str:
     return f"{found['mean']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
 
 
-REPORTS = {"judge": judge_report, "pictures": pictures_report, "autoencoder": autoencoder_report,
-           "claims": claims_report}
+REPORTS = {
+    "judge": judge_report,
+    "pictures": pictures_report,
+    "autoencoder": autoencoder_report,
+    "claims": claims_report,
+}
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="where what was made is kept")
-    parser.add_argument("--weights", metavar="PATH", help="a checkpoint folder of `t2vz train` (embedded)")
-    parser.add_argument("--parts", nargs="+", choices=list(REPORTS), default=list(REPORTS), metavar="PART",
-                        help=f"which of: {', '.join(REPORTS)} (all)")
+    parser.add_argument("--weights", metavar="PATH", help="a checkpoint folder of `python -m training` (embedded)")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=list(REPORTS),
+        default=list(REPORTS),
+        metavar="PART",
+        help=f"which of: {', '.join(REPORTS)} (all)",
+    )
     parser.add_argument("--prompts", type=int, default=200, metavar="N", help="captions of the part pictures (200)")
     parser.add_argument("--videos", type=int, default=32, metavar="N", help="prompts of the part claims (32)")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="seeds for each of them (2)")

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from t2vz.files import atomic_path
-from t2vz.train.common import Settings, fit
-from t2vz.train.world import BACKGROUNDS, COLOURS, OBJECTS, Scene, paint, sample_scene
+from t2vz.world import BACKGROUNDS, COLOURS, OBJECTS, Scene, paint, sample_scene
+from training.common import Settings, fit
 
 SIZE = 96  # the judge looks at pictures this small
 PAINTED = 128  # and learns from pictures painted this large, then averaged
@@ -78,8 +78,10 @@ def scene_of(stream: str, i: int, held_out: bool | None = None) -> Scene:
 def labels_of(scenes: list[Scene]) -> dict[str, Tensor]:
     """What is right: answer -> (n,), places in ANSWERS."""
     facts = {"object": "kind", "colour": "colour", "background": "background"}
-    return {name: torch.tensor([words.index(getattr(scene, facts[name])) for scene in scenes])
-            for name, words in ANSWERS.items()}
+    return {
+        name: torch.tensor([words.index(getattr(scene, facts[name])) for scene in scenes])
+        for name, words in ANSWERS.items()
+    }
 
 
 def look_at(frames: np.ndarray) -> Tensor:
@@ -101,8 +103,9 @@ def degrade(images: Tensor, generator: torch.Generator) -> Tensor:
     images = torch.lerp(images, coarse, 0.5 * draw(n, 1, 1, 1) * (draw(n, 1, 1, 1) < 0.5))
     images = images * (1 + 0.2 * (draw(n, 1, 1, 1) - 0.5)) + 0.16 * (draw(n, 3, 1, 1) - 0.5)
     grain = torch.randn(images.shape, generator=generator).to(images.device)
-    stains = F.interpolate(torch.randn((n, 3, 8, 8), generator=generator).to(images.device), images.shape[-2:],
-                           mode="bilinear")
+    stains = F.interpolate(
+        torch.randn((n, 3, 8, 8), generator=generator).to(images.device), images.shape[-2:], mode="bilinear"
+    )
     return (images + 0.1 * draw(n, 1, 1, 1) * grain + 0.12 * draw(n, 1, 1, 1) * stains).clamp(-1, 1)
 
 

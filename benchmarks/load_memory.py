@@ -39,8 +39,7 @@ def main():
     if options.load:
         return print(json.dumps(measure(*options.load, options.device)))
     print(
-        f"{'file':>8} {'loaded as':>10} {'weights':>9} {'before':>8} {'peak':>8} {'growth':>8} {'ratio':>6} "
-        f"{'time':>7}"
+        f"{'file':>8} {'loaded as':>10} {'weights':>9} {'before':>8} {'peak':>8} {'growth':>8} {'ratio':>6} {'time':>7}"
     )
     for stored in TYPES:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:

@@ -41,8 +41,7 @@ def main():
     print(f"\n{options.frames[0]} to {options.frames[-1]} frames: {grown / 1e6:+.0f} MB")
     if options.out:
         Path(options.out).write_text(
-            json.dumps({"machine": machine(options.device), "options": vars(options), "rows": rows}, indent=1)
-            + "\n"
+            json.dumps({"machine": machine(options.device), "options": vars(options), "rows": rows}, indent=1) + "\n"
         )
 
 

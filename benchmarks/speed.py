@@ -99,9 +99,7 @@ def report(options, costs: dict) -> None:
         f"{options.device}, best of {options.repeats or 1}\n"
     )
     print(
-        "| candidate | seconds | of "
-        + first
-        + " | of diffusers in its type | CPU s | slowest UNet call, s | peak GB |"
+        "| candidate | seconds | of " + first + " | of diffusers in its type | CPU s | slowest UNet call, s | peak GB |"
     )
     print("|---|---|---|---|---|---|---|")
     rows = []
@@ -141,9 +139,7 @@ def arguments():
     parser.add_argument("--height", type=int, default=256, help="pixels")
     parser.add_argument("--width", type=int, help="pixels; default: the height")
     parser.add_argument("--chunk", type=int, help="frames per UNet call of ours; default: all, as in theirs")
-    parser.add_argument(
-        "--repeats", type=int, default=2, help="timed rounds after the warm-up; 0: time that"
-    )
+    parser.add_argument("--repeats", type=int, default=2, help="timed rounds after the warm-up; 0: time that")
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's")
     parser.add_argument("--channels-last", action="store_true", help="our weights channels-last in every type")
     parser.add_argument("--out", help="write everything measured to this JSON file")

@@ -40,8 +40,9 @@ def main():
 
         def generate():
             began, cpu = clock(options.device), time.process_time()
-            text_to_video(sd, "a red ball rolls", options.frames, options.steps, height=options.height,
-                          width=options.height)
+            text_to_video(
+                sd, "a red ball rolls", options.frames, options.steps, height=options.height, width=options.height
+            )
             return clock(options.device) - began, time.process_time() - cpu
 
         generate()  # the warm-up
@@ -66,10 +67,15 @@ def count(generate) -> dict[str, int]:
         def counted(*args):
             passed[name] += 1
             return function(*args)
+
         return counted
 
-    patches = [patch.object(module, name, counting(name, getattr(module, name)))
-               for module in (denoise, run, algorithm) for name in passed if hasattr(module, name)]
+    patches = [
+        patch.object(module, name, counting(name, getattr(module, name)))
+        for module in (denoise, run, algorithm)
+        for name in passed
+        if hasattr(module, name)
+    ]
     for one in patches:
         one.start()
     try:
@@ -84,15 +90,21 @@ def seconds_off(name: str) -> float:
     """The time of passing one observation point with no trace open."""
     x = torch.zeros(1)
     step = SimpleNamespace(stage="all frames", t=941, x_t=x, eps=x, x_0=x)
-    calls = {"observe": lambda: points.observe("x_T", x), "enter": lambda: points.enter("all frames"),
-             "observe_step": lambda: points.observe_step(step), "watched": lambda: points.watched(None, 941, 64, 64)}
+    calls = {
+        "observe": lambda: points.observe("x_T", x),
+        "enter": lambda: points.enter("all frames"),
+        "observe_step": lambda: points.observe_step(step),
+        "watched": lambda: points.watched(None, 941, 64, 64),
+    }
     return min(timeit.repeat(calls[name], number=10_000, repeat=5)) / 10_000
 
 
 def report(options, wall: float, cpu: float, rows: list[dict]) -> None:
-    print(f"{options.size}, {options.frames} frames, {options.steps} steps, {options.height}×{options.height}, "
-          f"{options.device}, {options.dtype}: a generation takes {wall:.2f} s ({cpu:.2f} CPU s), best of "
-          f"{options.repeats}\n\n| traced | extra CPU seconds | share | kept, MB |\n|---|---|---|---|")
+    print(
+        f"{options.size}, {options.frames} frames, {options.steps} steps, {options.height}×{options.height}, "
+        f"{options.device}, {options.dtype}: a generation takes {wall:.2f} s ({cpu:.2f} CPU s), best of "
+        f"{options.repeats}\n\n| traced | extra CPU seconds | share | kept, MB |\n|---|---|---|---|"
+    )
     for row in rows:
         print(f"| {row['trace']} | {row['seconds']:.2g} | {row['share']:.2g} | {row.get('bytes', 0) / 1e6:.1f} |")
     print(f"\noff: points passed {rows[0]['passed']}")

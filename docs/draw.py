@@ -35,8 +35,8 @@ from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.text_to_video import text_to_video
 from t2vz.pipelines.trace import Trace, trace
 from t2vz.schedulers import NoiseSchedule, ddpm_step, forward_jump, forward_step
-from t2vz.train.world import caption, paint, paint_clip, sample_scene, scene_from_words
 from t2vz.video import Video
+from t2vz.world import caption, paint, paint_clip, sample_scene, scene_from_words
 
 PROMPT = "a red ball on a green meadow"
 SEED = 1
@@ -53,9 +53,11 @@ MODELS: dict[str, Callable[[], Path]] = {}  # name of a picture -> finds the mod
 
 def picture(name: str, model: Callable[[], Path] = embedded_weights):
     """Register a function as the one that draws docs/pictures/NAME.png, from the model that `model()` finds."""
+
     def register(function: Callable[["Studio"], Figure]) -> Callable[["Studio"], Figure]:
         PICTURES[name], MODELS[name] = function, model
         return function
+
     return register
 
 
@@ -110,8 +112,14 @@ def grid(rows: list[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str] = 
     count = max(len(pictures) for _, pictures in rows)
     figure = Figure(figsize=(CELL * count + 1.0, CELL * len(rows) + 0.3))
     axes = figure.subplots(len(rows), count, squeeze=False)
-    figure.subplots_adjust(left=0.98 / (CELL * count + 1.0), right=1, bottom=0.005, wspace=0.04, hspace=0.05,
-                           top=1 - 0.28 / (CELL * len(rows) + 0.3))
+    figure.subplots_adjust(
+        left=0.98 / (CELL * count + 1.0),
+        right=1,
+        bottom=0.005,
+        wspace=0.04,
+        hspace=0.05,
+        top=1 - 0.28 / (CELL * len(rows) + 0.3),
+    )
     for (label, pictures), line in zip(rows, axes, strict=True):
         line[0].text(-0.06, 0.5, label, transform=line[0].transAxes, ha="right", va="center", fontsize=9, color=INK)
         for place in line:
@@ -216,8 +224,10 @@ def e06(studio: Studio) -> Figure:
     """Frame 1's way from noise to T, and on to T': its latents, and what they were taken for."""
     made, run = studio.video()
     T, T_prime = (SCHEDULE.snap(made.settings[name], studio.steps) for name in ("t", "t_prime"))
-    alone, clean = ({int(name.rpartition("/")[2]): x for name, x in run.find(f"{which}/frame 1 to T*").items()}
-                    for which in ("x_t", "x_0"))
+    alone, clean = (
+        {int(name.rpartition("/")[2]): x for name, x in run.find(f"{which}/frame 1 to T*").items()}
+        for which in ("x_t", "x_0")
+    )
     alone[T_prime], clean[T_prime] = run["x_T'"], _clean_at(run, T_prime)
     times = evenly(list(alone), FRAMES)
     names = [f"t = {t}" + {T: " = $T$", T_prime: " = $T'$"}.get(t, "") for t in times]
@@ -255,15 +265,21 @@ def e08(studio: Studio) -> Figure:
     flow, x = run["flow"].clone(), run["x_T'"]
     flow[0] = 0  # frame 1 stays as it is
     x_0 = _clean_at(run, SCHEDULE.snap(made.settings["t_prime"], studio.steps))
-    rows = [(r"$\tilde x^k_{T'}$", false_colours(torch.cat([x, run["warped"]]))),
-            (r"$W_k(\hat x^1_0)$", decode(studio.sd, warp(x_0, flow)))]
+    rows = [
+        (r"$\tilde x^k_{T'}$", false_colours(torch.cat([x, run["warped"]]))),
+        (r"$W_k(\hat x^1_0)$", decode(studio.sd, warp(x_0, flow))),
+    ]
     figure = grid(rows, frames_named())
     for row, scale in ((0, 1), (1, studio.sd.vae.factor)):
         for k in range(1, FRAMES):
             place, (dx, dy) = figure.axes[row * FRAMES + k], (flow[k, :, 0, 0] * scale).tolist()
             middle = (x.shape[-1] - 1) / 2 * scale
-            place.annotate("", (middle - dx, middle - dy), (middle, middle),
-                           arrowprops={"arrowstyle": "-|>", "color": "white", "linewidth": 1.6})
+            place.annotate(
+                "",
+                (middle - dx, middle - dy),
+                (middle, middle),
+                arrowprops={"arrowstyle": "-|>", "color": "white", "linewidth": 1.6},
+            )
     return figure
 
 
@@ -272,9 +288,14 @@ def e09(studio: Studio) -> Figure:
     """Frames warped, noised back up to T, and what the first common step takes each of them for."""
     made, run = studio.video()
     first = next(iter(run.steps("x_0").values()))
-    return grid([(r"$\tilde x^k_{T'}$", false_colours(torch.cat([run["x_T'"], run["warped"]]))),
-                 ("$x^k_T$", false_colours(run["x_T"])), (r"$\hat x^k_0$ at $T$", decode(studio.sd, first))],
-                frames_named())
+    return grid(
+        [
+            (r"$\tilde x^k_{T'}$", false_colours(torch.cat([run["x_T'"], run["warped"]]))),
+            ("$x^k_T$", false_colours(run["x_T"])),
+            (r"$\hat x^k_0$ at $T$", decode(studio.sd, first)),
+        ],
+        frames_named(),
+    )
 
 
 @picture("e10-all-frames")
@@ -292,8 +313,10 @@ def e11(studio: Studio) -> Figure:
     made, run = studio.video(attention="own")
     frame, point = made.frames[3], _reddest(made.frames[3])
     maps = list(_looks(studio, made, run, [point]).values())
-    figure = grid([("", [frame, *(heat_over(frame, found[3, 0]) for found in maps)])],
-                  ["frame 4", *(f"{found.shape[-2]}×{found.shape[-1]} cells" for found in maps)])
+    figure = grid(
+        [("", [frame, *(heat_over(frame, found[3, 0]) for found in maps)])],
+        ["frame 4", *(f"{found.shape[-2]}×{found.shape[-1]} cells" for found in maps)],
+    )
     for place in figure.axes:
         _mark(place, frame, point)
     return figure
@@ -319,8 +342,7 @@ def e13(studio: Studio) -> Figure:
     plain, _ = studio.video()
     smooth, run = studio.video(smooth_background=0.6)
     masks = [masked(frame, mask[0]) for frame, mask in zip(plain.frames, run["foreground"], strict=True)]
-    return grid([(r"$\alpha$ = 0", plain.frames), ("$M^k$", masks), (r"$\alpha$ = 0.6", smooth.frames)],
-                frames_named())
+    return grid([(r"$\alpha$ = 0", plain.frames), ("$M^k$", masks), (r"$\alpha$ = 0.6", smooth.frames)], frames_named())
 
 
 @picture("e14-controlnet", embedded_controlnet)
@@ -329,10 +351,22 @@ def e14(studio: Studio) -> Figure:
     network, source = load_controlnet(), studio.source()
     condition = np.stack([edges(frame) for frame in source])
     prompt = "a blue ball in the snow"
-    made, without = (control_video(studio.sd, prompt, condition, network, min(studio.steps, 20), guidance_scale=3.0,
-                                   seed=SEED, control_scale=scale) for scale in (1.0, 0.0))
-    return grid([("source", source), ("$c^k$", condition), ("s = 1", made.frames), ("s = 0", without.frames)],
-                frames_named())
+    made, without = (
+        control_video(
+            studio.sd,
+            prompt,
+            condition,
+            network,
+            min(studio.steps, 20),
+            guidance_scale=3.0,
+            seed=SEED,
+            control_scale=scale,
+        )
+        for scale in (1.0, 0.0)
+    )
+    return grid(
+        [("source", source), ("$c^k$", condition), ("s = 1", made.frames), ("s = 0", without.frames)], frames_named()
+    )
 
 
 @picture("e15-edit", embedded_edit)
@@ -359,8 +393,16 @@ def e16(studio: Studio) -> Figure:
     place.imshow(scores, cmap="Greys", vmin=0, vmax=100, aspect="auto")
     for i, row in enumerate(scores):
         for j, score in enumerate(row):
-            place.text(j, i, f"{score:.0f}", ha="center", va="center", fontsize=8,
-                       color="white" if score > 55 else INK, weight="bold" if i == j else "normal")
+            place.text(
+                j,
+                i,
+                f"{score:.0f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if score > 55 else INK,
+                weight="bold" if i == j else "normal",
+            )
     place.set_yticks(range(6), [caption(scene) for scene in scenes], fontsize=7)
     place.set_xticks(range(6), [f"picture {i + 1}" for i in range(6)], fontsize=7)
     return figure
@@ -372,8 +414,12 @@ def measures(studio: Studio) -> Figure:
     large = paint(scene_from_words("a red house in the mountains", SEED), 1024).astype(np.float64).mean(axis=2)
     window, oversampled = 768, 8
     known = [*range(0, 16), *range(16, 241, 16)]  # in eighths of a pixel
-    pictures = [torch.from_numpy(large[:window, shift : shift + window].reshape(96, oversampled, 96, oversampled))
-                .mean(dim=(1, 3)) for shift in known]
+    pictures = [
+        torch.from_numpy(large[:window, shift : shift + window].reshape(96, oversampled, 96, oversampled)).mean(
+            dim=(1, 3)
+        )
+        for shift in known
+    ]
     shifts = np.array(known) / oversampled
     found = np.array([-content_shift(pictures[0], later)[0] for later in pictures])
     figure, (left, right) = plots(2)
@@ -391,8 +437,12 @@ def measures(studio: Studio) -> Figure:
 @picture("ablations")
 def ablations(studio: Studio) -> Figure:
     """The paper's two ideas, off and on, from the same seed."""
-    made = {"neither": studio.video(motion=None, attention="own"), "motion\n(E6–E9)": studio.video(attention="own"),
-            "attention\n(E12)": studio.video(motion=None), "both": studio.video()}
+    made = {
+        "neither": studio.video(motion=None, attention="own"),
+        "motion\n(E6–E9)": studio.video(attention="own"),
+        "attention\n(E12)": studio.video(motion=None),
+        "both": studio.video(),
+    }
     return grid([(name, video.frames) for name, (video, _) in made.items()], frames_named())
 
 

@@ -72,15 +72,16 @@ def relinked(text: str) -> str:
 def files_defining(name: str) -> list[str]:
     """The files that define a name, relative to docs/: tests for a test's, the package's for others."""
     room = DOCS.parent / ("tests" if "test_" in name else "t2vz")
-    return [f"../{path.relative_to(DOCS.parent).as_posix()}" for path in sorted(room.rglob("*.py"))
-            if line_of(path, name)]
+    return [
+        f"../{path.relative_to(DOCS.parent).as_posix()}" for path in sorted(room.rglob("*.py")) if line_of(path, name)
+    ]
 
 
 def sections(text: str) -> dict[str, str]:
     """Tag -> the text of its section, up to the next heading of that rank or above; of a tag that comes twice, both."""
     found: dict[str, str] = {}
     for match in HEADING.finditer(text):
-        rest = text[match.end():]
+        rest = text[match.end() :]
         end = re.search(r"^#{2,3} ", rest, re.MULTILINE)
         found[match[1]] = found.get(match[1], "") + rest[: end.start() if end else None]
     return found

@@ -1,6 +1,6 @@
 """A camera path of your own: any flow field in place of the paper's straight line (E7, E8).
 
-    python examples/camera_path.py [STEPS]
+python examples/camera_path.py [STEPS]
 """
 
 import sys

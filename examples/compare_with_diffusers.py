@@ -1,6 +1,6 @@
 """The same weights and the same noise, here and in diffusers' TextToVideoZeroPipeline (pip install diffusers).
 
-    python examples/compare_with_diffusers.py [STEPS]
+python examples/compare_with_diffusers.py [STEPS]
 """
 
 import sys
@@ -21,8 +21,17 @@ ours = text_to_video(sd, prompt, frames, steps, noise={"x_T": x_T, "forward": fo
 
 grid = sd.schedule.timesteps(steps)[::-1]  # their T' and T are places in this list; 44 and 47 of 50
 t0, t1 = (grid.index(sd.schedule.snap(t, steps)) for t in (881, 941))
-pipe = TextToVideoZeroPipeline.from_pretrained(str(sd.path), safety_checker=None, feature_extractor=None,
-                                               torch_dtype=torch.float32)
-theirs = pipe(prompt, frames, num_inference_steps=steps, t0=t0, t1=t1, latents=x_T, output_type="latent",
-              generator=torch.Generator().manual_seed(2)).images  # its one draw is the forward noise
+pipe = TextToVideoZeroPipeline.from_pretrained(
+    str(sd.path), safety_checker=None, feature_extractor=None, torch_dtype=torch.float32
+)
+theirs = pipe(
+    prompt,
+    frames,
+    num_inference_steps=steps,
+    t0=t0,
+    t1=t1,
+    latents=x_T,
+    output_type="latent",
+    generator=torch.Generator().manual_seed(2),
+).images  # its one draw is the forward noise
 print(f"relative difference of the latents: {float((ours - theirs).norm() / theirs.norm()):.1e}")

@@ -1,13 +1,13 @@
 """A video changed by an instruction (E15, Video Instruct-Pix2Pix), and what the two scales do.
 
-    python examples/edit_a_video.py [STEPS]
+python examples/edit_a_video.py [STEPS]
 """
 
 import sys
 
 from t2vz import StableDiffusion, edit_video
 from t2vz.metrics import psnr
-from t2vz.train.world import paint_clip, scene_from_words
+from t2vz.world import paint_clip, scene_from_words
 
 steps = int(sys.argv[1]) if sys.argv[1:] else 50
 

@@ -1,6 +1,6 @@
 """A video that follows another one's edges (E14, ControlNet).
 
-    python examples/follow_edges.py [STEPS]
+python examples/follow_edges.py [STEPS]
 """
 
 import sys
@@ -9,8 +9,8 @@ import numpy as np
 
 from t2vz import StableDiffusion, control_video, load_controlnet
 from t2vz.conditions import condition_frames, edges
-from t2vz.train.world import paint_clip, scene_from_words
 from t2vz.video import Video
+from t2vz.world import paint_clip, scene_from_words
 
 steps = int(sys.argv[1]) if sys.argv[1:] else 20
 

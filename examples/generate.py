@@ -1,6 +1,6 @@
 """A video from a prompt: the whole method, one call.
 
-    python examples/generate.py [STEPS]
+python examples/generate.py [STEPS]
 """
 
 import sys

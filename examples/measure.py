@@ -1,6 +1,6 @@
 """Measures of a video: does it show the prompt, are its frames alike, did the camera move as asked?
 
-    python examples/measure.py [STEPS]
+python examples/measure.py [STEPS]
 """
 
 import sys

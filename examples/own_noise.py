@@ -1,6 +1,6 @@
 """Noise of your own in place of the random draws: one video's end is another's beginning.
 
-    python examples/own_noise.py [STEPS]
+python examples/own_noise.py [STEPS]
 """
 
 import math

@@ -1,6 +1,6 @@
 """Tracing: where does one point of frame 4 look in frame 1, from the first step to the last?
 
-    python examples/where_it_looks.py [STEPS]
+python examples/where_it_looks.py [STEPS]
 """
 
 import sys

@@ -4,8 +4,15 @@ from .errors import FailedError, InputError
 
 __version__ = "0.1.0"
 __all__ = [
-    "FailedError", "InputError", "StableDiffusion", "Video", "control_video", "edit_video", "load_controlnet",
-    "text_to_video", "trace",
+    "FailedError",
+    "InputError",
+    "StableDiffusion",
+    "Video",
+    "control_video",
+    "edit_video",
+    "load_controlnet",
+    "text_to_video",
+    "trace",
 ]
 
 

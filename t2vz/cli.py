@@ -5,7 +5,7 @@ import os
 import sys
 
 from . import __version__
-from .commands import ablate, control, edit, example, explain, generate, inspect, score, train, weights
+from .commands import ablate, control, edit, example, explain, generate, inspect, score, weights
 from .errors import FailedError, InputError
 
 EXAMPLES = """examples:
@@ -41,16 +41,23 @@ def _let_waiting_threads_sleep() -> None:
 def build_parser() -> Parser:
     """The parser of `t2vz` and all its commands."""
     parser = Parser(
-        prog="t2vz", description="Text2Video-Zero (arXiv 2303.13439): videos from a frozen text-to-image model.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        prog="t2vz",
+        description="Text2Video-Zero (arXiv 2303.13439): videos from a frozen text-to-image model.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"t2vz {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for module in (generate, control, edit, example, ablate, explain, inspect, score, train, weights):
+    for module in (generate, control, edit, example, ablate, explain, inspect, score, weights):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(
-            name, help=module.HELP, description=module.DESCRIPTION, epilog=module.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)

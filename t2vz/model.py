@@ -1,8 +1,8 @@
 """StableDiffusion: one bundle of text tower, UNet, VAE and noise schedule, loaded from a path.
 
-    sd = StableDiffusion.load()                                      # the embedded checkpoint
-    sd = StableDiffusion.load("v1-5-pruned-emaonly.safetensors")     # or a folder: unet/ vae/ text_encoder/ tokenizer/
-    sd = StableDiffusion.load(edit=True)                             # the embedded model that edits videos (E15)
+sd = StableDiffusion.load()                                      # the embedded checkpoint
+sd = StableDiffusion.load("v1-5-pruned-emaonly.safetensors")     # or a folder: unet/ vae/ text_encoder/ tokenizer/
+sd = StableDiffusion.load(edit=True)                             # the embedded model that edits videos (E15)
 """
 
 import hashlib
@@ -56,9 +56,14 @@ class StableDiffusion:
 
     @classmethod
     def load(
-        cls, path: str | Path | None = None, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
-        tokenizer: str | Path | None = None, vae: str | Path | None = None,
-        loras: Sequence[tuple[str | Path, float]] = (), edit: bool = False,
+        cls,
+        path: str | Path | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        tokenizer: str | Path | None = None,
+        vae: str | Path | None = None,
+        loras: Sequence[tuple[str | Path, float]] = (),
+        edit: bool = False,
     ) -> "StableDiffusion":
         """Load a checkpoint: a single .safetensors file, or a folder in diffusers' layout; None: the embedded model.
 
@@ -66,7 +71,7 @@ class StableDiffusion:
         overflow. tokenizer: a folder with vocab.json and merges.txt, if the checkpoint carries none. vae: another VAE's
         folder or file, in place of the checkpoint's. loras: (file, weight) of LoRAs to merge into the UNet and the text
         tower, in this order; the files stay as they are. edit: an InstructPix2Pix model, whose UNet reads 8 channels,
-        for `edit_video`; None is then the embedded one. Where such a UNet lies in PATH-edit/unet (as `t2vz train export`
+        for `edit_video`; None is then the embedded one. Where such a UNet lies in PATH-edit/unet (as `training export`
         writes it), it is taken from there and the rest from PATH.
         Raises InputError, one line, for anything that is not Stable Diffusion 1.x in safetensors.
         """
@@ -80,10 +85,21 @@ class StableDiffusion:
             lay_out(network.requires_grad_(False))
         words = _tokenizer(path, tokenizer, checkpoint.text.config.max_position_embeddings)
         if words.size > checkpoint.text.config.vocab_size:
-            raise InputError(f"a tokenizer of {words.size} tokens does not fit {path}, whose text tower knows "
-                             f"{checkpoint.text.config.vocab_size}; give the tokenizer that belongs to it")
-        return cls(unet, autoencoder, text_encoder.requires_grad_(False), words, checkpoint.schedule, path, unet_path,
-                   checkpoint.kind, read_words(unet_path.parent if unet_path else path))
+            raise InputError(
+                f"a tokenizer of {words.size} tokens does not fit {path}, whose text tower knows "
+                f"{checkpoint.text.config.vocab_size}; give the tokenizer that belongs to it"
+            )
+        return cls(
+            unet,
+            autoencoder,
+            text_encoder.requires_grad_(False),
+            words,
+            checkpoint.schedule,
+            path,
+            unet_path,
+            checkpoint.kind,
+            read_words(unet_path.parent if unet_path else path),
+        )
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """Text states of some prompts: (prompts, tokens, dim). Only a prompt's first 75 tokens are read."""
@@ -95,8 +111,9 @@ class StableDiffusion:
         cut = self.tokenizer.encode(prompt).cut
         if cut:
             shown = cut if len(cut) <= 120 else f"{cut[:80]} … {cut[-30:]}"
-            notes.append(f"the text tower reads {self.tokenizer.length - 2} tokens of a prompt; cut off and ignored: "
-                         f'"{shown}"')
+            notes.append(
+                f'the text tower reads {self.tokenizer.length - 2} tokens of a prompt; cut off and ignored: "{shown}"'
+            )
         unknown = unknown_words(self.words, prompt) if self.words else []
         if unknown:
             named = ", ".join(f'"{word}"' for word in unknown[:8]) + (" …" if len(unknown) > 8 else "")
@@ -138,7 +155,9 @@ def weights_hash(path: Path, unet_path: Path | None = None) -> str:
 
 
 def load_controlnet(
-    path: str | Path | None = None, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
+    path: str | Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
     unet: UNet | None = None,
 ) -> ControlNet:
     """Load a ControlNet (E14): a folder in diffusers' layout or a .safetensors file of either naming; None: the
@@ -155,21 +174,31 @@ def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:
     """Raise InputError unless the ControlNet's residuals, text states and pictures are those of the model it steers."""
     ours, theirs = controlnet.config, sd.unet.config
     for name, found, wanted in (
-        ("widths", ours.widths, theirs.widths), ("resnets per level", ours.resnets, theirs.resnets),
-        ("latent channels", ours.in_channels, theirs.in_channels), ("text width", ours.context_dim, theirs.context_dim),
+        ("widths", ours.widths, theirs.widths),
+        ("resnets per level", ours.resnets, theirs.resnets),
+        ("latent channels", ours.in_channels, theirs.in_channels),
+        ("text width", ours.context_dim, theirs.context_dim),
         ("picture sides per latent side", controlnet.factor, sd.vae.factor),
     ):
         if found != wanted:
-            raise InputError(f"the ControlNet does not fit the model: its {name} {found}, the model's {wanted}; give "
-                             "one that was trained for this model")
+            raise InputError(
+                f"the ControlNet does not fit the model: its {name} {found}, the model's {wanted}; give "
+                "one that was trained for this model"
+            )
     weight = next(controlnet.parameters())
     if (weight.dtype, weight.device) != (sd.dtype, sd.device):
-        raise InputError(f"the ControlNet is in {weight.dtype} on {weight.device}, the model in {sd.dtype} on "
-                         f"{sd.device}; load both alike")
+        raise InputError(
+            f"the ControlNet is in {weight.dtype} on {weight.device}, the model in {sd.dtype} on "
+            f"{sd.device}; load both alike"
+        )
 
 
-def assemble(path: str | Path | None = None, vae: str | Path | None = None,
-             loras: Sequence[tuple[str | Path, float]] = (), edit: bool = False) -> Checkpoint:
+def assemble(
+    path: str | Path | None = None,
+    vae: str | Path | None = None,
+    loras: Sequence[tuple[str | Path, float]] = (),
+    edit: bool = False,
+) -> Checkpoint:
     """What `StableDiffusion.load` loads, before a tensor is read: opened, the VAE exchanged, the LoRAs to be merged."""
     checkpoint = _open(path, ("unet", "text") if vae else PARTS, edit)
     if vae is not None:
@@ -193,12 +222,16 @@ def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkp
     else:
         checkpoint = open_checkpoint(embedded_weights() if path is None else path, needs)
     if edit and checkpoint.kind != "instruct-pix2pix":
-        raise InputError(f"{path}: this is Stable Diffusion, whose UNet reads 4 channels and sees no source video; to "
-                         "edit, give an InstructPix2Pix model (8 channels); this one makes videos with t2vz generate")
+        raise InputError(
+            f"{path}: this is Stable Diffusion, whose UNet reads 4 channels and sees no source video; to "
+            "edit, give an InstructPix2Pix model (8 channels); this one makes videos with t2vz generate"
+        )
     if not edit and checkpoint.kind != "sd1":
-        raise InputError(f"{path}: this is InstructPix2Pix, whose UNet reads 8 channels, a source video's among them; "
-                         "use it with t2vz edit (StableDiffusion.load(path, edit=True)), or give a Stable Diffusion "
-                         "1.x checkpoint")
+        raise InputError(
+            f"{path}: this is InstructPix2Pix, whose UNet reads 8 channels, a source video's among them; "
+            "use it with t2vz edit (StableDiffusion.load(path, edit=True)), or give a Stable Diffusion "
+            "1.x checkpoint"
+        )
     return checkpoint
 
 
@@ -216,12 +249,16 @@ def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:
     vae, own = open_vae(path), checkpoint.vae
     facts = [("latent channels", vae.config.latent_channels, checkpoint.unet.config.out_channels)]
     if own is not None:
-        facts += [("scaling factor of latents", vae.config.scaling_factor, own.config.scaling_factor),
-                  ("levels", len(vae.config.widths), len(own.config.widths))]
+        facts += [
+            ("scaling factor of latents", vae.config.scaling_factor, own.config.scaling_factor),
+            ("levels", len(vae.config.widths), len(own.config.widths)),
+        ]
     for what, found, wanted in facts:
         if found != wanted:
-            raise InputError(f"{path}: a VAE of another model: its {what} {found}, where {checkpoint.path} has "
-                             f"{wanted}; give a VAE made for this model")
+            raise InputError(
+                f"{path}: a VAE of another model: its {what} {found}, where {checkpoint.path} has "
+                f"{wanted}; give a VAE made for this model"
+            )
     return vae
 
 
@@ -232,8 +269,9 @@ def _tokenizer(path: Path, folder: str | Path | None, length: int) -> Tokenizer:
         if found is not None:
             return Tokenizer(found, length)
     except Exception as error:  # transformers raises many kinds
-        raise InputError(f"{found}: its tokenizer cannot be read; copy it again from where the checkpoint came "
-                         "from") from error
+        raise InputError(
+            f"{found}: its tokenizer cannot be read; copy it again from where the checkpoint came from"
+        ) from error
     try:
         return Tokenizer(CLIP_NAME, length)
     except OSError as error:
@@ -263,7 +301,7 @@ def embedded_edit() -> Path:
 
 
 def embedded_controlnet() -> Path:
-    """The folder of the embedded ControlNet, if there is one: `t2vz train controlnet` makes it."""
+    """The folder of the embedded ControlNet, if there is one: `python -m training controlnet` makes it."""
     return _embedded("embedded-control", "config.json", "the embedded ControlNet", "--controlnet")
 
 

@@ -1,10 +1,10 @@
 """A headless Chromium for tests of pages, driven over a pipe (Chrome DevTools Protocol): no packages, no ports.
 
-    with Browser() as browser:                       # skips the test if no Chromium is installed
-        page = browser.open(tmp_path / "page.html", width=390, height=844)
-        assert page.errors == []                     # console errors, exceptions, requests that failed
-        assert page.evaluate("document.title") == "…"
-        page.screenshot(tmp_path / "phone.png")      # the whole page, as tall as it is
+with Browser() as browser:                       # skips the test if no Chromium is installed
+    page = browser.open(tmp_path / "page.html", width=390, height=844)
+    assert page.errors == []                     # console errors, exceptions, requests that failed
+    assert page.evaluate("document.title") == "…"
+    page.screenshot(tmp_path / "phone.png")      # the whole page, as tall as it is
 """
 
 import base64
@@ -23,9 +23,11 @@ from pathlib import Path
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-         "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --mute-audio "
-         "--autoplay-policy=no-user-gesture-required --remote-debugging-pipe").split()
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --mute-audio "
+    "--autoplay-policy=no-user-gesture-required --remote-debugging-pipe"
+).split()
 # The browser reads commands from file 3 and answers on file 4: put the pipes there, then become the browser.
 START = """
 import fcntl, os, sys
@@ -51,10 +53,25 @@ class Browser:
         self.profile = tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True)
         theirs_in, self.ours_out = os.pipe()
         self.ours_in, theirs_out = os.pipe()
-        command = [sys.executable, "-c", START, str(theirs_in), str(theirs_out), path, *FLAGS,
-                   f"--user-data-dir={self.profile.name}", "about:blank"]
-        self.process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        command = [
+            sys.executable,
+            "-c",
+            START,
+            str(theirs_in),
+            str(theirs_out),
+            path,
+            *FLAGS,
+            f"--user-data-dir={self.profile.name}",
+            "about:blank",
+        ]
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=(theirs_in, theirs_out),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         os.close(theirs_in)
         os.close(theirs_out)
         self.number, self.buffer, self.events = 0, b"", []
@@ -79,8 +96,13 @@ class Browser:
         page = Page(self, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.send(f"{domain}.enable")
-        page.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
-                  mobile=width < 600)
+        page.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 600,
+        )
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.send("Emulation.setEmulatedMedia", features=[theme])
         page.send("Page.navigate", url=Path(path).resolve().as_uri())
@@ -144,15 +166,23 @@ class Page:
     def errors(self) -> list[str]:
         """What went wrong so far: console errors and warnings, uncaught exceptions, requests that failed."""
         self.evaluate("0")  # fetches the events that are under way
-        return [said for event in self.browser.events if event.get("sessionId") == self.session
-                for said in _complaints(event["method"], event["params"])]
+        return [
+            said
+            for event in self.browser.events
+            if event.get("sessionId") == self.session
+            for said in _complaints(event["method"], event["params"])
+        ]
 
     @property
     def requests(self) -> list[str]:
         """The addresses the page asked for, embedded data left out."""
-        return [event["params"]["request"]["url"] for event in self.browser.events
-                if event.get("sessionId") == self.session and event["method"] == "Network.requestWillBeSent"
-                and not event["params"]["request"]["url"].startswith("data:")]
+        return [
+            event["params"]["request"]["url"]
+            for event in self.browser.events
+            if event.get("sessionId") == self.session
+            and event["method"] == "Network.requestWillBeSent"
+            and not event["params"]["request"]["url"].startswith("data:")
+        ]
 
     def screenshot(self, path: str | Path) -> Path:
         """The whole page, top to bottom, as PNG."""

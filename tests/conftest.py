@@ -14,10 +14,12 @@ import torch  # noqa: E402
 
 
 def pytest_addoption(parser):
-    parser.addoption("--device", default="cpu",
-                     help="cpu, cuda or mps: where tensors live in tests that use the `device` fixture")
-    parser.addoption("--weights", default=None,
-                     help="a checkpoint of yours (file or folder) for tests/equivalence to compare on")
+    parser.addoption(
+        "--device", default="cpu", help="cpu, cuda or mps: where tensors live in tests that use the `device` fixture"
+    )
+    parser.addoption(
+        "--weights", default=None, help="a checkpoint of yours (file or folder) for tests/equivalence to compare on"
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A small finished study with invented numbers, for tests of tables and reports: nothing is generated.
 
-    results, keys = finished_study(store)        # 2 × 2 variants, 2 prompts, 3 seeds
+results, keys = finished_study(store)        # 2 × 2 variants, 2 prompts, 3 seeds
 """
 
 import numpy as np
@@ -26,9 +26,16 @@ frames = 3
 attention = ["own", "first"]
 motion = { off = "off", on = [12, 12] }
 """
-MADE = {"weights": "embedded", "clip": "embedded", "model": {"weights": "ab" * 32, "dtype": "float32"}, "device": "cpu",
-        "command": "t2vz ablate tests.toml --seeds 3", "date": "2026-01-02", "seconds": 100.0,
-        "versions": {"t2vz": "0", "torch": "1", "python": "3"}}
+MADE = {
+    "weights": "embedded",
+    "clip": "embedded",
+    "model": {"weights": "ab" * 32, "dtype": "float32"},
+    "device": "cpu",
+    "command": "t2vz ablate tests.toml --seeds 3",
+    "date": "2026-01-02",
+    "seconds": 100.0,
+    "versions": {"t2vz": "0", "torch": "1", "python": "3"},
+}
 
 
 def numbers_of(run) -> dict[str, float]:
@@ -36,8 +43,12 @@ def numbers_of(run) -> dict[str, float]:
     rng = np.random.default_rng([len(run.prompt), run.seed, len(run.variant.name)])
     first, moves = run.settings["attention"] == "first", run.settings["motion"] is not None
     hard = len(run.prompt) / 100
-    return {"clip_score": 25 + rng.normal(), "consistency_first": 0.7 + hard + 0.1 * first + 0.001 * rng.normal(),
-            "motion_x": 2.0 * moves + 0.01 * rng.normal(), "background_change": 20 - 5 * first + rng.normal()}
+    return {
+        "clip_score": 25 + rng.normal(),
+        "consistency_first": 0.7 + hard + 0.1 * first + 0.001 * rng.normal(),
+        "motion_x": 2.0 * moves + 0.01 * rng.normal(),
+        "background_change": 20 - 5 * first + rng.normal(),
+    }
 
 
 def finished_study(store: RunFolder, text: str = STUDY) -> tuple[Results, list[str]]:
@@ -46,8 +57,13 @@ def finished_study(store: RunFolder, text: str = STUDY) -> tuple[Results, list[s
     runs, keys = [], []
     for run in study.runs():
         settings = {**get_task("generate").check(run.settings), "height": 32, "width": 48}
-        record = {"settings": settings, "video": None, "metrics": numbers_of(run), "notes": ["said once"],
-                  "seconds": 1.0}
+        record = {
+            "settings": settings,
+            "video": None,
+            "metrics": numbers_of(run),
+            "notes": ["said once"],
+            "seconds": 1.0,
+        }
         runs.append((run, record))
         keys.append(run_key(run.settings))
         folder = store.path(keys[-1])

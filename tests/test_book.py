@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", ROOT / "benchmarks" / "README.md",
-         *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "examples" / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 EQUATIONS = [f"E{n}" for n in range(1, 17)]
 
 
@@ -89,7 +93,8 @@ def test_the_check_sees_moved_and_vanished_definitions_and_missing_pictures(make
     renamed = text.replace("`warp`]", "`wrap`]")
     assert "[`wrap`]: ../t2vz/motion/warp.py does not define it" in list(make.problems(renamed))
     assert "pictures/e08-wrap.png is missing; run --pictures e08-wrap" in list(
-        make.problems(text.replace("e08-warp", "e08-wrap")))
+        make.problems(text.replace("e08-warp", "e08-wrap"))
+    )
 
 
 def test_links_are_written_anew_from_any_lines(make, text):

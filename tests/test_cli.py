@@ -83,34 +83,37 @@ def test_a_run_file_notices_other_weights(run, weights, tmp_path):
     assert code == 2 and "has changed since" in err and one_line(err)
 
 
-@pytest.mark.parametrize("argv, words", [
-    ([""], "the prompt is empty"),
-    (["   "], "the prompt is empty"),
-    ([], "give a prompt"),
-    (["x", "--frames", "0"], "frames = 0"),
-    (["x", "--frames", "two"], "invalid int value"),
-    (["x", "--height", "500"], "496 or 504"),
-    (["x", "--width", "0"], "width = 0"),
-    (["x", "--t-prime", "950", "--t", "941"], "t_prime = 950"),
-    (["x", "--steps", "0"], "steps = 0"),
-    (["x", "--steps", "1001"], "steps = 1001"),
-    (["x", "--chunk", "0"], "chunk = 0"),
-    (["x", "--seed", "-1"], "seed = -1"),
-    (["x", "--attention", "last"], "own, first, previous"),
-    (["x", "--motion", "3"], "DX,DY"),
-    (["x", "--motion", "nan,1"], "finite"),
-    (["x", "--smooth-background", "2"], "smooth_background = 2"),
-    (["x", "--smooth-background", "0.6", "--foreground", "zebra"], '"zebra" does not stand in the prompt'),
-    (["x", "--masks", "m/"], "--smooth-background"),
-    (["x", "--out", "video.avi"], ".mp4"),
-    (["x", "--out", "x.gif", "--fps", "60"], "at most 50"),
-    (["x", "--fps", "5000"], "fps is 5000"),
-    (["x", "--from", "nothing.json"], "cannot be read"),
-    (["x", "--tokenizer", "nowhere"], "vocab.json"),
-    (["x", "--device", "abacus"], "--device abacus"),
-    (["x", "--dtype", "int8"], "int8"),
-    (["x", "--colour"], "unrecognized"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        ([""], "the prompt is empty"),
+        (["   "], "the prompt is empty"),
+        ([], "give a prompt"),
+        (["x", "--frames", "0"], "frames = 0"),
+        (["x", "--frames", "two"], "invalid int value"),
+        (["x", "--height", "500"], "496 or 504"),
+        (["x", "--width", "0"], "width = 0"),
+        (["x", "--t-prime", "950", "--t", "941"], "t_prime = 950"),
+        (["x", "--steps", "0"], "steps = 0"),
+        (["x", "--steps", "1001"], "steps = 1001"),
+        (["x", "--chunk", "0"], "chunk = 0"),
+        (["x", "--seed", "-1"], "seed = -1"),
+        (["x", "--attention", "last"], "own, first, previous"),
+        (["x", "--motion", "3"], "DX,DY"),
+        (["x", "--motion", "nan,1"], "finite"),
+        (["x", "--smooth-background", "2"], "smooth_background = 2"),
+        (["x", "--smooth-background", "0.6", "--foreground", "zebra"], '"zebra" does not stand in the prompt'),
+        (["x", "--masks", "m/"], "--smooth-background"),
+        (["x", "--out", "video.avi"], ".mp4"),
+        (["x", "--out", "x.gif", "--fps", "60"], "at most 50"),
+        (["x", "--fps", "5000"], "fps is 5000"),
+        (["x", "--from", "nothing.json"], "cannot be read"),
+        (["x", "--tokenizer", "nowhere"], "vocab.json"),
+        (["x", "--device", "abacus"], "--device abacus"),
+        (["x", "--dtype", "int8"], "int8"),
+        (["x", "--colour"], "unrecognized"),
+    ],
+)
 def test_wrong_use_is_one_line_and_exit_code_2(run, tmp_path, argv, words):
     code, out, err = run(*argv)
     assert code == 2 and words in err and one_line(err) and not out
@@ -149,8 +152,11 @@ def test_folders_with_a_dot_have_run_files_of_their_own(run, tmp_path):
 
 
 def test_a_terminal_without_greek_letters_gets_no_traceback():
-    done = subprocess.run([sys.executable, "-m", "t2vz.cli", "generate", "--help"], capture_output=True,
-                          env={**os.environ, "PYTHONIOENCODING": "cp1252"})
+    done = subprocess.run(
+        [sys.executable, "-m", "t2vz.cli", "generate", "--help"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )
     assert done.returncode == 0 and b"--smooth-background" in done.stdout and not done.stderr
 
 
@@ -175,14 +181,22 @@ def test_a_truncated_checkpoint(run, weights, tmp_path):
     assert code == 2 and one_line(err) and "cut.safetensors" in err
 
 
-@pytest.mark.parametrize("keys, words", [
-    ({"cond_stage_model.model.ln_final.weight": (4,)}, "2."),
-    ({"conditioner.embedders.0.x": (4,)}, "SDXL"),
-    ({"model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3),
-      "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (640, 768)}, "inpainting"),
-    ({"lora_unet_x.lora_down.weight": (4, 4)}, "LoRA"),
-    ({"something.else": (4,)}, "strange.safetensors"),
-])
+@pytest.mark.parametrize(
+    "keys, words",
+    [
+        ({"cond_stage_model.model.ln_final.weight": (4,)}, "2."),
+        ({"conditioner.embedders.0.x": (4,)}, "SDXL"),
+        (
+            {
+                "model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3),
+                "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (640, 768),
+            },
+            "inpainting",
+        ),
+        ({"lora_unet_x.lora_down.weight": (4, 4)}, "LoRA"),
+        ({"something.else": (4,)}, "strange.safetensors"),
+    ],
+)
 def test_another_models_checkpoint_is_named(run, tmp_path, keys, words):
     save_file({key: torch.zeros(shape) for key, shape in keys.items()}, tmp_path / "strange.safetensors")
     code, _, err = run("x", where=tmp_path / "strange.safetensors")
@@ -256,10 +270,36 @@ def test_running_out_of_memory_says_what_to_do(run, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_is_one_line_and_leaves_nothing(weights, tmp_path):
-    command = [sys.executable, "-m", "t2vz.cli", "generate", "a red ball", "--weights", str(weights), "--frames", "64",
-               "--height", "256", "--width", "256", "--steps", "200", "--out", "x.mp4", "--device", "cpu"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                               start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "t2vz.cli",
+        "generate",
+        "a red ball",
+        "--weights",
+        str(weights),
+        "--frames",
+        "64",
+        "--height",
+        "256",
+        "--width",
+        "256",
+        "--steps",
+        "200",
+        "--out",
+        "x.mp4",
+        "--device",
+        "cpu",
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     plan = process.stderr.readline()  # said when the work begins
     assert "64 frames of 256×256" in plan
     process.send_signal(signal.SIGINT)
@@ -275,7 +315,7 @@ def test_help_has_examples(capsys):
         assert stop.value.code == 0 and "examples:" in out and "t2vz generate" in out
 
 
-@pytest.mark.parametrize("command", ["generate", "control", "edit", "explain", "ablate", "train"])
+@pytest.mark.parametrize("command", ["generate", "control", "edit", "explain", "ablate"])
 def test_help_says_what_is_true_of_its_command(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])

@@ -42,8 +42,9 @@ def weights(tmp_path_factory):
     """A tiny checkpoint folder on disk."""
     folder = tmp_path_factory.mktemp("weights")
     sd = tiny_sd(folder / "words")
-    save_folder(folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"),
-                dtype=torch.float32)
+    save_folder(
+        folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"), dtype=torch.float32
+    )
     return folder / "tiny"
 
 
@@ -52,8 +53,24 @@ def finished(weights, tmp_path_factory):
     """The folder of a study that one process has finished."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(STUDY)
-    assert main(["ablate", str(folder / "tiny.toml"), "--weights", str(weights), "--out", str(folder / "out"),
-                 "--workers", "1", "--quiet", "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "ablate",
+                str(folder / "tiny.toml"),
+                "--weights",
+                str(weights),
+                "--out",
+                str(folder / "out"),
+                "--workers",
+                "1",
+                "--quiet",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     return folder
 
 
@@ -77,12 +94,23 @@ def run(weights, tmp_path, monkeypatch, capsys):
 
 def test_a_study_leaves_tables_a_report_and_every_video(finished):
     out = finished / "out"
-    assert sorted(os.listdir(out)) == ["claims", "report.html", "results.csv", "results.json", "runs", "study.json",
-                                       "summary.csv"]
+    assert sorted(os.listdir(out)) == [
+        "claims",
+        "report.html",
+        "results.csv",
+        "results.json",
+        "runs",
+        "study.json",
+        "summary.csv",
+    ]
     with open(out / "results.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["variant"], row["seed"]) for row in rows] == [
-        ("own", "0"), ("own", "1"), ("first", "0"), ("first", "1")]
+        ("own", "0"),
+        ("own", "1"),
+        ("first", "0"),
+        ("first", "1"),
+    ]
     assert all(-1 <= float(row["consistency_first"]) <= 1 and float(row["warp_error"]) >= 0 for row in rows)
     assert len(os.listdir(out / "runs")) == 4 and os.listdir(out / "claims") == []
     for folder in (out / "runs").iterdir():
@@ -192,9 +220,25 @@ def test_the_report_says_the_command_as_it_was_typed(run, tmp_path, weights):
 
 
 def test_the_command_has_all_that_decides_a_result_and_no_more():
-    typed = ["my studies/noise.toml", "--prompts", "3", "--weights", "w.safetensors", "--tokenizer", "words", "--vae",
-             "v.safetensors", "--clip", "openai/clip-vit-large-patch14", "--controlnet", "edges", "--lora", "a:0.25",
-             "--lora", "b"]
+    typed = [
+        "my studies/noise.toml",
+        "--prompts",
+        "3",
+        "--weights",
+        "w.safetensors",
+        "--tokenizer",
+        "words",
+        "--vae",
+        "v.safetensors",
+        "--clip",
+        "openai/clip-vit-large-patch14",
+        "--controlnet",
+        "edges",
+        "--lora",
+        "a:0.25",
+        "--lora",
+        "b",
+    ]
     args = build_parser().parse_args(["ablate", *typed, "--workers", "2", "--out", "/tmp/here", "--device", "cpu"])
     again = build_parser().parse_args(shlex.split(ablate._command(args))[1:])
     for name in ("study", "prompts", "seeds", "weights", "tokenizer", "vae", "clip", "controlnet", "lora", "dtype"):
@@ -202,17 +246,20 @@ def test_the_command_has_all_that_decides_a_result_and_no_more():
     assert again.workers is None and again.out is None
 
 
-@pytest.mark.parametrize("argv, words", [
-    (["nothing.toml"], "there is no study nothing.toml"),
-    (["tiny.toml", "--workers", "0"], "--workers 0"),
-    (["tiny.toml", "--threads", "0"], "--threads 0"),
-    (["tiny.toml", "--prompts", "2"], "--prompts 2: the study tiny has 1"),
-    (["tiny.toml", "--out", "tiny.toml"], "is a file"),
-    (["tiny.toml", "--out", "mine"], "holds other files"),
-    (["tiny.toml", "--out", "theirs"], 'holds the study "other"'),
-    (["bad.toml"], 'bad.toml [grid]: setting "atention" does not exist; did you mean "attention"?'),
-    ([], "required: STUDY"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["nothing.toml"], "there is no study nothing.toml"),
+        (["tiny.toml", "--workers", "0"], "--workers 0"),
+        (["tiny.toml", "--threads", "0"], "--threads 0"),
+        (["tiny.toml", "--prompts", "2"], "--prompts 2: the study tiny has 1"),
+        (["tiny.toml", "--out", "tiny.toml"], "is a file"),
+        (["tiny.toml", "--out", "mine"], "holds other files"),
+        (["tiny.toml", "--out", "theirs"], 'holds the study "other"'),
+        (["bad.toml"], 'bad.toml [grid]: setting "atention" does not exist; did you mean "attention"?'),
+        ([], "required: STUDY"),
+    ],
+)
 def test_wrong_use_is_one_line_and_exit_code_2(run, tmp_path, argv, words):
     (tmp_path / "bad.toml").write_text(STUDY.replace("attention", "atention"))
     for name in ("mine", "theirs"):
@@ -257,8 +304,23 @@ def test_twenty_kills_end_with_the_same_table(weights, tmp_path):
     rng = random.Random(0)
 
     def start(out):
-        command = [sys.executable, "-m", "t2vz.cli", "ablate", "tiny.toml", "--weights", str(weights), "--out", out,
-                   "--device", "cpu", "--workers", "1", "--no-report", "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "t2vz.cli",
+            "ablate",
+            "tiny.toml",
+            "--weights",
+            str(weights),
+            "--out",
+            out,
+            "--device",
+            "cpu",
+            "--workers",
+            "1",
+            "--no-report",
+            "--quiet",
+        ]
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
 
     def at_work(worker):

@@ -19,10 +19,10 @@ from t2vz.commands.output import write_streamed
 from t2vz.conditions import edges
 from t2vz.model import StableDiffusion, load_controlnet
 from t2vz.pipelines.control import control_video
-from t2vz.train.world import Scene, paint_clip, scene_from_words
 from t2vz.unet.controlnet import ControlNet, ControlNetConfig
 from t2vz.video import Video, open_clip, read_video
 from t2vz.video.ffmpeg import find_ffmpeg
+from t2vz.world import Scene, paint_clip, scene_from_words
 
 pytest.importorskip("cv2")
 FAST = ["--steps", "2", "--quiet", "--device", "cpu"]
@@ -33,8 +33,9 @@ def models(tmp_path_factory):
     """A folder with a tiny checkpoint, tiny/, and two tiny ControlNets for it, net/ and net2/."""
     folder = tmp_path_factory.mktemp("models")
     sd = tiny_sd(folder / "words")
-    save_folder(folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"),
-                dtype=torch.float32)
+    save_folder(
+        folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"), dtype=torch.float32
+    )
     for seed, name in enumerate(("net", "net2")):
         config = ControlNetConfig(**vars(UNET), condition_widths=(8, 8, 8, 8))
         save_controlnet(folder / name, randomize(ControlNet(config), seed), dtype=torch.float32)
@@ -79,16 +80,44 @@ def pictures(name) -> np.ndarray:
 
 def test_control_is_control_video_on_the_edges_of_every_frame(run, models, frames, tmp_path):
     settings = ["--seed", "3", "--scale", "0.5", "--control-end", "0.8", "--guidance-scale", "4"]
-    code, out, err = run("car", "a blue kite", *FAST, *settings, "--out", "kite/", "--save-control", "edges/",
-                         "--sheet", "--latents", "--fps", "10")
+    code, out, err = run(
+        "car",
+        "a blue kite",
+        *FAST,
+        *settings,
+        "--out",
+        "kite/",
+        "--save-control",
+        "edges/",
+        "--sheet",
+        "--latents",
+        "--fps",
+        "10",
+    )
     assert code == 0 and not err and out.count("\n") == 1 and "5 frames of 64×64" in out and "at 10 fps" in out
-    assert sorted(os.listdir(tmp_path)) == ["car", "edges", "kite", "kite-latents.safetensors", "kite-sheet.png",
-                                            "kite.json"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "car",
+        "edges",
+        "kite",
+        "kite-latents.safetensors",
+        "kite-sheet.png",
+        "kite.json",
+    ]
     followed = np.stack([edges(frame) for frame in frames])
     assert np.array_equal(pictures("edges"), followed)
     sd = StableDiffusion.load(models / "tiny")
-    video = control_video(sd, "a blue kite", followed, load_controlnet(models / "net"), steps=2, seed=3,
-                          guidance_scale=4, control_scale=0.5, control_end=0.8, chunk=8)
+    video = control_video(
+        sd,
+        "a blue kite",
+        followed,
+        load_controlnet(models / "net"),
+        steps=2,
+        seed=3,
+        guidance_scale=4,
+        control_scale=0.5,
+        control_end=0.8,
+        chunk=8,
+    )
     assert np.array_equal(pictures("kite"), video.frames)
     record = json.loads((tmp_path / "kite.json").read_text())
     assert record["command"] == "control" and record["settings"]["control_scale"] == [0.5]
@@ -106,8 +135,21 @@ def test_count_rate_and_duration_are_kept(run, frames):
 
 def test_times_rates_and_sizes_are_said_and_done(run, frames):
     Video(np.repeat(frames, 4, axis=0)[:, :40], fps=20).save("wide.mp4")
-    code, _, err = run("wide.mp4", "a blue kite", *[a for a in FAST if a != "--quiet"], "--out", "kite.mp4",
-                       "--start", "0.2", "--end", "0.8", "--fps", "10", "--resolution", "128")
+    code, _, err = run(
+        "wide.mp4",
+        "a blue kite",
+        *[a for a in FAST if a != "--quiet"],
+        "--out",
+        "kite.mp4",
+        "--start",
+        "0.2",
+        "--end",
+        "0.8",
+        "--fps",
+        "10",
+        "--resolution",
+        "128",
+    )
     assert code == 0 and "wide.mp4 is 64×40; worked on at 128×64" in err and "6 frames of 128×64" in err
     video = read_video("kite.mp4")
     assert len(video) == 6 and video.frames.shape[1:] == (64, 128, 3) and video.fps == 10
@@ -150,13 +192,16 @@ def test_condition_pictures_come_ready_made(run):
 def test_two_are_followed_at_once(run, models, frames):
     Video(frames[:, ::-1].copy()).save("other/")
     options = ["--with", "edges", "--with", "asis=other", "--scale", "0.5", "--scale", "1"]
-    assert run("car", "a blue kite", *FAST, *options, "--save-control", "seen/", "--out", "two/",
-               nets=("net", "net2"))[0] == 0
+    assert (
+        run("car", "a blue kite", *FAST, *options, "--save-control", "seen/", "--out", "two/", nets=("net", "net2"))[0]
+        == 0
+    )
     assert np.array_equal(pictures("seen-2"), frames[:, ::-1])
     followed = [np.stack([edges(frame) for frame in frames]), frames[:, ::-1]]
     nets = [load_controlnet(models / name) for name in ("net", "net2")]
-    video = control_video(StableDiffusion.load(models / "tiny"), "a blue kite", followed, nets, steps=2,
-                          control_scale=[0.5, 1], chunk=8)
+    video = control_video(
+        StableDiffusion.load(models / "tiny"), "a blue kite", followed, nets, steps=2, control_scale=[0.5, 1], chunk=8
+    )
     assert np.array_equal(pictures("two"), video.frames)
 
 
@@ -174,39 +219,42 @@ def bad(frames, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("argv, words", [
-    ([], "give a prompt after the video"),
-    (["car"], "give a prompt after the video"),
-    (["car", " "], "the prompt is empty"),
-    (["gone.mp4", "x"], "no file or folder gone.mp4"),
-    (["still.mp4", "x"], "a single frame"),
-    (["song.mp3", "x"], "only sound"),
-    (["broken.mp4", "x"], "not a video"),
-    (["empty", "x"], "no pictures"),
-    (["good.mp4", "x", "--start", "2", "--end", "1"], "must come later"),
-    (["good.mp4", "x", "--start", "9"], "no frame between"),
-    (["good.mp4", "x", "--fps", "0"], "fps is 0"),
-    (["good.mp4", "x", "--resolution", "5"], "resolution = 5"),
-    (["car", "x", "--with", "asis=short"], "short has 3 frames and car 5"),
-    (["car", "x", "--with", "asis=gone"], "no file or folder gone"),
-    (["car", "x", "--with", "colour"], "edges, pose, depth, asis"),
-    (["car", "x", "--with", "asis="], "edges, pose, depth, asis"),
-    (["car", "x", "--with", "edges", "--with", "pose"], "1 --controlnet for 2 --with"),
-    (["car", "x", "--with", "depth"], "--depth-model"),
-    (["car", "x", "--with", "depth", "--depth-model", "gone/"], "no depth-estimation model"),
-    (["car", "x", "--with", "pose", "--pose-model", "gone/"], "no pose"),
-    (["car", "x", "--edge-thresholds", "100"], "LOW,HIGH"),
-    (["car", "x", "--scale", "-1"], "control_scale = (-1"),
-    (["car", "x", "--scale", "1", "--scale", "2"], "2 numbers for 1 ControlNet"),
-    (["car", "x", "--control-start", "0.9", "--control-end", "0.1"], "start < end"),
-    (["car", "x", "--chunk", "0"], "chunk = 0"),
-    (["car", "x", "--masks", "m/"], "--smooth-background"),
-    (["car", "x", "--out", "video.avi"], ".mp4"),
-    (["car", "x", "--save-control", "edges.avi"], ".mp4"),
-    (["car", "x", "--save-control", "e.mp4", "--out", "e.mp4"], "the video itself"),
-    (["good.mp4", "x", "--fps", "60", "--out", "x.gif"], "at most 50"),
-    (["car", "x", "--from", "nothing.json"], "cannot be read"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        ([], "give a prompt after the video"),
+        (["car"], "give a prompt after the video"),
+        (["car", " "], "the prompt is empty"),
+        (["gone.mp4", "x"], "no file or folder gone.mp4"),
+        (["still.mp4", "x"], "a single frame"),
+        (["song.mp3", "x"], "only sound"),
+        (["broken.mp4", "x"], "not a video"),
+        (["empty", "x"], "no pictures"),
+        (["good.mp4", "x", "--start", "2", "--end", "1"], "must come later"),
+        (["good.mp4", "x", "--start", "9"], "no frame between"),
+        (["good.mp4", "x", "--fps", "0"], "fps is 0"),
+        (["good.mp4", "x", "--resolution", "5"], "resolution = 5"),
+        (["car", "x", "--with", "asis=short"], "short has 3 frames and car 5"),
+        (["car", "x", "--with", "asis=gone"], "no file or folder gone"),
+        (["car", "x", "--with", "colour"], "edges, pose, depth, asis"),
+        (["car", "x", "--with", "asis="], "edges, pose, depth, asis"),
+        (["car", "x", "--with", "edges", "--with", "pose"], "1 --controlnet for 2 --with"),
+        (["car", "x", "--with", "depth"], "--depth-model"),
+        (["car", "x", "--with", "depth", "--depth-model", "gone/"], "no depth-estimation model"),
+        (["car", "x", "--with", "pose", "--pose-model", "gone/"], "no pose"),
+        (["car", "x", "--edge-thresholds", "100"], "LOW,HIGH"),
+        (["car", "x", "--scale", "-1"], "control_scale = (-1"),
+        (["car", "x", "--scale", "1", "--scale", "2"], "2 numbers for 1 ControlNet"),
+        (["car", "x", "--control-start", "0.9", "--control-end", "0.1"], "start < end"),
+        (["car", "x", "--chunk", "0"], "chunk = 0"),
+        (["car", "x", "--masks", "m/"], "--smooth-background"),
+        (["car", "x", "--out", "video.avi"], ".mp4"),
+        (["car", "x", "--save-control", "edges.avi"], ".mp4"),
+        (["car", "x", "--save-control", "e.mp4", "--out", "e.mp4"], "the video itself"),
+        (["good.mp4", "x", "--fps", "60", "--out", "x.gif"], "at most 50"),
+        (["car", "x", "--from", "nothing.json"], "cannot be read"),
+    ],
+)
 def test_wrong_use_is_one_line_and_exit_code_2(run, bad, tmp_path, argv, words):
     shutil.copytree(bad, tmp_path, dirs_exist_ok=True)
     before = sorted(os.listdir(tmp_path))
@@ -293,16 +341,19 @@ def test_example_draws_a_clip_and_says_what_to_do_with_it(run, tmp_path):
     assert not np.array_equal(pictures("kite"), painted)
 
 
-@pytest.mark.parametrize("argv, words", [
-    (["a dragon on a meadow"], "can draw"),
-    (["a red ball"], "no place"),
-    (["--frames", "1"], "at least 2"),
-    (["--size", "4"], "size 4"),
-    (["--fps", "0"], "fps is 0"),
-    (["--seed", "-1"], "seeds are not negative"),
-    (["--out", "x.avi"], ".mp4"),
-    (["--out", "here.mp4"], "exists already"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["a dragon on a meadow"], "can draw"),
+        (["a red ball"], "no place"),
+        (["--frames", "1"], "at least 2"),
+        (["--size", "4"], "size 4"),
+        (["--fps", "0"], "fps is 0"),
+        (["--seed", "-1"], "seeds are not negative"),
+        (["--out", "x.avi"], ".mp4"),
+        (["--out", "here.mp4"], "exists already"),
+    ],
+)
 def test_what_cannot_be_drawn_is_one_line(run, tmp_path, argv, words):
     (tmp_path / "here.mp4").write_text("precious")
     code, out, err = run(*argv, command="example", weights=None)

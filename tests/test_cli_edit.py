@@ -25,8 +25,9 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for name, make in (("edit", tiny_edit_sd), ("text", tiny_sd)):
         sd = make(folder / "words")
-        save_folder(folder / name, sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"),
-                    dtype=torch.float32)
+        save_folder(
+            folder / name, sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"), dtype=torch.float32
+        )
     return folder
 
 
@@ -115,22 +116,25 @@ def test_the_source_is_read_a_frame_at_a_time_and_never_whole(run, frames, monke
     assert max(asked) == 1 and len(pictures("blue")) == 20
 
 
-@pytest.mark.parametrize("argv, words", [
-    ([], "give an instruction"),
-    (["noise"], "give an instruction"),
-    (["noise", " "], "the instruction is empty"),
-    (["gone.mp4", "x"], "no file or folder gone.mp4"),
-    (["still.mp4", "x"], "a single frame"),
-    (["song.mp3", "x"], "only sound"),
-    (["noise", "x", "--image-scale", "-1"], "image_scale = -1"),
-    (["noise", "x", "--sampler", "dpm"], "euler_ancestral, ddim"),
-    (["noise", "x", "--steps", "0"], "steps = 0"),
-    (["noise", "x", "--steps", "1001"], "steps = 1001"),
-    (["noise", "x", "--chunk", "0"], "chunk = 0"),
-    (["noise", "x", "--attention", "frist"], "frist"),
-    (["noise", "x", "--out", "video.avi"], ".mp4"),
-    (["noise", "x", "--from", "nothing.json"], "cannot be read"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        ([], "give an instruction"),
+        (["noise"], "give an instruction"),
+        (["noise", " "], "the instruction is empty"),
+        (["gone.mp4", "x"], "no file or folder gone.mp4"),
+        (["still.mp4", "x"], "a single frame"),
+        (["song.mp3", "x"], "only sound"),
+        (["noise", "x", "--image-scale", "-1"], "image_scale = -1"),
+        (["noise", "x", "--sampler", "dpm"], "euler_ancestral, ddim"),
+        (["noise", "x", "--steps", "0"], "steps = 0"),
+        (["noise", "x", "--steps", "1001"], "steps = 1001"),
+        (["noise", "x", "--chunk", "0"], "chunk = 0"),
+        (["noise", "x", "--attention", "frist"], "frist"),
+        (["noise", "x", "--out", "video.avi"], ".mp4"),
+        (["noise", "x", "--from", "nothing.json"], "cannot be read"),
+    ],
+)
 def test_wrong_use_is_one_line_and_exit_code_2(run, frames, tmp_path, argv, words):
     Video(frames[:1]).save("still.mp4")
     sound = ["-f", "lavfi", "-i", "sine=duration=1", "song.mp3"]
@@ -141,10 +145,10 @@ def test_wrong_use_is_one_line_and_exit_code_2(run, frames, tmp_path, argv, word
     assert sorted(os.listdir(tmp_path)) == before
 
 
-@pytest.mark.parametrize("command, weights, argv, words", [
-    ("edit", "text", ["noise", "make it blue"], "t2vz generate"),
-    ("generate", "edit", ["a blue kite"], "t2vz edit"),
-])
+@pytest.mark.parametrize(
+    "command, weights, argv, words",
+    [("edit", "text", ["noise", "make it blue"], "t2vz generate"), ("generate", "edit", ["a blue kite"], "t2vz edit")],
+)
 def test_a_model_of_the_other_kind_is_sent_to_its_command(run, tmp_path, command, weights, argv, words):
     before = sorted(os.listdir(tmp_path))
     code, out, err = run(*argv, "--quiet", command=command, weights=weights)

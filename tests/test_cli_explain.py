@@ -20,8 +20,9 @@ def weights(tmp_path_factory):
     """A tiny checkpoint folder on disk."""
     folder = tmp_path_factory.mktemp("weights")
     sd = tiny_sd(folder / "words")
-    save_folder(folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"),
-                dtype=torch.float32)
+    save_folder(
+        folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"), dtype=torch.float32
+    )
     return folder / "tiny"
 
 
@@ -42,8 +43,9 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_explain_writes_one_page_whose_links_lead_to_the_code(run, weights, tmp_path):
-    code, out, err = run(PROMPT, *FAST, "--weights", str(weights), "--out", "pages/ball.html", "--seed", "7",
-                         "--dtype", "float32")
+    code, out, err = run(
+        PROMPT, *FAST, "--weights", str(weights), "--out", "pages/ball.html", "--seed", "7", "--dtype", "float32"
+    )
     assert code == 0 and not err and out.startswith("pages/ball.html: 2 frames explained") and out.count("\n") == 1
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ball.html"]
     html = (tmp_path / "pages/ball.html").read_text(encoding="utf-8")
@@ -56,23 +58,36 @@ def test_explain_writes_one_page_whose_links_lead_to_the_code(run, weights, tmp_
 
 def test_pages_are_named_after_the_prompt_and_never_overwritten(run, weights, tmp_path):
     Path("a-red-ball-on-a-green-meadow.html").write_text("mine")
-    code, _, _ = run(PROMPT, *FAST, "--weights", str(weights), "--motion", "-12,0", "--point", "0.5,0.5",
-                     "--link-base", "https://host/main")
+    code, _, _ = run(
+        PROMPT,
+        *FAST,
+        "--weights",
+        str(weights),
+        "--motion",
+        "-12,0",
+        "--point",
+        "0.5,0.5",
+        "--link-base",
+        "https://host/main",
+    )
     assert code == 0 and Path("a-red-ball-on-a-green-meadow.html").read_text() == "mine"
     html = Path("a-red-ball-on-a-green-meadow-2.html").read_text(encoding="utf-8")
     assert "https://host/main/t2vz/motion/warp.py#L" in html and "(0.50, 0.50)" in html and "λδ = (-12, 0)" in html
     assert "--dtype" not in re.search(r"<code>(t2vz explain .*)</code>", html)[1]
 
 
-@pytest.mark.parametrize("argv, message", [
-    (["--frames", "1"], "--frames must be at least 2"),
-    (["--out", "page.pdf"], "give it a name that ends in .html"),
-    (["--out", "mine.html"], "exists already; choose another --out, or pass --overwrite"),
-    (["--out", "folder.html"], "is a folder"),
-    (["--point", "0.5"], "is not X,Y"),
-    (["--point", "2,0"], "outside the frame"),
-    (["--steps", "0"], "steps = 0"),
-])
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--frames", "1"], "--frames must be at least 2"),
+        (["--out", "page.pdf"], "give it a name that ends in .html"),
+        (["--out", "mine.html"], "exists already; choose another --out, or pass --overwrite"),
+        (["--out", "folder.html"], "is a folder"),
+        (["--point", "0.5"], "is not X,Y"),
+        (["--point", "2,0"], "outside the frame"),
+        (["--steps", "0"], "steps = 0"),
+    ],
+)
 def test_what_cannot_work_is_one_line_before_the_model_is_loaded(run, monkeypatch, argv, message):
     monkeypatch.setattr("t2vz.commands.explain.load_model", lambda *_: pytest.fail("loaded"))
     Path("mine.html").write_text("mine")
@@ -90,4 +105,4 @@ def test_a_missing_package_is_named_before_the_model_is_loaded(run, monkeypatch)
 
 def test_help_names_every_option_with_an_example(run):
     code, out, _ = run("--help")
-    assert code == 0 and "--point X,Y" in out and out.count("t2vz explain \"") >= 4
+    assert code == 0 and "--point X,Y" in out and out.count('t2vz explain "') >= 4

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from t2vz.cli import main
-from t2vz.train.world import paint, sample_scene
 from t2vz.video import Video
+from t2vz.world import paint, sample_scene
 
 SCENE = sample_scene(np.random.default_rng(12))
 
@@ -17,7 +17,7 @@ SCENE = sample_scene(np.random.default_rng(12))
 def folder(tmp_path, monkeypatch):
     """A folder with one travelling scene as moving.mp4, moving.gif and moving/, and one picture."""
     large = paint(SCENE, 192)
-    frames = np.stack([large[20 : 148, 20 + 4 * k : 148 + 4 * k] for k in range(4)])
+    frames = np.stack([large[20:148, 20 + 4 * k : 148 + 4 * k] for k in range(4)])
     for name in ("moving.mp4", "moving.gif", "moving"):
         Video(frames).save(tmp_path / name)
     Video(frames[:1]).save(tmp_path / "one.gif")
@@ -78,15 +78,18 @@ def test_masks(folder, capsys):
     assert found["measures"]["background_change"] < 1e-6
 
 
-@pytest.mark.parametrize("argv, words", [
-    (["nothing.mp4"], "no file or folder"),
-    (["text.mp4"], "not a video"),
-    (["moving.gif", "--masks", "one.gif", "--clip", "nowhere/at/all"], "nowhere/at/all"),
-    (["moving.gif", "--masks", "moving3"], "3 masks for 4 frames"),
-    (["moving.gif", "--motion", "3"], "DX,DY"),
-    (["moving.gif", "--device", "abacus"], "abacus"),
-    ([], "VIDEO"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["nothing.mp4"], "no file or folder"),
+        (["text.mp4"], "not a video"),
+        (["moving.gif", "--masks", "one.gif", "--clip", "nowhere/at/all"], "nowhere/at/all"),
+        (["moving.gif", "--masks", "moving3"], "3 masks for 4 frames"),
+        (["moving.gif", "--motion", "3"], "DX,DY"),
+        (["moving.gif", "--device", "abacus"], "abacus"),
+        ([], "VIDEO"),
+    ],
+)
 def test_wrong_use_is_one_line_and_exit_code_2(folder, capsys, argv, words):
     (folder / "text.mp4").write_text("hello")
     Video(np.zeros((3, 8, 8, 3), np.uint8)).save(folder / "moving3")

@@ -16,8 +16,9 @@ from t2vz.unet import UNetConfig
 from t2vz.vae import VAEConfig
 
 # Head counts, norm groups and a scaling factor that no single file's names and shapes tell.
-UNET = UNetConfig(widths=(24, 48), attention=(True, False), resnets=1, heads=(2, 4), context_dim=64, norm_groups=6,
-                  sample_size=8)
+UNET = UNetConfig(
+    widths=(24, 48), attention=(True, False), resnets=1, heads=(2, 4), context_dim=64, norm_groups=6, sample_size=8
+)
 VAE_SIZES = VAEConfig(widths=(24, 24, 24, 48), resnets=1, norm_groups=12, scaling_factor=0.731)
 TO_Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 FAST = {"frames": 2, "steps": 3, "height": 64, "width": 64, "seed": 4}
@@ -28,8 +29,15 @@ def model(tmp_path_factory):
     """A tiny checkpoint folder in float32 that is not of SD 1.x's proportions. Never changed."""
     place = tmp_path_factory.mktemp("model")
     sd = tiny_sd(place, unet=UNET, vae=VAE_SIZES)
-    save_folder(place / "model", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(place), dtype=torch.float32,
-                words={"things": ["ball"]})
+    save_folder(
+        place / "model",
+        sd.unet,
+        sd.vae,
+        sd.text_encoder,
+        tiny_tokenizer(place),
+        dtype=torch.float32,
+        words={"things": ["ball"]},
+    )
     return place / "model"
 
 
@@ -52,8 +60,13 @@ def call(tmp_path, monkeypatch, capsys):
 def lora(path, seed=0):
     """A LoRA of one layer, rank 2."""
     generator = torch.Generator().manual_seed(seed)
-    save_file({f"unet.{TO_Q}.lora_A.weight": torch.randn(2, 24, generator=generator),
-               f"unet.{TO_Q}.lora_B.weight": torch.randn(24, 2, generator=generator)}, path)
+    save_file(
+        {
+            f"unet.{TO_Q}.lora_A.weight": torch.randn(2, 24, generator=generator),
+            f"unet.{TO_Q}.lora_B.weight": torch.randn(24, 2, generator=generator),
+        },
+        path,
+    )
     return path
 
 
@@ -126,12 +139,18 @@ def test_the_run_file_keeps_vae_and_loras_and_checks_them(call, model, tmp_path)
     lora(tmp_path / "a.safetensors", 1), lora(tmp_path / "b.safetensors", 2)
     small = ["--frames", 2, "--steps", 3, "--height", 64, "--width", 64, "--latents", "--device", "cpu", "-q"]
     words = ["generate", "a red ball", *small, "--weights", model]
-    assert call(*words, "--out", "first/", "--vae", "other/vae", "--lora", "a.safetensors:0.5", "--lora",
-                "b.safetensors")[0] == 0
+    assert (
+        call(*words, "--out", "first/", "--vae", "other/vae", "--lora", "a.safetensors:0.5", "--lora", "b.safetensors")[
+            0
+        ]
+        == 0
+    )
     run = json.loads((tmp_path / "first.json").read_text())
     assert run["vae"]["path"] == str(tmp_path / "other/vae") and len(run["vae"]["sha256"]) == 64
     assert [(entry["path"], entry["weight"]) for entry in run["loras"]] == [
-        (str(tmp_path / "a.safetensors"), 0.5), (str(tmp_path / "b.safetensors"), 1.0)]
+        (str(tmp_path / "a.safetensors"), 0.5),
+        (str(tmp_path / "b.safetensors"), 1.0),
+    ]
 
     def latents(name):
         return load_file(tmp_path / f"{name}-latents.safetensors")["latents"]
@@ -139,8 +158,12 @@ def test_the_run_file_keeps_vae_and_loras_and_checks_them(call, model, tmp_path)
     assert call("generate", "--from", "first.json", "--out", "again/", "--latents", "-q")[0] == 0
     assert torch.equal(latents("first"), latents("again"))
     assert json.loads((tmp_path / "again.json").read_text())["loras"] == run["loras"]
-    assert call("generate", "--from", "first.json", "--lora", "off", "--vae", "off", "--out", "plain/", "--latents",
-                "-q")[0] == 0
+    assert (
+        call("generate", "--from", "first.json", "--lora", "off", "--vae", "off", "--out", "plain/", "--latents", "-q")[
+            0
+        ]
+        == 0
+    )
     assert call(*words, "--out", "bare/")[0] == 0
     assert torch.equal(latents("plain"), latents("bare")) and not torch.equal(latents("plain"), latents("first"))
 

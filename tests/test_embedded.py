@@ -36,8 +36,9 @@ def test_the_prompt_s_colour_and_place_are_in_every_frame(sd, colour, channel):
 def test_smoothing_with_masks_from_attention_does_not_depend_on_how_many_frames_follow(sd):
     """The threshold that makes a mask is frame 1's (E13). A trained network: on a random one nothing is background."""
     settings = {"steps": 25, "seed": 1}  # with fewer, T and T' would be one step, and frames warps of frame 1
-    few, many = (text_to_video(sd, "a red ball on a green meadow", m, smooth_background=0.6, **settings).latents
-                 for m in (2, 4))
+    few, many = (
+        text_to_video(sd, "a red ball on a green meadow", m, smooth_background=0.6, **settings).latents for m in (2, 4)
+    )
     plain = text_to_video(sd, "a red ball on a green meadow", 2, **settings).latents
     assert float((many[:2] - few).norm() / few.norm()) < 1e-5
     assert float((plain - few).norm() / few.norm()) > 0.01  # and smoothing did something

@@ -43,14 +43,17 @@ def test_any_exception_leaves_the_old_file_and_nothing_else(tmp_path, error):
         assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("error, words", [
-    (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
-    (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk is full"),
-    (RuntimeError("I/O error: No space left on device (os error 28)"), "disk is full"),
-    (PermissionError(errno.EACCES, "Permission denied"), "not allowed"),
-    (OSError(errno.EIO, "Input/output error"), "Input/output error"),
-    (OSError("two\nlines"), "two lines"),
-])
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk is full"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied"), "not allowed"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError("two\nlines"), "two lines"),
+    ],
+)
 def test_system_errors_become_one_line(tmp_path, error, words):
     with pytest.raises(FailedError, match=words) as caught, files.atomic_path(tmp_path / "x.bin") as file:
         file.write_bytes(b"half")
@@ -161,10 +164,7 @@ def test_interrupted_swap_restores_the_old_folder(tmp_path, monkeypatch, call):
 
 def test_umask_is_respected(tmp_path):
     """A temporary file made by `tempfile` would be private (0600), and the finished video with it."""
-    code = (
-        "import os, sys; from t2vz.files import write_bytes;"
-        "os.umask(0o022); write_bytes(sys.argv[1], b'')"
-    )
+    code = "import os, sys; from t2vz.files import write_bytes;os.umask(0o022); write_bytes(sys.argv[1], b'')"
     root = Path(files.__file__).parents[1]
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.bin")], check=True, cwd=root)
     assert (tmp_path / "x.bin").stat().st_mode & 0o777 == 0o644

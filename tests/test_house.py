@@ -10,8 +10,26 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "t2vz").rglob("*.py"))
 
 # A room imports only from rooms above it in this list; errors.py and files.py from nowhere but each other.
-ROOMS = ["errors", "files", "schedulers", "motion", "attention", "unet", "vae", "text", "checkpoints", "model", "video",
-         "conditions", "metrics", "pipelines", "lab", "train", "commands", "cli"]
+ROOMS = [
+    "errors",
+    "files",
+    "world",
+    "schedulers",
+    "motion",
+    "attention",
+    "unet",
+    "vae",
+    "text",
+    "checkpoints",
+    "model",
+    "video",
+    "conditions",
+    "metrics",
+    "pipelines",
+    "lab",
+    "commands",
+    "cli",
+]
 # motion uses E2, the networks use attention: those are above. A config is only numbers, so checkpoints may import it.
 
 

@@ -22,18 +22,32 @@ from t2vz.text import Tokenizer
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
-UNET = UNetConfig(widths=(32, 64), attention=(True, False), resnets=1, heads=(8, 8), context_dim=64, norm_groups=32,
-                  sample_size=8)
+UNET = UNetConfig(
+    widths=(32, 64), attention=(True, False), resnets=1, heads=(8, 8), context_dim=64, norm_groups=32, sample_size=8
+)
 VAE_SIZES = VAEConfig(widths=(32, 32, 32, 64), resnets=1, norm_groups=32)
-TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1,
-        "max_position_embeddings": 77}
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 1,
+    "max_position_embeddings": 77,
+}
 
-CORPUS = ("a red ball rolls on a green meadow the blue kite flies over a grey sea and the yellow duck swims in a "
-          "small pond").split()
+CORPUS = (
+    "a red ball rolls on a green meadow the blue kite flies over a grey sea and the yellow duck swims in a small pond"
+).split()
 
 
-def tiny_sd(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", seed: int = 0,
-            unet: UNetConfig = UNET, vae: VAEConfig = VAE_SIZES, gain: float = 1.0) -> StableDiffusion:
+def tiny_sd(
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    unet: UNetConfig = UNET,
+    vae: VAEConfig = VAE_SIZES,
+    gain: float = 1.0,
+) -> StableDiffusion:
     """A StableDiffusion of random weights, the same for every dtype but for rounding. folder: where its tokenizer goes.
 
     As with `StableDiffusion.load`, a float16 model keeps its VAE in float32.
@@ -49,8 +63,9 @@ def tiny_sd(folder: Path, dtype: torch.dtype = torch.float32, device: torch.devi
     return StableDiffusion(*networks, Tokenizer(words), NoiseSchedule.stable_diffusion())
 
 
-def tiny_edit_sd(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
-                 seed: int = 0) -> StableDiffusion:
+def tiny_edit_sd(
+    folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", seed: int = 0
+) -> StableDiffusion:
     """`tiny_sd` with a UNet that reads the source's 4 channels after the noisy latent's (E15)."""
     return tiny_sd(folder, dtype, device, seed, replace(UNET, in_channels=8))
 

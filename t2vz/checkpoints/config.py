@@ -24,30 +24,61 @@ CROSS_UP, PLAIN_UP = "CrossAttnUpBlock2D", "UpBlock2D"
 # The value of each option that t2vz builds. An option that no list names must be off (None or False): it is
 # newer than this list, and what it would change is unknown.
 UNET_BUILT = {
-    "act_fn": "silu", "attention_type": "default", "center_input_sample": False, "conv_in_kernel": 3,
-    "conv_out_kernel": 3, "downsample_padding": 1, "dropout": 0.0, "flip_sin_to_cos": True, "freq_shift": 0,
-    "mid_block_scale_factor": 1, "mid_block_type": "UNetMidBlock2DCrossAttn", "norm_eps": 1e-5,
-    "resnet_out_scale_factor": 1.0, "resnet_time_scale_shift": "default", "time_embedding_type": "positional",
+    "act_fn": "silu",
+    "attention_type": "default",
+    "center_input_sample": False,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "downsample_padding": 1,
+    "dropout": 0.0,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "norm_eps": 1e-5,
+    "resnet_out_scale_factor": 1.0,
+    "resnet_time_scale_shift": "default",
+    "time_embedding_type": "positional",
     "transformer_layers_per_block": 1,
 }
-CONTROLNET_BUILT = {name: UNET_BUILT[name] for name in (
-    "act_fn", "downsample_padding", "flip_sin_to_cos", "freq_shift", "mid_block_scale_factor", "mid_block_type",
-    "norm_eps", "resnet_time_scale_shift", "transformer_layers_per_block",
-)} | {"controlnet_conditioning_channel_order": "rgb"}
-VAE_BUILT = {
-    "act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True,
-}
+CONTROLNET_BUILT = {
+    name: UNET_BUILT[name]
+    for name in (
+        "act_fn",
+        "downsample_padding",
+        "flip_sin_to_cos",
+        "freq_shift",
+        "mid_block_scale_factor",
+        "mid_block_type",
+        "norm_eps",
+        "resnet_time_scale_shift",
+        "transformer_layers_per_block",
+    )
+} | {"controlnet_conditioning_channel_order": "rgb"}
+VAE_BUILT = {"act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True}
 # Options that do not change what is computed: picture sizes, float types, sizes of parts that are off.
 IGNORED = {"sample_size", "upcast_attention", "force_upcast", "addition_embed_type_num_heads"}
 
 # The text tower's sizes, with transformers' values for what a file leaves out.
-TEXT_SIZES = {"vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
-              "num_attention_heads": 8, "max_position_embeddings": 77}
+TEXT_SIZES = {
+    "vocab_size": 49408,
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 77,
+}
 
 # SD 1.5's sampler settings, for folders that t2vz writes; the betas are added from the schedule.
-SCHEDULER = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "clip_sample": False,
-             "prediction_type": "epsilon", "set_alpha_to_one": False, "timestep_spacing": "leading",
-             "trained_betas": None}
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "prediction_type": "epsilon",
+    "set_alpha_to_one": False,
+    "timestep_spacing": "leading",
+    "trained_betas": None,
+}
 
 
 class _Options:
@@ -103,8 +134,10 @@ class _Options:
 
     def refuse(self, name: str, value: Any, rule: str) -> None:
         """Raise InputError: the option has a value that Stable Diffusion 1.x does not have."""
-        raise InputError(f"{self.where}: {name} = {value!r}, but t2vz builds Stable Diffusion 1.x, with "
-                         f"{rule}; load a checkpoint of that shape")
+        raise InputError(
+            f"{self.where}: {name} = {value!r}, but t2vz builds Stable Diffusion 1.x, with "
+            f"{rule}; load a checkpoint of that shape"
+        )
 
     def _numbers(self, name: str, value: Any) -> tuple[int, ...]:
         values = tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -166,27 +199,38 @@ def _sizes_going_down(options: _Options) -> dict[str, Any]:
 def _check_divisors(options: _Options, config: UNetConfig) -> None:
     for width, heads in zip(config.widths, config.heads, strict=True):
         if width % heads or width % config.norm_groups:
-            options.refuse("block_out_channels", config.widths, f"widths that {config.heads} heads and "
-                           f"{config.norm_groups} norm groups divide")
+            options.refuse(
+                "block_out_channels",
+                config.widths,
+                f"widths that {config.heads} heads and {config.norm_groups} norm groups divide",
+            )
 
 
 def unet_to_json(config: UNetConfig) -> dict[str, Any]:
     """What `unet_from_json` reads, written so that diffusers' UNet2DConditionModel loads it."""
-    return UNET_BUILT | _going_down_to_json(config) | {
-        "_class_name": "UNet2DConditionModel",
-        "out_channels": config.out_channels,
-        "up_block_types": [CROSS_UP if has else PLAIN_UP for has in reversed(config.attention)],
-        "sample_size": config.sample_size,
-    }
+    return (
+        UNET_BUILT
+        | _going_down_to_json(config)
+        | {
+            "_class_name": "UNet2DConditionModel",
+            "out_channels": config.out_channels,
+            "up_block_types": [CROSS_UP if has else PLAIN_UP for has in reversed(config.attention)],
+            "sample_size": config.sample_size,
+        }
+    )
 
 
 def controlnet_to_json(config: ControlNetConfig) -> dict[str, Any]:
     """What `controlnet_from_json` reads, written so that diffusers' ControlNetModel loads it."""
-    return CONTROLNET_BUILT | _going_down_to_json(config) | {
-        "_class_name": "ControlNetModel",
-        "conditioning_channels": config.condition_channels,
-        "conditioning_embedding_out_channels": list(config.condition_widths),
-    }
+    return (
+        CONTROLNET_BUILT
+        | _going_down_to_json(config)
+        | {
+            "_class_name": "ControlNetModel",
+            "conditioning_channels": config.condition_channels,
+            "conditioning_embedding_out_channels": list(config.condition_widths),
+        }
+    )
 
 
 def _going_down_to_json(config: UNetConfig) -> dict[str, Any]:
@@ -272,8 +316,7 @@ def text_to_json(config: CLIPTextConfig) -> dict[str, Any]:
     return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"} | sizes
 
 
-def schedule_from_json(json: Mapping[str, Any],
-                       where: str = "scheduler/scheduler_config.json") -> NoiseSchedule:
+def schedule_from_json(json: Mapping[str, Any], where: str = "scheduler/scheduler_config.json") -> NoiseSchedule:
     """The noise schedule the UNet was trained on; how a sampler visits it (spacing, clipping …) is not read.
 
     Raises InputError for another schedule than "scaled linear", and for models that predict v or x_0.

@@ -23,8 +23,10 @@ from .load import Part, folder_entries, read_json, renamed, shapes_of
 from .read import Entry, read_header, some
 
 STEM = "diffusion_pytorch_model"
-ADVICE = ("give a ControlNet for Stable Diffusion 1.x: a .safetensors file, or a folder with config.json and "
-          f"{STEM}.safetensors")
+ADVICE = (
+    "give a ControlNet for Stable Diffusion 1.x: a .safetensors file, or a folder with config.json and "
+    f"{STEM}.safetensors"
+)
 
 
 def open_controlnet(path: str | Path, unet: nn.Module | None = None) -> Part:
@@ -71,8 +73,10 @@ def _refuse_folder(path: Path) -> None:
     if (path / "config.json").is_file():
         return
     inside = [path / "controlnet"] if (path / "controlnet").is_dir() else sorted(path.glob("*.safetensors"))
-    raise InputError(f"{path}: holds no config.json, so it is no ControlNet's folder; "
-                     + (f"did you mean {inside[0]}?" if inside else ADVICE))
+    raise InputError(
+        f"{path}: holds no config.json, so it is no ControlNet's folder; "
+        + (f"did you mean {inside[0]}?" if inside else ADVICE)
+    )
 
 
 def _by_folder_names(path: Path, entries: dict[str, Entry]) -> dict[str, Entry]:
@@ -98,22 +102,30 @@ def _refuse_relatives(path: Path, found: ControlNetConfig, by_name: bool) -> Non
     if found.widths[0] == 320 and found.context_dim in BY_CONTEXT:
         raise InputError(f"{path}: this is a ControlNet for {BY_CONTEXT[found.context_dim][1]}; {ADVICE}")
     if by_name and "shuffle" in path.name.lower():
-        raise InputError(f"{path}: by its name a shuffle ControlNet, which averages its residuals over the picture; "
-                         "t2vz runs those that follow a picture's shapes (canny, depth, openpose …)")
+        raise InputError(
+            f"{path}: by its name a shuffle ControlNet, which averages its residuals over the picture; "
+            "t2vz runs those that follow a picture's shapes (canny, depth, openpose …)"
+        )
 
 
 def _added_to(unet: nn.Module | None, entries: dict[str, Entry], path: Path) -> dict[str, Entry]:
     """Each weight that the UNet has under the same name is the UNet's plus the file's."""
     if unet is None:
-        raise InputError(f"{path}: holds the differences of a ControlNet from a UNet; name the UNet they are added to, "
-                         "load_controlnet(…, unet=sd.unet)")
+        raise InputError(
+            f"{path}: holds the differences of a ControlNet from a UNet; name the UNet they are added to, "
+            "load_controlnet(…, unet=sd.unet)"
+        )
     weights = unet.state_dict()
     misfits = [name for name, entry in entries.items() if name in weights and entry.shape != tuple(weights[name].shape)]
     if misfits:
-        raise InputError(f"{path}: holds differences from a UNet of other sizes than the one given ({some(misfits)}); "
-                         "give the model it was made for")
-    return {name: replace(entry, changes=(_plus(weights[name]),)) if name in weights else entry
-            for name, entry in entries.items()}
+        raise InputError(
+            f"{path}: holds differences from a UNet of other sizes than the one given ({some(misfits)}); "
+            "give the model it was made for"
+        )
+    return {
+        name: replace(entry, changes=(_plus(weights[name]),)) if name in weights else entry
+        for name, entry in entries.items()
+    }
 
 
 def _plus(base: Tensor) -> Callable[[Tensor], Tensor]:

@@ -19,8 +19,9 @@ from .load import Part
 from .read import Entry, read_tensors, some
 
 
-def build(network: Callable[..., nn.Module], part: Part, dtype: torch.dtype,
-          device: str | torch.device = "cpu") -> nn.Module:
+def build(
+    network: Callable[..., nn.Module], part: Part, dtype: torch.dtype, device: str | torch.device = "cpu"
+) -> nn.Module:
     """`network(part.config)`, built without memory and filled: UNet, VAE or transformers' CLIPTextModel."""
     with torch.device("meta"):
         module = network(part.config)
@@ -66,8 +67,11 @@ def differences(wanted: dict[str, tuple[int, ...]], entries: dict[str, Entry]) -
     return {
         "missing": sorted(wanted.keys() - entries.keys()),
         "extra": sorted(entries.keys() - wanted.keys()),
-        "misshaped": [f"{name} {list(entries[name].shape)} for {list(shape)}" for name, shape in wanted.items()
-                      if name in entries and entries[name].shape != shape],
+        "misshaped": [
+            f"{name} {list(entries[name].shape)} for {list(shape)}"
+            for name, shape in wanted.items()
+            if name in entries and entries[name].shape != shape
+        ],
     }
 
 
@@ -76,8 +80,10 @@ def _refuse_differences(found: dict[str, list[str]], part: Part) -> None:
     words = {"missing": "missing", "extra": "unknown", "misshaped": "of another shape"}
     faults = "; ".join(f"{len(names)} tensors {words[fault]}: {some(names)}" for fault, names in found.items() if names)
     if faults:
-        raise InputError(f"{part.path}: does not fit the {part.name} its sizes call for; {faults}; "
-                         f"the file is incomplete, pruned, or of another architecture")
+        raise InputError(
+            f"{part.path}: does not fit the {part.name} its sizes call for; {faults}; "
+            f"the file is incomplete, pruned, or of another architecture"
+        )
 
 
 def _position_ids(names: Iterable[str]) -> str | None:

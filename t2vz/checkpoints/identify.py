@@ -33,9 +33,15 @@ class Kind:
 
 # (what a key contains, or how it begins if it ends in "*"; what the file is). Tried in this order.
 BY_KEY = [
-    (("lora_down", "lora_A", "lora.down", "lora_up", "hada_w1", "lokr_w1", "oft_blocks"),
-     Kind("lora", "a LoRA (changes to a model, not a model)", "folder",
-          "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])")),
+    (
+        ("lora_down", "lora_A", "lora.down", "lora_up", "hada_w1", "lokr_w1", "oft_blocks"),
+        Kind(
+            "lora",
+            "a LoRA (changes to a model, not a model)",
+            "folder",
+            "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])",
+        ),
+    ),
     (("conditioner.embedders.*", "model.diffusion_model.label_emb.*"), Kind("sdxl", "SDXL", "single-file")),
     (("cond_stage_model.model.*",), Kind("sd2", "Stable Diffusion 2.x", "single-file")),
     (("cc_projection.weight",), Kind("zero123", "Zero123", "single-file")),
@@ -45,8 +51,9 @@ BY_KEY = [
 
 CONTROL_ADVICE = "it steers a checkpoint and is none itself; " + WHOLE
 CONTROL_LDM = Kind("controlnet", "a ControlNet", "single-file", CONTROL_ADVICE)
-CONTROL_DELTA = Kind("controlnet-delta", "a ControlNet stored as differences from a UNet", "single-file",
-                     CONTROL_ADVICE)
+CONTROL_DELTA = Kind(
+    "controlnet-delta", "a ControlNet stored as differences from a UNet", "single-file", CONTROL_ADVICE
+)
 CONTROL_FOLDER = Kind("controlnet", "a ControlNet", "folder", CONTROL_ADVICE)
 PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
 
@@ -56,8 +63,10 @@ BY_PART = [
     (("controlnet_cond_embedding.conv_in.weight*",), CONTROL_FOLDER),
     (("encoder.down_blocks.*",), Kind("vae", "a VAE alone", "folder", PART)),
     (("encoder.down.*", "first_stage_model.encoder.down.*"), Kind("vae", "a VAE alone", "single-file", WHOLE)),
-    (("text_model.embeddings.*", "embeddings.token_embedding.weight*"),
-     Kind("text", "a text encoder alone", "folder", PART)),
+    (
+        ("text_model.embeddings.*", "embeddings.token_embedding.weight*"),
+        Kind("text", "a text encoder alone", "folder", PART),
+    ),
 ]
 
 # A UNet's first convolution reads 4 channels; others read more than the noisy latent.
@@ -67,8 +76,7 @@ BY_CHANNELS = {
     9: ("inpainting", "an inpainting model (9 input channels)", WHOLE + " that is not for inpainting"),
 }
 # The width of the text states that a UNet of 320 channels reads.
-BY_CONTEXT = {1024: ("sd2", "Stable Diffusion 2.x"), 2048: ("sdxl", "SDXL"),
-              1280: ("refiner", "the SDXL refiner")}
+BY_CONTEXT = {1024: ("sd2", "Stable Diffusion 2.x"), 2048: ("sdxl", "SDXL"), 1280: ("refiner", "the SDXL refiner")}
 
 
 def identify(shapes: Shapes) -> Kind:
@@ -93,24 +101,25 @@ def refuse(kind: Kind, path: Path | str, shapes: Shapes) -> None:
     """Raise InputError that says which model the file at `path` is, and what to do instead."""
     words, advice = kind.words, kind.advice
     if advice is None:  # the right model in the wrong place
-        words, advice = ("a UNet alone", PART) if kind.layout == "folder" else \
-            ("a whole checkpoint inside a folder for one part", "give the file itself")
+        words, advice = (
+            ("a UNet alone", PART)
+            if kind.layout == "folder"
+            else ("a whole checkpoint inside a folder for one part", "give the file itself")
+        )
     seen = f" (its first key: {min(shapes)})" if kind.kind == "unknown" and shapes else ""
     raise InputError(f"{path}: this is {words}{seen}, and t2vz runs Stable Diffusion 1.x; {advice}")
 
 
 def _has(shapes: Shapes, marks: tuple[str, ...]) -> bool:
-    return any(
-        key.startswith(mark[:-1]) if mark.endswith("*") else mark in key
-        for key in shapes for mark in marks
-    )
+    return any(key.startswith(mark[:-1]) if mark.endswith("*") else mark in key for key in shapes for mark in marks)
 
 
 def _unet(shapes: Shapes, prefix: str, first: str, layout: str) -> Kind:
     """Which UNet: by what its first convolution reads, and by the width of the text states it reads."""
     width, channels = (*shapes[prefix + first], 0, 0)[:2]
-    readers = (shape for key, shape in sorted(shapes.items())
-               if key.startswith(prefix) and key.endswith("attn2.to_k.weight"))
+    readers = (
+        shape for key, shape in sorted(shapes.items()) if key.startswith(prefix) and key.endswith("attn2.to_k.weight")
+    )
     context = next((shape[1] for shape in readers if len(shape) == 2), None)
     if width == 320 and context in BY_CONTEXT:  # networks of other widths are small ones, and choose freely
         return Kind(*BY_CONTEXT[context], layout)

@@ -33,16 +33,21 @@ from .unsaid import PREFIX, hear_unsaid
 from .words import WORDS_FILE
 
 NETWORKS = {"unet": UNet, "vae": VAE, "text": CLIPTextModel, "ControlNet": ControlNet}
-FOLDERS = {"unet": ("unet", "diffusion_pytorch_model"), "vae": ("vae", "diffusion_pytorch_model"),
-           "text": ("text_encoder", "model")}
+FOLDERS = {
+    "unet": ("unet", "diffusion_pytorch_model"),
+    "vae": ("vae", "diffusion_pytorch_model"),
+    "text": ("text_encoder", "model"),
+}
 SINGLE = {
     "unet": (ldm.UNET, sizes.unet_from_shapes, lambda found: ldm.unet_modules(found.attention, found.resnets)),
     "vae": (ldm.VAE, sizes.vae_from_shapes, lambda found: ldm.vae_modules(len(found.widths), found.resnets)),
     "text": (ldm.TEXT, sizes.text_from_shapes, None),
 }
 WHOLE = ("sd1", "instruct-pix2pix", "inpainting")
-RULES = ("a single file tells no head counts, norm groups, scaling factor nor schedule: those above are Stable "
-         "Diffusion 1.x's rules")
+RULES = (
+    "a single file tells no head counts, norm groups, scaling factor nor schedule: those above are Stable "
+    "Diffusion 1.x's rules"
+)
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
@@ -106,16 +111,18 @@ def _inspect_folder(path: Path) -> dict[str, Any]:
         entries |= {f"{folder}/{key}": entry for key, entry in found.items()}
         if name == "unet":
             kind = identify(shapes_of(found))
-        parts.append(_describe(name, lambda name=name, found=found, folder=folder: _folder_part(
-            name, path / folder, found)))
+        parts.append(
+            _describe(name, lambda name=name, found=found, folder=folder: _folder_part(name, path / folder, found))
+        )
     scheduler = path / "scheduler/scheduler_config.json"
     if scheduler.is_file():
         parts.append(_describe_schedule(scheduler))
     for name, wanted in (("scheduler", scheduler), ("tokenizer", path / "tokenizer")):
         if not wanted.exists():
             notes.append(f"there is no {name}/")
-    if (path / "tokenizer").is_dir() and not any((path / "tokenizer" / name).is_file()
-                                                  for name in (TOKENIZER_FILES[0], "tokenizer.json")):
+    if (path / "tokenizer").is_dir() and not any(
+        (path / "tokenizer" / name).is_file() for name in (TOKENIZER_FILES[0], "tokenizer.json")
+    ):
         notes.append(f"tokenizer/ holds no {' and '.join(TOKENIZER_FILES)}")
     if (path / WORDS_FILE).is_file():
         notes.append(f"{WORDS_FILE} lists the words it knows")
@@ -124,9 +131,18 @@ def _inspect_folder(path: Path) -> dict[str, Any]:
 
 def _summary(path: Path, kind: Kind, files: list[Path], entries: Mapping[str, Entry]) -> dict[str, Any]:
     return {
-        "path": str(path), "what": kind.words, "kind": kind.kind, "layout": kind.layout, "files": len(files),
-        "bytes": sum(file.stat().st_size for file in files), **_count(entries),
-        "parts": [], "strange": [], "dropped": [], "metadata": {}, "notes": [],
+        "path": str(path),
+        "what": kind.words,
+        "kind": kind.kind,
+        "layout": kind.layout,
+        "files": len(files),
+        "bytes": sum(file.stat().st_size for file in files),
+        **_count(entries),
+        "parts": [],
+        "strange": [],
+        "dropped": [],
+        "metadata": {},
+        "notes": [],
     }
 
 
@@ -163,8 +179,9 @@ def _describe_schedule(file: Path) -> dict[str, Any]:
         return {"name": "scheduler", "problem": str(error)}
 
 
-def _add_single_file(report: dict[str, Any], path: Path, kind: Kind, entries: Mapping[str, Entry],
-                     metadata: Mapping[str, str]) -> None:
+def _add_single_file(
+    report: dict[str, Any], path: Path, kind: Kind, entries: Mapping[str, Entry], metadata: Mapping[str, str]
+) -> None:
     """The parts of a single file, by the prefixes of its keys."""
     report["dropped"] = [key for key in entries if ldm.is_extra(key)]
     kept = {key: entry for key, entry in entries.items() if not ldm.is_extra(key)}
@@ -176,8 +193,9 @@ def _add_single_file(report: dict[str, Any], path: Path, kind: Kind, entries: Ma
             report["notes"].append(f"it holds no {name}")
             continue
         extra: list[str] = []
-        described = _describe(name, lambda name=name, mine=mine, extra=extra: _single_part(
-            name, path, mine, metadata, extra))
+        described = _describe(
+            name, lambda name=name, mine=mine, extra=extra: _single_part(name, path, mine, metadata, extra)
+        )
         described["extra"] = [*described.get("extra", []), *extra]
         report["parts"].append(described)
     said = sorted(key for key in metadata if key.startswith(PREFIX))
@@ -186,8 +204,9 @@ def _add_single_file(report: dict[str, Any], path: Path, kind: Kind, entries: Ma
         report["notes"].append("of its two UNets the moving average (model_ema.) is the one that is run")
 
 
-def _single_part(name: str, path: Path, entries: dict[str, Entry], metadata: Mapping[str, str],
-                 extra: list[str]) -> Part:
+def _single_part(
+    name: str, path: Path, entries: dict[str, Entry], metadata: Mapping[str, str], extra: list[str]
+) -> Part:
     """One part of a single file, by folder names; keys of no module go to `extra`."""
     prefix, from_shapes, modules_of = SINGLE[name]
     entries = text_entries(entries) if name == "text" else entries
@@ -195,8 +214,11 @@ def _single_part(name: str, path: Path, entries: dict[str, Entry], metadata: Map
     if modules_of is not None:
         modules = dict(modules_of(found))
         extra += [prefix + key for key in entries if ldm.rename(key, modules) is None]
-        entries = {ldm.rename(key, modules): squeeze_attention(entry) for key, entry in entries.items()
-                   if ldm.rename(key, modules) is not None}
+        entries = {
+            ldm.rename(key, modules): squeeze_attention(entry)
+            for key, entry in entries.items()
+            if ldm.rename(key, modules) is not None
+        }
     return Part(name, path, found, entries)
 
 
@@ -220,8 +242,10 @@ def _weights_of_a_part(folder: Path) -> list[Path]:
             return find_weights(folder, stem)
         except InputError as error:
             problem = error
-    raise InputError(f"{folder}: is neither a checkpoint (no unet/, vae/, text_encoder/) nor one part of it; give a "
-                     "folder, or a .safetensors file") from problem
+    raise InputError(
+        f"{folder}: is neither a checkpoint (no unet/, vae/, text_encoder/) nor one part of it; give a "
+        "folder, or a .safetensors file"
+    ) from problem
 
 
 def _describe_lora(path: Path, entries: Mapping[str, Entry]) -> dict[str, Any]:
@@ -234,8 +258,11 @@ def _describe_lora(path: Path, entries: Mapping[str, Entry]) -> dict[str, Any]:
     in_text = [module for module in modules if module.startswith(("lora_te", "text_encoder", "text_model"))]
     targets = Counter(lora.target(module) for module in modules)
     return {
-        "method": "LoRA", "problem": None, "names": "kohya" if any(m.startswith("lora_") for m in modules) else "peft",
-        "made_for": lora.made_for(modules), "text_width": lora.text_width(modules),
+        "method": "LoRA",
+        "problem": None,
+        "names": "kohya" if any(m.startswith("lora_") for m in modules) else "peft",
+        "made_for": lora.made_for(modules),
+        "text_width": lora.text_width(modules),
         "modules": {"unet": len(modules) - len(in_text), "text": len(in_text)},
         "ranks": dict(Counter(factors["down"].shape[0] for factors in modules.values()).most_common()),
         "targets": dict(targets.most_common()),

@@ -21,28 +21,43 @@ CONTROL = "control_model."  # in files of the original program; converted ones o
 
 # Inside one block: single-file name, folder name. A shortcut is there only where the widths differ.
 UNET_RESNET = {
-    "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2", "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
 }
-VAE_RESNET = {
-    "norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "nin_shortcut": "conv_shortcut",
-}
+VAE_RESNET = {"norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "nin_shortcut": "conv_shortcut"}
 VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 # In older folders, with the present names.
 VAE_ATTENTION_OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 # What trainers leave in single files beside the networks: schedule tables, EMA copies, losses …
 EXTRAS = (
-    "alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar",
+    "alphas_cumprod",
+    "alphas_cumprod_prev",
+    "betas",
+    "log_one_minus_alphas_cumprod",
+    "logvar",
     "lvlb_weights",
-    "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance",
-    "scale_factor", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
+    "posterior_variance",
+    "scale_factor",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod",
     "sqrt_recipm1_alphas_cumprod",
     "cond_stage_model.logit_scale",
     "cond_stage_model.transformer.text_projection.weight",
     "cond_stage_model.transformer.text_model.embeddings.position_ids",  # 0 … 76, and often spoilt by merging
     "cond_stage_model.transformer.embeddings.position_ids",
-    "embedding_manager.*", "first_stage_model.loss.*", "first_stage_model.model_ema.*", "model_ema.*",
+    "embedding_manager.*",
+    "first_stage_model.loss.*",
+    "first_stage_model.model_ema.*",
+    "model_ema.*",
     "control_model.*",  # ControlNet 1.0 files carry the whole of SD 1.5 as well
 )
 

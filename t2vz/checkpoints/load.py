@@ -53,8 +53,12 @@ class Checkpoint:
 
 def stored_dtype(checkpoint: Checkpoint) -> str:
     """torch's name of the float type that loses nothing of the checkpoint: the one it is stored in, or a wider one."""
-    stored = {entry.dtype for part in (checkpoint.unet, checkpoint.vae, checkpoint.text) if part is not None
-              for entry in part.entries.values()}
+    stored = {
+        entry.dtype
+        for part in (checkpoint.unet, checkpoint.vae, checkpoint.text)
+        if part is not None
+        for entry in part.entries.values()
+    }
     if "F64" in stored:
         return "float64"
     return {("F16",): "float16", ("BF16",): "bfloat16"}.get(tuple(stored), "float32")
@@ -121,7 +125,9 @@ def load_single_file(path: Path) -> Checkpoint:
         raise InputError(f"{path}: holds tensors that are no part of Stable Diffusion 1.x: {some(unknown)}")
     unet, vae, text = groups.values()
     return Checkpoint(
-        path, kind.kind, "single-file",
+        path,
+        kind.kind,
+        "single-file",
         schedule=hear_unsaid("scheduler", NoiseSchedule.stable_diffusion(), said, str(path)),
         unet=_single_unet(path, unet, said),
         vae=_single_vae(path, vae, said) if vae else None,
@@ -139,8 +145,10 @@ def open_vae(path: str | Path) -> Part:
     if (path / "config.json").is_file():
         return _folder_vae(path)
     if path.is_dir():
-        raise InputError(f"{path}: holds no config.json, so it is no VAE's folder; give the folder itself (…/vae), or "
-                         "a .safetensors file")
+        raise InputError(
+            f"{path}: holds no config.json, so it is no VAE's folder; give the folder itself (…/vae), or "
+            "a .safetensors file"
+        )
     entries, said = read_header_and_metadata(path)
     kind = identify(shapes_of(entries))
     if kind.advice is None and kind.layout == "single-file":
@@ -184,8 +192,10 @@ def folder_entries(folder: Path, stem: str) -> dict[str, Entry]:
     for file in find_weights(folder, stem):
         for key, entry in read_header(file).items():
             if key in entries:
-                raise InputError(f"{folder}: {key} is in two shards, {entries[key].path.name} and "
-                                 f"{file.name}; download the folder again")
+                raise InputError(
+                    f"{folder}: {key} is in two shards, {entries[key].path.name} and "
+                    f"{file.name}; download the folder again"
+                )
             entries[key] = entry
     return entries
 

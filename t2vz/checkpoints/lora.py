@@ -34,16 +34,25 @@ ROLES = {"A": "down", "B": "up"}
 
 # Relatives of LoRA that change a weight in another way, by what a key contains.
 OTHER_METHODS = {
-    "hada_": "LoHa", "lokr_": "LoKr", "dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "oft_": "OFT",
-    "lora_embedding": "a LoRA of embeddings", "lora_B.bias": "a LoRA with biases", ".diff": "a file of differences",
+    "hada_": "LoHa",
+    "lokr_": "LoKr",
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "oft_": "OFT",
+    "lora_embedding": "a LoRA of embeddings",
+    "lora_B.bias": "a LoRA with biases",
+    ".diff": "a file of differences",
 }
 
 # The width of the text states that the model reads, as attn2's first factor shows it.
 MADE_FOR = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
 # Kinds of layers, for a description: the first pattern that a module's name, flattened or not, matches.
 TARGETS = {
-    "self-attention": r"attn1|self_attn", "text attention": r"attn2", "feed-forward": r"[._]ff[._]|mlp",
-    "projections": r"proj_(in|out)", "time": r"time_emb|emb_layers",
+    "self-attention": r"attn1|self_attn",
+    "text attention": r"attn2",
+    "feed-forward": r"[._]ff[._]|mlp",
+    "projections": r"proj_(in|out)",
+    "time": r"time_emb|emb_layers",
     "convolutions": r"conv|in_layers|out_layers|[._]op$|skip_connection|input_blocks_0_0|[._]out_2$",
 }
 SPOILT = "its LoRA settings (lora_adapter_metadata, or adapter_config.json) make no sense; get another copy"
@@ -81,8 +90,10 @@ def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) ->
     names = dict(_names(checkpoint))
     unknown = [module for module in modules if _plain(module) not in names]
     if unknown:
-        raise InputError(f"{path}: changes what {checkpoint.path} does not have: {some(unknown)}; the LoRA was made "
-                         "for another model")
+        raise InputError(
+            f"{path}: changes what {checkpoint.path} does not have: {some(unknown)}; the LoRA was made "
+            "for another model"
+        )
     scale = scales(path, modules, metadata)
     parts = {"unet": dict(checkpoint.unet.entries), "text": dict(checkpoint.text.entries)}
     for module, factors in modules.items():
@@ -92,8 +103,11 @@ def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) ->
         _check_shapes(path, module, factors, entry)
         change = LowRank(factors, weight * scale[module])
         parts[part][name] = replace(entry, changes=(*entry.changes, change))
-    return replace(checkpoint, unet=replace(checkpoint.unet, entries=parts["unet"]),
-                   text=replace(checkpoint.text, entries=parts["text"]))
+    return replace(
+        checkpoint,
+        unet=replace(checkpoint.unet, entries=parts["unet"]),
+        text=replace(checkpoint.text, entries=parts["text"]),
+    )
 
 
 def group_keys(path: Path, entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
@@ -114,12 +128,14 @@ def group_keys(path: Path, entries: Mapping[str, Entry]) -> dict[str, dict[str, 
     if strange:
         method = other_method(strange)
         words = f"{method} changes weights in another way than LoRA" if method else "these are no part of a LoRA"
-        raise InputError(f"{path}: holds {some(strange)}; {words}; t2vz reads LoRA files (lora_down/lora_up, or "
-                         "lora_A/lora_B)")
+        raise InputError(
+            f"{path}: holds {some(strange)}; {words}; t2vz reads LoRA files (lora_down/lora_up, or lora_A/lora_B)"
+        )
     halves = [module for module, factors in modules.items() if not {"down", "up"} <= factors.keys()]
     if halves:
-        raise InputError(f"{path}: half of these pairs is missing: {some(halves)}; the file is incomplete, get another "
-                         "copy")
+        raise InputError(
+            f"{path}: half of these pairs is missing: {some(halves)}; the file is incomplete, get another copy"
+        )
     return modules
 
 
@@ -153,8 +169,10 @@ def _refuse_other_models(path: Path, modules: Mapping[str, Mapping[str, Entry]],
     model = made_for(modules)
     if model == "SDXL" or width not in (None, ours):
         seen = f"{model or 'another model'}" + (f" (text states of {width})" if width else "")
-        raise InputError(f"{path}: this LoRA was made for {seen}, and {checkpoint.path} reads text states of {ours}; "
-                         "give a LoRA made for this model")
+        raise InputError(
+            f"{path}: this LoRA was made for {seen}, and {checkpoint.path} reads text states of {ours}; "
+            "give a LoRA made for this model"
+        )
 
 
 def _names(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -197,8 +215,10 @@ def _check_shapes(path: Path, module: str, factors: Mapping[str, Entry], weight:
         fits, rank = len(down) >= 2, down[0]
     fits = fits and len(up) >= 2 and math.prod(up[1:]) == rank
     if not fits or up[0] != weight.shape[0] or inner != math.prod(weight.shape[1:]):
-        raise InputError(f"{path}: {module} has factors {list(down)} and {list(up)}, which do not make a change of "
-                         f"{list(weight.shape)}; the LoRA was made for another model")
+        raise InputError(
+            f"{path}: {module} has factors {list(down)} and {list(up)}, which do not make a change of "
+            f"{list(weight.shape)}; the LoRA was made for another model"
+        )
 
 
 def scales(path: Path, modules: Mapping[str, Mapping[str, Entry]], metadata: Mapping[str, str]) -> dict[str, float]:
@@ -208,8 +228,10 @@ def scales(path: Path, modules: Mapping[str, Mapping[str, Entry]], metadata: Map
     ranks = {module: factors["down"].shape[0] for module, factors in modules.items()}
     try:
         alphas = {module: float(tensor) for module, tensor in read_tensors(stored, torch.float32)}
-        return {module: alphas[module] / rank if module in alphas else _peft_scale(settings, _plain(module), rank)
-                for module, rank in ranks.items()}
+        return {
+            module: alphas[module] / rank if module in alphas else _peft_scale(settings, _plain(module), rank)
+            for module, rank in ranks.items()
+        }
     except InputError:
         raise
     except (TypeError, ValueError, AttributeError, RuntimeError, re.error) as error:
@@ -229,8 +251,9 @@ def _peft_settings(path: Path, metadata: Mapping[str, str]) -> dict:
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: {SPOILT}") from error
     if any(name.endswith("use_dora") and value for name, value in settings.items()):
-        raise InputError(f"{path}: its settings say use_dora; DoRA changes weights in another way than LoRA; t2vz "
-                         "reads LoRA files")
+        raise InputError(
+            f"{path}: its settings say use_dora; DoRA changes weights in another way than LoRA; t2vz reads LoRA files"
+        )
     return settings
 
 

@@ -44,8 +44,15 @@ STRANGERS = {
 }
 
 # What decides a video beside a folder's weights.
-FOLDER_SETTINGS = ("unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json",
-                   "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json")
+FOLDER_SETTINGS = (
+    "unet/config.json",
+    "vae/config.json",
+    "text_encoder/config.json",
+    "scheduler/scheduler_config.json",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "tokenizer/tokenizer.json",
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,7 @@ def read_header_and_metadata(path: str | Path) -> tuple[dict[str, Entry], dict[s
     path = Path(path)
     refuse_pickle_name(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a .safetensors file, or a folder with unet/ vae/ "
-                         "text_encoder/")
+        raise InputError(f"{path}: no such file; give a .safetensors file, or a folder with unet/ vae/ text_encoder/")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -132,8 +138,11 @@ def find_weights(folder: Path, stem: str) -> list[Path]:
     for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
         if (folder / name).is_file():
             return [folder / name]
-    for name in (f"{stem}.safetensors.index.json", f"{stem}.safetensors.index.fp16.json",
-                 f"{stem}.fp16.safetensors.index.json"):
+    for name in (
+        f"{stem}.safetensors.index.json",
+        f"{stem}.safetensors.index.fp16.json",
+        f"{stem}.fp16.safetensors.index.json",
+    ):
         if (folder / name).is_file():
             return _shards(folder / name)
     for path in sorted(folder.glob("*")):
@@ -171,8 +180,10 @@ def checkpoint_hash(path: str | Path) -> str:
 def refuse_pickle_name(path: Path) -> None:
     """Raise InputError when the name says pickle; the file is not touched."""
     if path.suffix.lower() in PICKLE_ENDINGS:
-        raise InputError(f"{path}: {path.suffix} files are pickles, which can run code when opened, so t2vz "
-                         f"never opens one: {CONVERT}")
+        raise InputError(
+            f"{path}: {path.suffix} files are pickles, which can run code when opened, so t2vz "
+            f"never opens one: {CONVERT}"
+        )
 
 
 def some(names: list[str]) -> str:
@@ -207,8 +218,10 @@ def _convert(mapped: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
     """A copy in `dtype`, changed and checked: what a NaN in the weights breaks is otherwise seen many steps later."""
     scalar = all(side == 1 for side in entry.shape)  # a LoRA's alpha may be a whole number
     if entry.dtype not in FLOAT_BYTES and not (scalar and not mapped.is_complex()):
-        raise InputError(f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not "
-                         "supported, take the float16 or float32 edition")
+        raise InputError(
+            f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not "
+            "supported, take the float16 or float32 edition"
+        )
     # Changes are made in float32 at least, and rounded once, at the end.
     exact = torch.promote_types(dtype, torch.float32) if entry.changes else dtype
     tensor = mapped.to(dtype=exact, copy=True).reshape(entry.shape)
@@ -217,10 +230,12 @@ def _convert(mapped: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
     tensor = tensor.to(dtype)
     if not _finite(tensor):
         if _finite(mapped):
-            raise InputError(f"{entry.path}: {entry.key} has values too large for {dtype}; "
-                             "load it in float32 or bfloat16")
-        raise InputError(f"{entry.path}: {entry.key} holds NaN or infinite values; "
-                         "the file is spoilt, get another copy")
+            raise InputError(
+                f"{entry.path}: {entry.key} has values too large for {dtype}; load it in float32 or bfloat16"
+            )
+        raise InputError(
+            f"{entry.path}: {entry.key} holds NaN or infinite values; the file is spoilt, get another copy"
+        )
     return tensor
 
 

@@ -35,15 +35,28 @@ MODEL_INDEX = {
 }
 # transformers does not know from vocab.json and merges.txt how long a prompt may be, nor what fills it up.
 TOKENIZER_CONFIG = {
-    "tokenizer_class": "CLIPTokenizer", "do_lower_case": True, "add_prefix_space": False, "errors": "replace",
-    "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>",
+    "tokenizer_class": "CLIPTokenizer",
+    "do_lower_case": True,
+    "add_prefix_space": False,
+    "errors": "replace",
+    "bos_token": "<|startoftext|>",
+    "eos_token": "<|endoftext|>",
+    "pad_token": "<|endoftext|>",
     "unk_token": "<|endoftext|>",
 }
 
 
-def save_folder(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder: nn.Module,
-                tokenizer: str | Path, schedule: NoiseSchedule | None = None,
-                dtype: torch.dtype = torch.float16, overwrite: bool = False, words: Words | None = None) -> None:
+def save_folder(
+    path: str | Path,
+    unet: nn.Module,
+    vae: nn.Module,
+    text_encoder: nn.Module,
+    tokenizer: str | Path,
+    schedule: NoiseSchedule | None = None,
+    dtype: torch.dtype = torch.float16,
+    overwrite: bool = False,
+    words: Words | None = None,
+) -> None:
     """Write a checkpoint folder: model_index.json, unet/ vae/ text_encoder/ tokenizer/ scheduler/.
 
     tokenizer: a folder with vocab.json and merges.txt, which are copied. dtype: of the stored weights. words: what the
@@ -81,9 +94,16 @@ def save_tokenizer(source: Path, target: Path, length: int, overwrite: bool = Fa
         _copy_tokenizer(source, folder, length)
 
 
-def save_single_file(path: str | Path, unet: nn.Module, vae: nn.Module, text_encoder: nn.Module,
-                     dtype: torch.dtype = torch.float16, overwrite: bool = False,
-                     schedule: NoiseSchedule | None = None, words: Words | None = None) -> None:
+def save_single_file(
+    path: str | Path,
+    unet: nn.Module,
+    vae: nn.Module,
+    text_encoder: nn.Module,
+    dtype: torch.dtype = torch.float16,
+    overwrite: bool = False,
+    schedule: NoiseSchedule | None = None,
+    words: Words | None = None,
+) -> None:
     """Write one .safetensors file in the original naming; no tokenizer is in it.
 
     What such a file's names and shapes cannot say (head counts, norm groups, the scaling factor, the schedule) and what
@@ -118,8 +138,9 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
-def save_controlnet(path: str | Path, controlnet: nn.Module, dtype: torch.dtype = torch.float16,
-                    overwrite: bool = False) -> None:
+def save_controlnet(
+    path: str | Path, controlnet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False
+) -> None:
     """Write a ControlNet's folder, config.json and weights, as diffusers' ControlNetModel reads it.
 
     overwrite: replace a ControlNet's folder that is there. Raises as `save_folder`.
@@ -175,8 +196,9 @@ def _class_name(folder: Path) -> str | None:
     return content.get("_class_name") if isinstance(content, dict) else None
 
 
-def _write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype,
-                   header: Mapping[str, str] | None = None) -> None:
+def _write_weights(
+    path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, header: Mapping[str, str] | None = None
+) -> None:
     path.parent.mkdir(exist_ok=True)
     stored = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
     save_file(stored, path, metadata={"format": "pt", **(header or {})})  # "format" is what transformers asks for
@@ -195,4 +217,3 @@ def _copy_tokenizer(source: Path, target: Path, length: int) -> None:
             shutil.copyfile(source / name, target / name)
     if not (target / "tokenizer_config.json").exists():
         _write_json(target / "tokenizer_config.json", TOKENIZER_CONFIG | {"model_max_length": length})
-

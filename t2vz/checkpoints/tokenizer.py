@@ -12,8 +12,14 @@ NEW_FILE = "tokenizer.json"  # both in one, which transformers 5 writes in their
 CLIP_NAME = "openai/clip-vit-large-patch14"  # the text tower of SD 1.x; its tokenizer on the Hugging Face hub
 # What tells CLIP's vocabulary from others: its size, and the numbers of "a photo of a cat".
 CLIP_SIZE = 49408
-CLIP_WORDS = {"a</w>": 320, "photo</w>": 1125, "of</w>": 539, "cat</w>": 2368, "<|startoftext|>": 49406,
-              "<|endoftext|>": 49407}
+CLIP_WORDS = {
+    "a</w>": 320,
+    "photo</w>": 1125,
+    "of</w>": 539,
+    "cat</w>": 2368,
+    "<|startoftext|>": 49406,
+    "<|endoftext|>": 49407,
+}
 NO_CLIP = (
     f"a single file holds no tokenizer, and {CLIP_NAME}'s could not be fetched; give tokenizer=DIR with "
     "vocab.json and merges.txt, or put such a tokenizer/ folder beside the file"
@@ -66,5 +72,7 @@ def _complete(folder: Path) -> Path:
     if holds_tokenizer(folder):
         return folder
     missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
-    raise InputError(f"{folder}: holds no {' and no '.join(missing)}; a tokenizer folder needs "
-                     f"{' and '.join(TOKENIZER_FILES)}, from where the checkpoint came from")
+    raise InputError(
+        f"{folder}: holds no {' and no '.join(missing)}; a tokenizer folder needs "
+        f"{' and '.join(TOKENIZER_FILES)}, from where the checkpoint came from"
+    )

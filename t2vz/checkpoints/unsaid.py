@@ -30,8 +30,11 @@ def say_unsaid(part: str, true: Any, guessed: Any) -> dict[str, str]:
     """The header's words for one part: what `guessed`, which readers take, has otherwise than the `true` sizes."""
     to_json, _ = JSON[part]
     rule = to_json(guessed)
-    differing = {name: value for name, value in to_json(true).items()
-                 if rule.get(name) != value and not name.endswith("_token_id")}  # those are the tokenizer's to say
+    differing = {
+        name: value
+        for name, value in to_json(true).items()
+        if rule.get(name) != value and not name.endswith("_token_id")
+    }  # those are the tokenizer's to say
     return {PREFIX + part: json.dumps(differing)} if differing else {}
 
 

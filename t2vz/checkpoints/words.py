@@ -54,5 +54,6 @@ def unknown_words(words: Words, prompt: str) -> list[str]:
 def describe_words(words: Words) -> str:
     """A few words of each group: "things (ball, boat, …), colours (red, …)"."""
     groups = {name: group for name, group in words.items() if name != OTHERS and group}
-    return ", ".join(f"{name} ({', '.join(group[:SHOWN])}{', …' if len(group) > SHOWN else ''})"
-                     for name, group in groups.items())
+    return ", ".join(
+        f"{name} ({', '.join(group[:SHOWN])}{', …' if len(group) > SHOWN else ''})" for name, group in groups.items()
+    )

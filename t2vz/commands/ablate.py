@@ -30,17 +30,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--out", metavar="DIR", help="where runs, tables and report go (ablate-NAME)")
     add("--prompts", type=int, metavar="N", help="only the study's first N prompts (all)")
     add("--seeds", type=int, metavar="N", help="only its first N seeds (all)")
-    add("--clip", metavar="PATH", help="the CLIP that measures: a folder, or a hub id such as "
-        "openai/clip-vit-large-patch14 (the embedded one: it knows only the picture world)")
+    add(
+        "--clip",
+        metavar="PATH",
+        help="the CLIP that measures: a folder, or a hub id such as "
+        "openai/clip-vit-large-patch14 (the embedded one: it knows only the picture world)",
+    )
     add("--controlnet", metavar="PATH", help="for control studies: a folder or a .safetensors file (the embedded one)")
     add("--report", action=argparse.BooleanOptionalAction, default=True, help="write report.html (yes)")
     add("--dry-run", action="store_true", help="say what would be done, and do nothing")
     add("-q", "--quiet", action="store_true", help="no progress, no notes")
     add = parser.add_argument_group("workers").add_argument
-    add("-w", "--workers", type=int, metavar="N", help="processes on this machine (one for each core, at most 4, with "
-        "the embedded model on a CPU; else 1); under torchrun every rank is one")
-    add("--threads", type=int, default=1, metavar="N", help="CPU threads of each worker; with 1 the results do not "
-        "depend on the number of workers to the last digit (1)")
+    add(
+        "-w",
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes on this machine (one for each core, at most 4, with "
+        "the embedded model on a CPU; else 1); under torchrun every rank is one",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="CPU threads of each worker; with 1 the results do not "
+        "depend on the number of workers to the last digit (1)",
+    )
     add("--worker", action="store_true", help=argparse.SUPPRESS)  # how the command starts its workers
     add_model_arguments(parser, repeats=False)
 
@@ -69,8 +85,10 @@ def run(args: argparse.Namespace) -> None:
     results = collect(study, [(run, store.read(key)) for key, run in runs])
     made = _made(args, study, results, command)
     write_results(results, out, made)
-    print(f"{out}: {len(runs)} videos of {len(study.variants)} variants; tables in results.csv, summary.csv and "
-          "results.json")
+    print(
+        f"{out}: {len(runs)} videos of {len(study.variants)} variants; tables in results.csv, summary.csv and "
+        "results.json"
+    )
     if args.report:
         from ..lab.report import write_report
 
@@ -94,7 +112,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _draw(words: str, side: int, frames: int):
     """A scene of the picture world that moves, for "example: …" among a study's videos."""
-    from ..train.world import paint_clip, scene_from_words
+    from ..world import paint_clip, scene_from_words
 
     return paint_clip(scene_from_words(words or "a red ball on a green meadow", seed=0), side, frames)[0]
 
@@ -140,8 +158,10 @@ def _dry_run(study, runs: list, out: Path) -> None:
 
     records = [out / "runs" / key / RECORD for key, _ in runs]
     done = sum(record.exists() for record in records)
-    print(f"{study.title}: {len(runs)} videos = {len(study.variants)} variants × {len(study.prompts)} prompts × "
-          f"{len(study.seeds)} seeds" + (f" × {len(study.videos)} videos" if len(study.videos) > 1 else ""))
+    print(
+        f"{study.title}: {len(runs)} videos = {len(study.variants)} variants × {len(study.prompts)} prompts × "
+        f"{len(study.seeds)} seeds" + (f" × {len(study.videos)} videos" if len(study.videos) > 1 else "")
+    )
     for variant in study.variants:
         print(f"  {variant.name}" + ("   (baseline)" if variant.name == study.baseline else ""))
     print(f"{done} are in {out} already, {len(runs) - done} would be made")
@@ -155,8 +175,11 @@ def _work(args: argparse.Namespace, study, store, runs: list, sources: dict) -> 
     left = len(runs) - store.count(keys)
     if left:
         workers = _count_workers(args, left)
-        say(args, f"{study.title}: {left} of {len(runs)} videos to make, "
-                  f"{workers} worker{'s' * (workers > 1)} on {_where(args)}")
+        say(
+            args,
+            f"{study.title}: {left} of {len(runs)} videos to make, "
+            f"{workers} worker{'s' * (workers > 1)} on {_where(args)}",
+        )
         with Meter(store, keys, args.quiet or os.environ.get("RANK", "0") != "0") as meter:
             if workers == 1:
                 _work_here(args, study, store, runs, sources, meter)
@@ -168,8 +191,19 @@ def _work(args: argparse.Namespace, study, store, runs: list, sources: dict) -> 
 
 def _worker_command(args: argparse.Namespace) -> list[str]:
     """The command line of one worker: this one's, for the same study, folder, model and machine."""
-    names = ("out", "prompts", "seeds", "clip", "controlnet", "threads", "weights", "tokenizer", "vae", "device",
-             "dtype")
+    names = (
+        "out",
+        "prompts",
+        "seeds",
+        "clip",
+        "controlnet",
+        "threads",
+        "weights",
+        "tokenizer",
+        "vae",
+        "device",
+        "dtype",
+    )
     flags = [f"--{name}={getattr(args, name)}" for name in names if getattr(args, name) is not None]
     flags += [f"--lora={path}:{weight}" for path, weight in args.lora]
     return [sys.executable, "-m", "t2vz.cli", "ablate", args.study, *flags, "--worker", "--quiet"]
@@ -239,9 +273,16 @@ def _made(args: argparse.Namespace, study, results, command: str) -> dict:
     model = _model(args, study)
     return {
         "command": command,
-        "weights": args.weights or "embedded", "clip": args.clip or "embedded", "model": model,
-        "device": str(choose_machine(args.device, args.dtype)[0]), "date": date.today().isoformat(),
+        "weights": args.weights or "embedded",
+        "clip": args.clip or "embedded",
+        "model": model,
+        "device": str(choose_machine(args.device, args.dtype)[0]),
+        "date": date.today().isoformat(),
         "seconds": round(sum(record["seconds"] for _, record in results.runs), 1),
-        "versions": {"t2vz": __version__, "torch": torch.__version__, "transformers": transformers.__version__,
-                     "python": platform.python_version()},
+        "versions": {
+            "t2vz": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
     }

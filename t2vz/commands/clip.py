@@ -11,14 +11,22 @@ CHOICES = ("video", "start", "end", "fps", "resolution")
 
 def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
     """VIDEO, --start, --end, --fps, --resolution. Call it before the other positional arguments are added."""
-    parser.add_argument("video", nargs="?", metavar="VIDEO",
-                        help="a video file, a GIF, or a folder of pictures (t2vz example draws one)")
+    parser.add_argument(
+        "video",
+        nargs="?",
+        metavar="VIDEO",
+        help="a video file, a GIF, or a folder of pictures (t2vz example draws one)",
+    )
     add = parser.add_argument_group("the video that comes in").add_argument
     add("--start", type=float, metavar="SECONDS", help="leave out what comes before (0)")
     add("--end", type=float, metavar="SECONDS", help="leave out what comes after (the video's end)")
     add("--fps", type=float, help="resample to this many frames per second (as they are; 4 for a folder of pictures)")
-    add("--resolution", type=int, metavar="PIXELS", help="the larger side; both are rounded to multiples of 64 (the "
-        "model's own: 512 for SD 1.5)")
+    add(
+        "--resolution",
+        type=int,
+        metavar="PIXELS",
+        help="the larger side; both are rounded to multiples of 64 (the model's own: 512 for SD 1.5)",
+    )
 
 
 def take_clip_from_run(args: argparse.Namespace, repeated: dict | None) -> None:
@@ -26,8 +34,10 @@ def take_clip_from_run(args: argparse.Namespace, repeated: dict | None) -> None:
     recorded = (repeated or {}).get("video") or {}
     if args.video is None and recorded:
         if not Path(recorded["path"]).exists():
-            raise InputError(f"--from {args.from_}: its video was at {recorded['path']}, which is gone; name where it "
-                             "is now, before the prompt")
+            raise InputError(
+                f"--from {args.from_}: its video was at {recorded['path']}, which is gone; name where it "
+                "is now, before the prompt"
+            )
         args.video = recorded["path"]
     for name in CHOICES[1:]:
         if getattr(args, name) is None:
@@ -69,5 +79,9 @@ def describe_clip(args: argparse.Namespace, clip) -> dict:
     """
     from .runfile import absolute
 
-    return {"path": absolute(args.video), **{name: getattr(args, name) for name in CHOICES[1:]}, "frames": len(clip),
-            "sha256": clip.hash()}
+    return {
+        "path": absolute(args.video),
+        **{name: getattr(args, name) for name in CHOICES[1:]},
+        "frames": len(clip),
+        "sha256": clip.hash(),
+    }

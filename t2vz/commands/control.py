@@ -44,16 +44,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_control_arguments(group) -> None:
     add = group.add_argument
-    add("--with", dest="with_", action="append", metavar="KIND[=VIDEO]", help="edges: by Canny; depth: by "
+    add(
+        "--with",
+        dest="with_",
+        action="append",
+        metavar="KIND[=VIDEO]",
+        help="edges: by Canny; depth: by "
         "--depth-model; pose: by --pose-model, or without one VIDEO shows skeletons; asis: VIDEO shows condition "
-        "pictures already; =VIDEO: of another video. Repeat it to follow several (edges)")
-    add("--controlnet", action="append", metavar="PATH", help="a folder or a .safetensors file, one for each --with "
-        "(the embedded one, for edges)")
-    for name, words in (("scale", "s of E14: how strongly to follow (1)"),
-                        ("control-start", "share of the steps after which to follow (0)"),
-                        ("control-end", "share of the steps up to which to follow (1)")):
-        add(f"--{name}", action="append", type=float, metavar="X", dest=f"control_{name.removeprefix('control-')}",
-            default=argparse.SUPPRESS, help=f"{words}; once, or for each --with")
+        "pictures already; =VIDEO: of another video. Repeat it to follow several (edges)",
+    )
+    add(
+        "--controlnet",
+        action="append",
+        metavar="PATH",
+        help="a folder or a .safetensors file, one for each --with (the embedded one, for edges)",
+    )
+    for name, words in (
+        ("scale", "s of E14: how strongly to follow (1)"),
+        ("control-start", "share of the steps after which to follow (0)"),
+        ("control-end", "share of the steps up to which to follow (1)"),
+    ):
+        add(
+            f"--{name}",
+            action="append",
+            type=float,
+            metavar="X",
+            dest=f"control_{name.removeprefix('control-')}",
+            default=argparse.SUPPRESS,
+            help=f"{words}; once, or for each --with",
+        )
     add("--edge-thresholds", type=_pair, metavar="LOW,HIGH", help="Canny's (100,200)")
     add("--depth-model", metavar="NAME", help="a transformers depth-estimation model: a folder, or a name on the hub")
     add("--pose-model", metavar="NAME", help="a transformers pose model (VitPose): a folder, or a name on the hub")
@@ -91,8 +110,9 @@ def run(args: argparse.Namespace) -> None:
     given = {name: value for name, value in vars(args).items() if name in names}
     values = {"chunk": CHUNK, **(repeated["settings"] if repeated else {}), **given}
     if "prompt" not in values:
-        raise InputError('give a prompt after the video, for example: t2vz control example.mp4 "a blue ball on the '
-                         'beach"')
+        raise InputError(
+            'give a prompt after the video, for example: t2vz control example.mp4 "a blue ball on the beach"'
+        )
     settings = ControlSettings.from_dict(values)
     if args.masks and settings.smooth_background == 0:
         raise InputError("--masks are for background smoothing; add --smooth-background 0.6")
@@ -110,8 +130,9 @@ def run(args: argparse.Namespace) -> None:
         clip = stack.enter_context(open_source(args, sd.default_size, repeated))
         pictures = [_pictures(args, stack, clip, *pair) for pair in zip(follows, find, strict=True)]
         find.clear()  # a depth model's memory is wanted back
-        settings = ControlSettings.from_dict({**values, "frames": len(clip), "height": clip.height,
-                                              "width": clip.width, "fps": clip.fps})
+        settings = ControlSettings.from_dict(
+            {**values, "frames": len(clip), "height": clip.height, "width": clip.width, "fps": clip.fps}
+        )
         _save_control(args, pictures, clip.fps)
         _generate(args, settings, sd, clip, pictures, controlnets, follows, paths)
 
@@ -139,14 +160,16 @@ def _follows(args: argparse.Namespace, repeated: dict | None) -> list[Follow]:
         raise InputError(f"{len(nets)} --controlnet for {len(follows)} --with; give one for each, in the same order")
     for follow, path in zip(follows, nets, strict=True):
         if path is None and follow.kind not in ("edges", "asis"):
-            raise InputError(f"the embedded ControlNet reads edges; for --with {follow.kind} give one that was trained "
-                             "for it, --controlnet PATH (and the Stable Diffusion it belongs to, --weights)")
+            raise InputError(
+                f"the embedded ControlNet reads edges; for --with {follow.kind} give one that was trained "
+                "for it, --controlnet PATH (and the Stable Diffusion it belongs to, --weights)"
+            )
         follow.controlnet = path
     return follows
 
 
 def _kind_and_video(word: str) -> tuple[str, str | None]:
-    """"edges" -> ("edges", None); "asis=dance.mp4" -> ("asis", "dance.mp4")."""
+    """ "edges" -> ("edges", None); "asis=dance.mp4" -> ("asis", "dance.mp4")."""
     kind, equals, video = word.partition("=")
     if kind not in KINDS or (equals and not video):
         raise InputError(f"--with {word}: what to follow is {', '.join(KINDS)}, or one of them with =VIDEO")
@@ -165,8 +188,10 @@ def _finder(args: argparse.Namespace, kind: str):
         return lambda frame: conditions.edges(frame, low, high)
     if kind == "depth":
         if args.depth_model is None:
-            raise InputError("--with depth needs --depth-model NAME, a transformers depth-estimation model such as "
-                             "LiheYoung/depth-anything-small-hf; of a depth video ready-made use --with asis")
+            raise InputError(
+                "--with depth needs --depth-model NAME, a transformers depth-estimation model such as "
+                "LiheYoung/depth-anything-small-hf; of a depth video ready-made use --with asis"
+            )
         return conditions.DepthFinder.load(args.depth_model, choose_machine(args.device, "float32")[0])
     if kind == "pose" and args.pose_model is not None:
         return conditions.PoseFinder.load(args.pose_model, choose_machine(args.device, "float32")[0])
@@ -198,11 +223,14 @@ def _pictures(args: argparse.Namespace, stack: ExitStack, clip, follow: Follow, 
         size = (clip.height, clip.width)
         source = stack.enter_context(open_clip(follow.video, args.start, args.end, args.fps, size=size))
         if len(source) != len(clip):
-            raise InputError(f"{follow.video} has {len(source)} frames and {args.video} {len(clip)}: a control video "
-                             "has one for each; cut them to one length (--start, --end) and rate (--fps)")
+            raise InputError(
+                f"{follow.video} has {len(source)} frames and {args.video} {len(clip)}: a control video "
+                "has one for each; cut them to one length (--start, --end) and rate (--fps)"
+            )
     if find is None:
         return source
     with ProgressBar(args, unit="frame") as progress:
+
         def watched():
             for k, picture in enumerate(condition_frames(source, find), start=1):
                 progress(k, len(source), follow.kind)
@@ -211,8 +239,9 @@ def _pictures(args: argparse.Namespace, stack: ExitStack, clip, follow: Follow, 
         return stack.enter_context(frames_on_disk(watched()))
 
 
-def _generate(args: argparse.Namespace, settings, sd, clip, pictures: list, controlnets: list, follows: list[Follow],
-              paths: dict) -> None:
+def _generate(
+    args: argparse.Namespace, settings, sd, clip, pictures: list, controlnets: list, follows: list[Follow], paths: dict
+) -> None:
     """Denoise, then decode and write frame by frame; then the run file and what else was asked for."""
     from ..files import write_json
     from ..pipelines.control import control_latents, control_run
@@ -220,9 +249,11 @@ def _generate(args: argparse.Namespace, settings, sd, clip, pictures: list, cont
     from ..video import read_masks
 
     masks = read_masks(args.masks, settings.frames, settings.height, settings.width) if args.masks else None
-    plan = (f"{args.weights or 'embedded model'} on {sd.device}, {args.dtype}: {settings.frames} frames of "
-            f"{settings.width}×{settings.height} that follow {' and '.join(follow.kind for follow in follows)} of "
-            f"{args.video}, {settings.steps} steps, seed {settings.seed}")
+    plan = (
+        f"{args.weights or 'embedded model'} on {sd.device}, {args.dtype}: {settings.frames} frames of "
+        f"{settings.width}×{settings.height} that follow {' and '.join(follow.kind for follow in follows)} of "
+        f"{args.video}, {settings.steps} steps, seed {settings.seed}"
+    )
     began = time.perf_counter()
     with ProgressBar(args, plan) as progress:
         run = control_run(sd, settings, pictures, controlnets, masks=masks, progress=progress)
@@ -234,20 +265,36 @@ def _generate(args: argparse.Namespace, settings, sd, clip, pictures: list, cont
     if "latents" in paths:
         write_latents(paths["latents"], latents.cpu())
     write_json(paths["run"], _describe(args, settings, sd, clip, follows, seconds, [*clip.notes, *run.notes]))
-    print(f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, {clip.duration:.1f} s at "
-          f"{clip.fps:g} fps, made in {seconds:.1f} s; settings in {paths['run']}")
+    print(
+        f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, {clip.duration:.1f} s at "
+        f"{clip.fps:g} fps, made in {seconds:.1f} s; settings in {paths['run']}"
+    )
 
 
-def _describe(args: argparse.Namespace, settings, sd, clip, follows: list[Follow], seconds: float,
-              notes: list[str]) -> dict:
+def _describe(
+    args: argparse.Namespace, settings, sd, clip, follows: list[Follow], seconds: float, notes: list[str]
+) -> dict:
     """The run file: what every command records, the video, and what was followed in it."""
     from .runfile import absolute, describe_run
 
-    controls = [{"kind": one.kind, "video": absolute(one.video), "controlnet": absolute(one.controlnet),
-                 "sha256": one.sha256} for one in follows]
-    return describe_run("control", settings.to_dict(), sd, args, seconds, notes, video=describe_clip(args, clip),
-                        controls=controls, edge_thresholds=args.edge_thresholds, masks=absolute(args.masks),
-                        depth_model=args.depth_model, pose_model=args.pose_model)
+    controls = [
+        {"kind": one.kind, "video": absolute(one.video), "controlnet": absolute(one.controlnet), "sha256": one.sha256}
+        for one in follows
+    ]
+    return describe_run(
+        "control",
+        settings.to_dict(),
+        sd,
+        args,
+        seconds,
+        notes,
+        video=describe_clip(args, clip),
+        controls=controls,
+        edge_thresholds=args.edge_thresholds,
+        masks=absolute(args.masks),
+        depth_model=args.depth_model,
+        pose_model=args.pose_model,
+    )
 
 
 def _control_paths(args: argparse.Namespace, count: int) -> list[str]:
@@ -278,7 +325,7 @@ def _save_control(args: argparse.Namespace, pictures: list, fps: float) -> None:
 
 
 def _pair(text: str) -> tuple[float, float]:
-    """"100,200" -> (100.0, 200.0)."""
+    """ "100,200" -> (100.0, 200.0)."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:

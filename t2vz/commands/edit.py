@@ -38,15 +38,19 @@ def _add_edit_arguments(group) -> None:
     def add(flag, help, **options):
         group.add_argument(flag, default=argparse.SUPPRESS, help=help, **options)
 
-    add("--image-scale", "E15's s_I: how strictly to hold on to the source; 1.5 keeps more (1)", type=float,
-        metavar="S")
+    add(
+        "--image-scale", "E15's s_I: how strictly to hold on to the source; 1.5 keeps more (1)", type=float, metavar="S"
+    )
     add("--guidance-scale", "E15's s_T: how strictly to follow the instruction (7.5)", type=float, metavar="S")
     add("--sampler", "euler_ancestral, or ddim, which adds no noise on the way (euler_ancestral)", metavar="WHICH")
     add("--steps", "denoising steps (50)", type=int)
     add("--seed", "same seed, same video (0)", type=int)
     add("--negative-prompt", "what to keep away from (nothing)", metavar="TEXT")
-    add("--attention", "which frames a frame attends to: own, first, previous, first_previous, causal, all (first)",
-        metavar="WHICH")
+    add(
+        "--attention",
+        "which frames a frame attends to: own, first, previous, first_previous, causal, all (first)",
+        metavar="WHICH",
+    )
     add("--initial-noise", "independent, shared, mixed, progressive, residual (independent)", metavar="KIND")
     add("--noise-strength", "ρ or λ of the initial noise (1)", type=float, metavar="X")
     add("--chunk", f"frames computed at a time: less memory, the same video ({CHUNK})", type=int, metavar="N")
@@ -78,8 +82,10 @@ def _edit(args: argparse.Namespace, settings, sd, clip, paths: dict) -> None:
     from ..pipelines.edit import EditRun, edit_latents
     from .runfile import describe_run
 
-    plan = (f"{args.weights or 'embedded edit model'} on {sd.device}, {args.dtype}: {len(clip)} frames of "
-            f"{clip.width}×{clip.height} of {args.video}, {settings.steps} steps, seed {settings.seed}")
+    plan = (
+        f"{args.weights or 'embedded edit model'} on {sd.device}, {args.dtype}: {len(clip)} frames of "
+        f"{clip.width}×{clip.height} of {args.video}, {settings.steps} steps, seed {settings.seed}"
+    )
     began = time.perf_counter()
     with ProgressBar(args, plan) as progress:
         run = EditRun(sd, clip, settings, progress=progress)
@@ -90,8 +96,11 @@ def _edit(args: argparse.Namespace, settings, sd, clip, paths: dict) -> None:
         say(args, f"note: {note}")
     if "latents" in paths:
         write_latents(paths["latents"], latents.cpu())
-    described = describe_run("edit", settings.to_dict(), sd, args, seconds, [*clip.notes, *run.notes],
-                             video=describe_clip(args, clip))
+    described = describe_run(
+        "edit", settings.to_dict(), sd, args, seconds, [*clip.notes, *run.notes], video=describe_clip(args, clip)
+    )
     write_json(paths["run"], described)
-    print(f"{paths['video']}: {len(clip)} frames of {clip.width}×{clip.height}, {clip.duration:.1f} s at "
-          f"{clip.fps:g} fps, made in {seconds:.1f} s; settings in {paths['run']}")
+    print(
+        f"{paths['video']}: {len(clip)} frames of {clip.width}×{clip.height}, {clip.duration:.1f} s at "
+        f"{clip.fps:g} fps, made in {seconds:.1f} s; settings in {paths['run']}"
+    )

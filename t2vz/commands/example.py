@@ -14,8 +14,13 @@ SCENE = "a red ball on a green meadow"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to draw, how long and how large."""
-    parser.add_argument("scene", nargs="?", default=SCENE, metavar="SCENE",
-                        help=f"a colour, a thing and a place of the picture world ({SCENE})")
+    parser.add_argument(
+        "scene",
+        nargs="?",
+        default=SCENE,
+        metavar="SCENE",
+        help=f"a colour, a thing and a place of the picture world ({SCENE})",
+    )
     add = parser.add_argument
     add("-o", "--out", default="example.mp4", metavar="PATH", help="NAME.mp4, NAME.gif, or a folder/ (example.mp4)")
     add("--masks", metavar="PATH", help="also write where the thing is, white on black: as --out")
@@ -31,8 +36,8 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     from ..errors import InputError
-    from ..train.world import paint_clip, scene_from_words
     from ..video import check_output, write_frames
+    from ..world import paint_clip, scene_from_words
 
     scene = scene_from_words(args.scene, args.seed)
     for path in (args.out, args.masks):
@@ -46,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
         write_frames(args.masks, np.repeat(masks[..., None], 3, axis=3), args.fps)
     colour = "blue" if scene.colour != "blue" else "red"
     place = "on the beach" if scene.background != "beach" else "in the snow"
-    print(f"{args.out}: {args.scene}, {args.frames} frames of {args.size}×{args.size}\n"
-          f'try: t2vz edit {args.out} "make it {colour}"\n'
-          f'     t2vz control {args.out} "a {colour} {scene.kind} {place}"')
+    print(
+        f"{args.out}: {args.scene}, {args.frames} frames of {args.size}×{args.size}\n"
+        f'try: t2vz edit {args.out} "make it {colour}"\n'
+        f'     t2vz control {args.out} "a {colour} {scene.kind} {place}"'
+    )

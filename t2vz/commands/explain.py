@@ -31,10 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_video_arguments(parser.add_argument_group("the video"))
     add = parser.add_argument_group("the page").add_argument
     add("-o", "--out", metavar="PAGE.html", help="where the page goes (named after the prompt)")
-    add("--point", action="append", type=_point, metavar="X,Y", help="from where to follow cross-frame attention, 0,0 "
-        "is left and top, 1,1 right and bottom; may be given several times (one on the subject, one in the background)")
-    add("--link-base", metavar="URL", help="where links to the code lead: the address of the source tree's root (the "
-        "installed one, relative to the page)")
+    add(
+        "--point",
+        action="append",
+        type=_point,
+        metavar="X,Y",
+        help="from where to follow cross-frame attention, 0,0 "
+        "is left and top, 1,1 right and bottom; may be given several times (one on the subject, one in the background)",
+    )
+    add(
+        "--link-base",
+        metavar="URL",
+        help="where links to the code lead: the address of the source tree's root (the "
+        "installed one, relative to the page)",
+    )
     add("--overwrite", action="store_true", help="replace a page that exists")
     add("--open", action="store_true", help="show the page in the browser")
     add("-q", "--quiet", action="store_true", help="no progress bar, no notes")
@@ -53,17 +63,28 @@ def _add_video_arguments(group) -> None:
     add("--negative-prompt", "what to keep away from (nothing)", metavar="TEXT")
     add("--steps", "denoising steps (50)", type=int)
     add("--guidance-scale", "how strictly to follow the prompt (7.5)", type=float, metavar="W")
-    add("--motion", "camera motion per frame in 1/512ths of the frame, or off (12,12)", type=parse_motion,
-        metavar="DX,DY")
+    add(
+        "--motion",
+        "camera motion per frame in 1/512ths of the frame, or off (12,12)",
+        type=parse_motion,
+        metavar="DX,DY",
+    )
     add("--zoom", "camera zoom per frame, 1.02 moves in (1)", type=float)
     add("--rotation", "turn per frame, clockwise (0)", type=float, metavar="DEGREES")
     add("--t-prime", "timestep T' where motion is added (881)", type=int, metavar="T'")
     add("--t", "timestep T that frames are noised up to again (941)", type=int, metavar="T")
-    add("--attention", "which frames a frame attends to: first, own, previous, first_previous, causal, all (first)",
-        metavar="WHICH")
+    add(
+        "--attention",
+        "which frames a frame attends to: first, own, previous, first_previous, causal, all (first)",
+        metavar="WHICH",
+    )
     add("--smooth-background", "E13's α, paper 0.6 (0: off)", type=float, metavar="ALPHA")
-    add("--foreground", "the prompt's words that are foreground (a guess)", type=lambda text: tuple(text.split()),
-        metavar='"WORDS"')
+    add(
+        "--foreground",
+        "the prompt's words that are foreground (a guess)",
+        type=lambda text: tuple(text.split()),
+        metavar='"WORDS"',
+    )
     add("--chunk", "frames computed at a time: less memory, the same video (all)", type=int, metavar="N")
 
 
@@ -92,8 +113,10 @@ def _explain(args: argparse.Namespace, settings, sd, out: Path, command: str) ->
     from ..lab.explain import explain
     from ..lab.explain_page import page
 
-    plan = (f"{args.weights or 'embedded model'} on {sd.device}, {args.dtype}: two videos of {settings.frames} frames, "
-            f"{settings.width}×{settings.height}, {settings.steps} steps, seed {settings.seed}")
+    plan = (
+        f"{args.weights or 'embedded model'} on {sd.device}, {args.dtype}: two videos of {settings.frames} frames, "
+        f"{settings.width}×{settings.height}, {settings.steps} steps, seed {settings.seed}"
+    )
     began = time.perf_counter()
     with ProgressBar(args, plan) as progress:
         explained = explain(sd, settings, args.point, progress)
@@ -148,8 +171,14 @@ def _command(args: argparse.Namespace, settings) -> str:
     """The command line that makes the same page again: what differs from the defaults."""
     words = ["t2vz", "explain", settings.prompt]
     given = {name: value for name, value in settings.to_dict().items() if name != "prompt" and hasattr(args, name)}
-    for name, value in {**given, "point": args.point, "weights": args.weights, "tokenizer": args.tokenizer,
-                        "vae": args.vae, "dtype": None if args.dtype == "auto" else args.dtype}.items():
+    for name, value in {
+        **given,
+        "point": args.point,
+        "weights": args.weights,
+        "tokenizer": args.tokenizer,
+        "vae": args.vae,
+        "dtype": None if args.dtype == "auto" else args.dtype,
+    }.items():
         for one in value if name == "point" and value else [value]:
             if one is not None or name == "motion":
                 words += [f"--{name.replace('_', '-')}", _as_typed(name, one)]
@@ -170,7 +199,7 @@ def _as_typed(name: str, value) -> str:
 
 
 def _point(text: str) -> tuple[float, float]:
-    """"0.5,0.4" -> (0.5, 0.4), both from 0 to 1."""
+    """ "0.5,0.4" -> (0.5, 0.4), both from 0 to 1."""
     try:
         x, y = (float(part) for part in text.split(","))
     except ValueError:

@@ -50,21 +50,40 @@ def add_method_arguments(group, motion: str = "12,12", noise: str = "independent
     def add(flag, help, **options):
         group.add_argument(flag, default=argparse.SUPPRESS, help=help, **options)
 
-    add("--motion", "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames "
-        f"start from pure noise, see --initial-noise ({motion})", type=parse_motion, metavar="DX,DY")
+    add(
+        "--motion",
+        "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames "
+        f"start from pure noise, see --initial-noise ({motion})",
+        type=parse_motion,
+        metavar="DX,DY",
+    )
     add("--zoom", "camera zoom per frame, 1.02 moves in (1)", type=float)
     add("--rotation", "turn per frame, clockwise (0)", type=float, metavar="DEGREES")
     add("--t-prime", "timestep T' where motion is added (881)", type=int, metavar="T'")
     add("--t", "timestep T that frames are noised up to again (941)", type=int, metavar="T")
-    add("--attention", "which frames a frame attends to: own, first, previous, first_previous, causal, all (first)",
-        metavar="WHICH")
+    add(
+        "--attention",
+        "which frames a frame attends to: own, first, previous, first_previous, causal, all (first)",
+        metavar="WHICH",
+    )
     add("--smooth-background", "E13's α, paper 0.6 (0: off)", type=float, metavar="ALPHA")
-    group.add_argument("--masks", metavar="PATH", help="foreground masks for smoothing: a folder of PNGs or a video "
-                       "(default: taken from the model's own attention)")
-    add("--foreground", "the prompt's words that are foreground, for masks from attention (a guess)",
-        type=lambda text: tuple(text.split()), metavar='"WORDS"')
-    add("--initial-noise", f"with --motion off: independent, shared, mixed, progressive, residual ({noise})",
-        metavar="KIND")
+    group.add_argument(
+        "--masks",
+        metavar="PATH",
+        help="foreground masks for smoothing: a folder of PNGs or a video "
+        "(default: taken from the model's own attention)",
+    )
+    add(
+        "--foreground",
+        "the prompt's words that are foreground, for masks from attention (a guess)",
+        type=lambda text: tuple(text.split()),
+        metavar='"WORDS"',
+    )
+    add(
+        "--initial-noise",
+        f"with --motion off: independent, shared, mixed, progressive, residual ({noise})",
+        metavar="KIND",
+    )
     add("--noise-strength", "ρ or λ of the initial noise (1)", type=float, metavar="X")
     for name, words in (("jump", "release or paper"), ("flow", "release or exact"), ("background", "release or paper")):
         add(f"--{name}-convention", f"{words}: where paper and public code differ (release)", metavar="WHICH")
@@ -101,8 +120,10 @@ def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path]) ->
     from ..video import read_masks
 
     masks = read_masks(args.masks, settings.frames, settings.height, settings.width) if args.masks else None
-    plan = (f"{args.weights or 'embedded model'} on {sd.device}, {args.dtype}: {settings.frames} frames of "
-            f"{settings.width}×{settings.height}, {settings.steps} steps, seed {settings.seed}")
+    plan = (
+        f"{args.weights or 'embedded model'} on {sd.device}, {args.dtype}: {settings.frames} frames of "
+        f"{settings.width}×{settings.height}, {settings.steps} steps, seed {settings.seed}"
+    )
     began = time.perf_counter()
     with ProgressBar(args, plan) as progress:
         video = generate(sd, settings, masks=masks, progress=progress)
@@ -115,8 +136,10 @@ def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path]) ->
     if "latents" in paths:
         write_latents(paths["latents"], video.latents)
     write_json(paths["run"], _describe(video, sd, args, seconds))
-    print(f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, {seconds:.1f} s; "
-          f"settings in {paths['run']}")
+    print(
+        f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, {seconds:.1f} s; "
+        f"settings in {paths['run']}"
+    )
 
 
 def _describe(video, sd, args: argparse.Namespace, seconds: float) -> dict:
@@ -125,12 +148,20 @@ def _describe(video, sd, args: argparse.Namespace, seconds: float) -> dict:
 
     settings, snap = video.settings, sd.schedule.snap
     timesteps = {"T": snap(settings["t"], settings["steps"]), "T_prime": snap(settings["t_prime"], settings["steps"])}
-    return describe_run("generate", settings, sd, args, seconds, video.notes,
-                        timesteps=timesteps if settings["motion"] is not None else None, masks=absolute(args.masks))
+    return describe_run(
+        "generate",
+        settings,
+        sd,
+        args,
+        seconds,
+        video.notes,
+        timesteps=timesteps if settings["motion"] is not None else None,
+        masks=absolute(args.masks),
+    )
 
 
 def parse_motion(text: str) -> tuple[float, float] | None:
-    """"12,12" -> (12.0, 12.0); "off" -> None."""
+    """ "12,12" -> (12.0, 12.0); "off" -> None."""
     if text.strip().lower() in ("off", "none"):
         return None
     try:

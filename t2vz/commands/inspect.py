@@ -48,9 +48,11 @@ def lines(report: dict) -> list[str]:
     """A report for people."""
     files = f" in {report['files']} files" if report["files"] > 1 else ""
     layout = "" if "lora" in report else f"{report['layout']} layout, "
-    made = [f"{report['path']}: {report['what']}",
-            f"  {layout}{_size(report['bytes'])}{files}, {report['tensors']} tensors, "
-            f"{report['parameters']:,} numbers, {_dtypes(report['dtypes'])}"]
+    made = [
+        f"{report['path']}: {report['what']}",
+        f"  {layout}{_size(report['bytes'])}{files}, {report['tensors']} tensors, "
+        f"{report['parameters']:,} numbers, {_dtypes(report['dtypes'])}",
+    ]
     for part in report["parts"]:
         made += _part_lines(part)
     if "lora" in report:
@@ -82,8 +84,10 @@ def _lora_lines(lora: dict) -> list[str]:
         return [f"  {lora['method']}: {lora['problem']}"]
     where = ", ".join(f"{count} in the {part}" for part, count in lora["modules"].items() if count)
     targets = ", ".join(f"{name} {count}" for name, count in lora["targets"].items())
-    made = [f"  changes {sum(lora['modules'].values())} layers ({where}): {targets}",
-            f"  rank {_counted(lora['ranks'])}; alpha/rank {_counted(lora['scales'])}; names after {lora['names']}"]
+    made = [
+        f"  changes {sum(lora['modules'].values())} layers ({where}): {targets}",
+        f"  rank {_counted(lora['ranks'])}; alpha/rank {_counted(lora['scales'])}; names after {lora['names']}",
+    ]
     return made + [f"  made for {lora['made_for']}"] * bool(lora["made_for"])
 
 
@@ -111,8 +115,9 @@ def _dtypes(dtypes: dict) -> str:
 
 
 def _size(count: int) -> str:
-    unit, size = next((unit, size) for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
-                      if count >= size)
+    unit, size = next(
+        (unit, size) for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1)) if count >= size
+    )
     return f"{count / size:.2f} {unit}" if size > 1 else f"{count} bytes"
 
 

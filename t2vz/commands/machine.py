@@ -23,17 +23,27 @@ def add_weights_arguments(group, more: str = "") -> None:
     add("--weights", metavar="PATH", help="a .safetensors file or a folder with unet/ vae/ text_encoder/ (embedded)")
     add("--tokenizer", metavar="DIR", help="folder with vocab.json and merges.txt, if the weights carry none")
     add("--vae", metavar="PATH", help=f"another VAE: its folder or .safetensors file{more}")
-    add("--lora", metavar="PATH[:WEIGHT]", action="append", type=_lora, help="a LoRA file to merge into the model, and "
-        f"how strongly (1); may be given several times{more}")
+    add(
+        "--lora",
+        metavar="PATH[:WEIGHT]",
+        action="append",
+        type=_lora,
+        help=f"a LoRA file to merge into the model, and how strongly (1); may be given several times{more}",
+    )
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     """--device, --dtype."""
     group = parser.add_argument_group("machine")
-    group.add_argument("--device", default="auto",
-                       help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps (default: auto)")
-    group.add_argument("--dtype", default="auto", choices=["auto", *DTYPES],
-                       help="auto is float16 on CUDA and MPS, float32 on the CPU (default: auto)")
+    group.add_argument(
+        "--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps (default: auto)"
+    )
+    group.add_argument(
+        "--dtype",
+        default="auto",
+        choices=["auto", *DTYPES],
+        help="auto is float16 on CUDA and MPS, float32 on the CPU (default: auto)",
+    )
 
 
 def load_model(args: argparse.Namespace, repeated: dict | None = None, **options):
@@ -69,8 +79,10 @@ def _take_from_run(args: argparse.Namespace, repeated: dict) -> None:
             continue
         for path in (file["path"] for file in files if file["path"] != "embedded"):
             if not Path(path).exists():
-                raise InputError(f"--from {args.from_}: its {FILES[name]} was at {path}, which is gone; name where it "
-                                 f"is now with --{name}")
+                raise InputError(
+                    f"--from {args.from_}: its {FILES[name]} was at {path}, which is gone; name where it "
+                    f"is now with --{name}"
+                )
     if args.weights is None:
         path = repeated["weights"]["path"]
         args.weights = None if path == "embedded" else path
@@ -86,15 +98,20 @@ def _compare_with_run(args: argparse.Namespace, repeated: dict, named: set[str],
     """The run file's own files must not have changed; of files named beside it, say that the video will differ."""
     from ..checkpoints import checkpoint_hash
 
-    now = {"weights": [sd.hash()], "vae": [checkpoint_hash(args.vae)] if args.vae else [],
-           "lora": [checkpoint_hash(path) for path, _ in args.lora]}
+    now = {
+        "weights": [sd.hash()],
+        "vae": [checkpoint_hash(args.vae)] if args.vae else [],
+        "lora": [checkpoint_hash(path) for path, _ in args.lora],
+    }
     for name, files in _recorded(repeated).items():
         if now[name] == [file["sha256"] for file in files]:
             continue
         if name not in named:
             paths = ", ".join(file["path"] for file in files)
-            raise InputError(f"--from {args.from_}: its {FILES[name]} ({paths}) has changed since, so the video would "
-                             f"differ; to use today's all the same, name it with --{name}")
+            raise InputError(
+                f"--from {args.from_}: its {FILES[name]} ({paths}) has changed since, so the video would "
+                f"differ; to use today's all the same, name it with --{name}"
+            )
         say(args, f"note: this is another {FILES[name]} than that of {args.from_}, so the video will differ")
 
 
@@ -104,7 +121,7 @@ def _recorded(run: dict) -> dict[str, list[dict]]:
 
 
 def _lora(text: str) -> tuple[str, float]:
-    """"style.safetensors:0.7" -> ("style.safetensors", 0.7); without a number at the end the weight is 1."""
+    """ "style.safetensors:0.7" -> ("style.safetensors", 0.7); without a number at the end the weight is 1."""
     path, colon, weight = text.rpartition(":")
     try:
         return (path, float(weight)) if colon and path else (text, 1.0)

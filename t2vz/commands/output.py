@@ -87,8 +87,9 @@ class ProgressBar:
             if self.plan:
                 say(self.args, self.plan)
             # Where stderr is no terminal a bar would be a mess of lines (disable=None asks tqdm to see for itself).
-            self.bar = tqdm(total=total, unit=self.unit, disable=True if self.args.quiet else None, leave=False,
-                            file=sys.stderr)
+            self.bar = tqdm(
+                total=total, unit=self.unit, disable=True if self.args.quiet else None, leave=False, file=sys.stderr
+            )
         self.bar.set_description(stage, refresh=False)
         self.bar.update(done - self.bar.n)
 

@@ -28,12 +28,17 @@ def describe_run(command: str, settings: dict, sd, args, seconds: float, notes: 
         "weights": {"path": absolute(args.weights) or "embedded", "sha256": sd.hash()},
         "tokenizer": absolute(args.tokenizer),
         "vae": {"path": absolute(args.vae), "sha256": checkpoint_hash(args.vae)} if args.vae else None,
-        "loras": [{"path": absolute(path), "weight": weight, "sha256": checkpoint_hash(path)}
-                  for path, weight in args.lora],
+        "loras": [
+            {"path": absolute(path), "weight": weight, "sha256": checkpoint_hash(path)} for path, weight in args.lora
+        ],
         "device": str(sd.device),
         "dtype": args.dtype,
-        "versions": {"t2vz": __version__, "torch": torch.__version__, "transformers": transformers.__version__,
-                     "python": platform.python_version()},
+        "versions": {
+            "t2vz": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
         "seconds": round(seconds, 2),
         "notes": notes,
     }
@@ -61,8 +66,12 @@ def read_run(path: str | Path, command: str, check: Callable[[dict], object]) ->
 
 def _is_run(run) -> bool:
     parts = {"settings": dict, "weights": dict, "dtype": str}
-    return (isinstance(run, dict) and all(isinstance(run.get(name), kind) for name, kind in parts.items())
-            and {"path", "sha256"} <= run["weights"].keys() and run["dtype"] in DTYPES)
+    return (
+        isinstance(run, dict)
+        and all(isinstance(run.get(name), kind) for name, kind in parts.items())
+        and {"path", "sha256"} <= run["weights"].keys()
+        and run["dtype"] in DTYPES
+    )
 
 
 def absolute(path: str | Path | None) -> str | None:

@@ -24,10 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("video", metavar="VIDEO", help="a video file, a GIF or picture, or a folder of pictures")
     add("--prompt", metavar="TEXT", help="what the video should show, for the CLIP score")
-    add("--clip", metavar="PATH", help="a CLIP folder, or a hub id such as openai/clip-vit-large-patch14 (embedded: it "
-        "knows only the picture world)")
-    add("--motion", type=parse_motion, default=argparse.SUPPRESS, metavar="DX,DY",
-        help="the motion asked for, in 1/512ths of the frame a frame, as t2vz generate takes it; off: none")
+    add(
+        "--clip",
+        metavar="PATH",
+        help="a CLIP folder, or a hub id such as openai/clip-vit-large-patch14 (embedded: it "
+        "knows only the picture world)",
+    )
+    add(
+        "--motion",
+        type=parse_motion,
+        default=argparse.SUPPRESS,
+        metavar="DX,DY",
+        help="the motion asked for, in 1/512ths of the frame a frame, as t2vz generate takes it; off: none",
+    )
     add("--masks", metavar="PATH", help="foreground masks, white is foreground: a folder of pictures, or a video")
     add("--json", action="store_true", help="print one JSON object in place of the table")
     add("--device", default="cpu", help="where CLIP runs: cpu, cuda, mps, auto (cpu)")
@@ -45,8 +54,13 @@ def run(args: argparse.Namespace) -> None:
     clip = load_clip(args.clip, choose_machine(args.device, "float32")[0])
     found = score_video(video.frames, clip, prompt, motion, masks)
     if args.json:
-        given = {"video": args.video, "frames": len(video), "prompt": prompt, "motion": motion,
-                 "clip": args.clip or "embedded"}
+        given = {
+            "video": args.video,
+            "frames": len(video),
+            "prompt": prompt,
+            "motion": motion,
+            "clip": args.clip or "embedded",
+        }
         print(json.dumps({**given, "measures": found}, indent=2, ensure_ascii=False))
         return
     if source:

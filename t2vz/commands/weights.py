@@ -22,12 +22,19 @@ DTYPES = ("float32", "float16", "bfloat16")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The one action, export, and its arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    export = actions.add_parser("export", help="write a checkpoint again", description=DESCRIPTION, epilog=EXAMPLES,
-                                formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    export = actions.add_parser(
+        "export",
+        help="write a checkpoint again",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     export.add_argument("out", metavar="OUT", help="NAME.safetensors, or a folder")
     add_weights_arguments(export.add_argument_group("the model"))
-    export.add_argument("--dtype", default="auto", choices=["auto", *DTYPES],
-                        help="of the weights written (auto: as they are stored)")
+    export.add_argument(
+        "--dtype", default="auto", choices=["auto", *DTYPES], help="of the weights written (auto: as they are stored)"
+    )
     export.add_argument("--overwrite", action="store_true", help="replace what exists")
     export.add_argument("-q", "--quiet", action="store_true", help="no remarks")
 
@@ -44,23 +51,30 @@ def run(args: argparse.Namespace) -> None:
     checkpoint = assemble(path, args.vae, args.lora or (), edit)
     tokenizer = find_tokenizer(path, args.tokenizer)
     if tokenizer is None and not as_file:
-        raise InputError(f"{path} holds no tokenizer, and a folder needs one; name it with --tokenizer DIR (the folder "
-                         "with vocab.json and merges.txt)")
+        raise InputError(
+            f"{path} holds no tokenizer, and a folder needs one; name it with --tokenizer DIR (the folder "
+            "with vocab.json and merges.txt)"
+        )
     beside = tokenizer if as_file and tokenizer is not None and not is_clips_tokenizer(tokenizer) else None
     _check_tokenizer(beside, out, args.overwrite)
     dtype = stored_dtype(checkpoint) if args.dtype == "auto" else args.dtype
     _write(checkpoint, out, as_file, tokenizer, beside, dtype, args.overwrite, read_words(path))
     if beside is not None:
-        say(args, f"note: a single file holds no tokenizer, and this model's is not CLIP's: it is in "
-                  f"{out.parent / 'tokenizer'}; keep the two together")
+        say(
+            args,
+            f"note: a single file holds no tokenizer, and this model's is not CLIP's: it is in "
+            f"{out.parent / 'tokenizer'}; keep the two together",
+        )
     print(f"{args.out}: {path}, {'one file' if as_file else 'a folder'}, {dtype}")
 
 
 def _check_out(out: str, as_file: bool, overwrite: bool) -> None:
     """What can be said about OUT before minutes of work."""
     if not as_file and Path(out).suffix:
-        raise InputError(f"{out}: its ending is not .safetensors; give NAME.safetensors for a single file, or a name "
-                         "without an ending for a folder")
+        raise InputError(
+            f"{out}: its ending is not .safetensors; give NAME.safetensors for a single file, or a name "
+            "without an ending for a folder"
+        )
     if Path(out).exists() and not overwrite:
         raise InputError(f"{out} exists already; choose another name, or pass --overwrite")
 
@@ -72,12 +86,22 @@ def _check_tokenizer(tokenizer: Path | None, out: Path, overwrite: bool) -> None
     there = out.parent / "tokenizer"
     if tokenizer is None or not there.exists() or same_tokenizer(tokenizer, there) or overwrite:
         return
-    raise InputError(f"{there} is another model's tokenizer, and this model's belongs there; choose another folder for "
-                     f"{out.name}, or pass --overwrite")
+    raise InputError(
+        f"{there} is another model's tokenizer, and this model's belongs there; choose another folder for "
+        f"{out.name}, or pass --overwrite"
+    )
 
 
-def _write(checkpoint, out: Path, as_file: bool, tokenizer: Path | None, beside: Path | None, dtype: str,
-           overwrite: bool, words) -> None:
+def _write(
+    checkpoint,
+    out: Path,
+    as_file: bool,
+    tokenizer: Path | None,
+    beside: Path | None,
+    dtype: str,
+    overwrite: bool,
+    words,
+) -> None:
     """Build the networks in their stored type, and save them."""
     import torch
     from transformers import CLIPTextModel

@@ -1,7 +1,7 @@
 """Depth by a `transformers` depth-estimation model, near is bright: what the ControlNets named "depth" read.
 
-    find = DepthFinder.load("LiheYoung/depth-anything-small-hf")     # or a folder
-    find(frame)                                                      # uint8 (H, W, 3)
+find = DepthFinder.load("LiheYoung/depth-anything-small-hf")     # or a folder
+find(frame)                                                      # uint8 (H, W, 3)
 """
 
 import numpy as np

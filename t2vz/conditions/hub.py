@@ -24,9 +24,11 @@ def load_from_hub(kind, name: str, task: str, device: str | torch.device):
         if info["missing_keys"]:  # transformers would fill them with random numbers
             raise ValueError(f"it lacks {min(info['missing_keys'])}")
     except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
-        raise InputError(f"{name} is no {task} model that could be loaded ({_first_line(error)}); give a folder with "
-                         "config.json, preprocessor_config.json and model.safetensors, or a name on the Hugging Face "
-                         "hub (fetched once, which needs the internet)") from error
+        raise InputError(
+            f"{name} is no {task} model that could be loaded ({_first_line(error)}); give a folder with "
+            "config.json, preprocessor_config.json and model.safetensors, or a name on the Hugging Face "
+            "hub (fetched once, which needs the internet)"
+        ) from error
     # transformers keeps half precision where the file has it
     return model.float().to(device).eval().requires_grad_(False), processor
 

@@ -17,11 +17,45 @@ from .hub import check_installed, load_from_hub
 # OpenPose's 18 points in the order of COCO's 17 (0 nose, 5 left shoulder …): neck, between the shoulders, is made.
 LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6
 FROM_COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0),
-         (0, 14), (14, 16), (0, 15), (15, 17))
-COLOURS = ((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
-           (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
-           (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85))
+LIMBS = (
+    (1, 2),
+    (1, 5),
+    (2, 3),
+    (3, 4),
+    (5, 6),
+    (6, 7),
+    (1, 8),
+    (8, 9),
+    (9, 10),
+    (1, 11),
+    (11, 12),
+    (12, 13),
+    (1, 0),
+    (0, 14),
+    (14, 16),
+    (0, 15),
+    (15, 17),
+)
+COLOURS = (
+    (255, 0, 0),
+    (255, 85, 0),
+    (255, 170, 0),
+    (255, 255, 0),
+    (170, 255, 0),
+    (85, 255, 0),
+    (0, 255, 0),
+    (0, 255, 85),
+    (0, 255, 170),
+    (0, 255, 255),
+    (0, 170, 255),
+    (0, 85, 255),
+    (0, 0, 255),
+    (85, 0, 255),
+    (170, 0, 255),
+    (255, 0, 255),
+    (255, 0, 170),
+    (255, 0, 85),
+)
 LEAST_SCORE = 0.3  # a point that the model is less sure of is not drawn
 
 
@@ -85,8 +119,9 @@ def draw_skeleton(points: np.ndarray, scores: np.ndarray, height: int, width: in
 
 def openpose_joints(points: np.ndarray, scores: np.ndarray) -> list[tuple[float, float] | None]:
     """OpenPose's 18 joints (x, y) from COCO's 17; None for those not seen. The neck lies between the shoulders."""
-    seen = [tuple(map(float, point)) if score >= LEAST_SCORE else None
-            for point, score in zip(points, scores, strict=True)]
+    seen = [
+        tuple(map(float, point)) if score >= LEAST_SCORE else None for point, score in zip(points, scores, strict=True)
+    ]
     left, right = seen[LEFT_SHOULDER], seen[RIGHT_SHOULDER]
     neck = None if left is None or right is None else ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2)
     return [neck if number is None else seen[number] for number in FROM_COCO]

@@ -82,12 +82,20 @@ def explain(
     points = points or notable_points(attention_share(record, subject, used, h, w)[0, 0], found[0, 0])
     look_t = shown[len(shown) // 2]
     return Explained(
-        settings, video, other, other_attention, run, {"start": grid[0], "T": T, "T_prime": T_prime},
-        sd.schedule.jump_ratio(T_prime, T, settings.jump_convention), _frame_1_alone(sd, run),
+        settings,
+        video,
+        other,
+        other_attention,
+        run,
+        {"start": grid[0], "T": T, "T_prime": T_prime},
+        sd.schedule.jump_ratio(T_prime, T, settings.jump_convention),
+        _frame_1_alone(sd, run),
         {t: decode(sd, run[f"x_0/{STAGE}/{t}"]) for t in shown},
         {word: attention_share(record, positions, used, h, w)[:, 0] for word, positions in words.items()},
         [word for word, positions in words.items() if set(positions) & set(subject)],
-        run["foreground"] if "foreground" in run else found, points, look_t,
+        run["foreground"] if "foreground" in run else found,
+        points,
+        look_t,
         look(sd, settings, run[f"x_t/{STAGE}/{look_t}"], look_t, points),
         [frames_seen(settings.attention, k, settings.frames)[0] for k in range(settings.frames)],
     )

@@ -20,9 +20,25 @@ from .page import render, source_of
 from .pictures import false_colours, heat_over, masked, png_uri, small, strip
 
 FUNCTIONS = (
-    generate, encode_text, classifier_free_guidance, motion_latents, ddim_step, global_motion, translation_flow, warp,
-    forward_jump, motion_dynamics, denoise, predict_x0, decoded, cross_frame_attention, cross_frame_weights,
-    attention_weights, attention_share, foreground_from_attention, smooth_background,
+    generate,
+    encode_text,
+    classifier_free_guidance,
+    motion_latents,
+    ddim_step,
+    global_motion,
+    translation_flow,
+    warp,
+    forward_jump,
+    motion_dynamics,
+    denoise,
+    predict_x0,
+    decoded,
+    cross_frame_attention,
+    cross_frame_weights,
+    attention_weights,
+    attention_share,
+    foreground_from_attention,
+    smooth_background,
 )
 LARGE = 256  # videos at least this wide are shown smooth; smaller ones with square pixels
 ARROWS = 4  # a side, where the flow is not the same everywhere
@@ -32,9 +48,15 @@ def page(explained: Explained, sd, link_base: str = "", command: str = "t2vz exp
     """The page's HTML. sd: the model it was made with. link_base: see `page.Source.link`. command: what made it."""
     frames = small(explained.video.frames)
     return render(
-        "explain.html", **_about(explained, sd), **_text(explained, sd), **_motion(explained),
-        **_together(explained, sd, frames), **_attention(explained, sd, frames), **_foreground(explained, frames),
-        sources={function.__name__: source_of(function) for function in FUNCTIONS}, link_base=link_base,
+        "explain.html",
+        **_about(explained, sd),
+        **_text(explained, sd),
+        **_motion(explained),
+        **_together(explained, sd, frames),
+        **_attention(explained, sd, frames),
+        **_foreground(explained, frames),
+        sources={function.__name__: source_of(function) for function in FUNCTIONS},
+        link_base=link_base,
         command=command,
     )
 
@@ -44,19 +66,34 @@ def _about(explained: Explained, sd) -> dict:
     settings, video = explained.settings, explained.video
     m, height, width = video.frames.shape[:3]
     return {
-        "prompt": settings.prompt, "facts": _facts(explained, sd), "names": _names(explained), "frames": m,
-        "fps": video.fps, "aspect": round(width / height, 4), "cells": explained.trace["x_T"].shape[:-3:-1],
+        "prompt": settings.prompt,
+        "facts": _facts(explained, sd),
+        "names": _names(explained),
+        "frames": m,
+        "fps": video.fps,
+        "aspect": round(width / height, 4),
+        "cells": explained.trace["x_T"].shape[:-3:-1],
         "strips": {"this": png_uri(strip(video.frames)), "other": png_uri(strip(explained.other.frames))},
-        "pixelated": max(height, width) < LARGE, "contents": _contents(settings), "times": explained.timesteps,
-        "model": _model(sd), "version": __version__, "snippet": _snippet(settings), "notes": video.notes,
+        "pixelated": max(height, width) < LARGE,
+        "contents": _contents(settings),
+        "times": explained.timesteps,
+        "model": _model(sd),
+        "version": __version__,
+        "snippet": _snippet(settings),
+        "notes": video.notes,
     }
 
 
 def _facts(explained: Explained, sd) -> list[str]:
     """The settings that matter, in short."""
     settings, times = explained.settings, explained.timesteps
-    facts = [_model(sd), f"m = {settings.frames} frames", f"{settings.width} × {settings.height} pixels",
-             f"seed {settings.seed}", f"{settings.steps} steps"]
+    facts = [
+        _model(sd),
+        f"m = {settings.frames} frames",
+        f"{settings.width} × {settings.height} pixels",
+        f"seed {settings.seed}",
+        f"{settings.steps} steps",
+    ]
     if settings.motion is None:
         return [*facts, "motion off"]
     dx, dy = settings.motion
@@ -76,33 +113,55 @@ def _names(explained: Explained) -> dict[str, str]:
 
 def _contents(settings) -> list[tuple[str, str]]:
     motion = [("e6", "Frame 1 alone"), ("e8", "Warp"), ("e9", "Noise again")]
-    return [("words", "The words"), *(motion if settings.motion is not None else [("e9", "Pure noise")]),
-            ("e10", "All frames"), ("e12", "Looking at frame 1"), ("text", "Reading words"), ("e13", "Foreground"),
-            ("result", "Result")]
+    return [
+        ("words", "The words"),
+        *(motion if settings.motion is not None else [("e9", "Pure noise")]),
+        ("e10", "All frames"),
+        ("e12", "Looking at frame 1"),
+        ("text", "Reading words"),
+        ("e13", "Foreground"),
+        ("result", "Result"),
+    ]
 
 
 def _text(explained: Explained, sd) -> dict:
     """The prompt's tokens as CLIP cuts them, and which belong to the foreground's words; guidance (E5)."""
     settings = explained.settings
     subject = set(sd.tokenizer.positions(settings.prompt, explained.subject))
-    tokens = [{"text": text, "subject": place in subject}
-              for place, text in enumerate(sd.tokenizer.texts(settings.prompt), start=1)]
-    return {"tokens": tokens, "length": sd.tokenizer.length, "negative": settings.negative_prompt,
-            "guidance": f"{settings.guidance_scale:g}"}
+    tokens = [
+        {"text": text, "subject": place in subject}
+        for place, text in enumerate(sd.tokenizer.texts(settings.prompt), start=1)
+    ]
+    return {
+        "tokens": tokens,
+        "length": sd.tokenizer.length,
+        "negative": settings.negative_prompt,
+        "guidance": f"{settings.guidance_scale:g}",
+    }
 
 
 def _motion(explained: Explained) -> dict:
     """E6 to E9: frame 1 alone, the warps, the noise added; or with motion off, where the frames start."""
     run, settings = explained.trace, explained.settings
-    values = {"moves": settings.motion is not None, "initial_noise": settings.initial_noise, "alone": [], "warped": [],
-              "x_T": _latents(run["x_T"]), "channels": run["x_T"].shape[1], "ratio": f"{explained.ratio:.3f}",
-              "share_kept": f"{explained.ratio:.0%}", "share_new": f"{1 - explained.ratio:.0%}"}
+    values = {
+        "moves": settings.motion is not None,
+        "initial_noise": settings.initial_noise,
+        "alone": [],
+        "warped": [],
+        "x_T": _latents(run["x_T"]),
+        "channels": run["x_T"].shape[1],
+        "ratio": f"{explained.ratio:.3f}",
+        "share_kept": f"{explained.ratio:.0%}",
+        "share_new": f"{1 - explained.ratio:.0%}",
+    }
     if settings.motion is None:
         return values
     (x_T_prime,), flow = _latents(run["x_T'"]), run["flow"]
     values["x_T_prime"] = x_T_prime
-    values["alone"] = [{"t": t, "x_t": _latents(x_t)[0], "x_0": png_uri(small(picture[None])[0])}
-                       for t, (x_t, picture) in explained.alone.items()]
+    values["alone"] = [
+        {"t": t, "x_t": _latents(x_t)[0], "x_0": png_uri(small(picture[None])[0])}
+        for t, (x_t, picture) in explained.alone.items()
+    ]
     values["warped"] = [{"uri": x_T_prime, "arrows": [], "asked": "0, 0", "moved": "0, 0"}]
     for uri, displacement in zip(_latents(run["warped"]), flow[1:], strict=True):
         asked, moved = _in_words(displacement)
@@ -141,20 +200,36 @@ def _together(explained: Explained, sd, frames) -> dict:
     grid = sd.schedule.timesteps(explained.settings.steps)
     other = small(explained.other.frames)
     difference = np.abs(frames.astype(np.int16) - other).astype(np.uint8)
-    return {"together": [{"t": t, "uris": _uris(small(pictures))} for t, pictures in explained.together.items()],
-            "finished": _uris(frames), "finished_other": _uris(other), "difference": _uris(difference),
-            "steps_together": sum(t <= explained.timesteps["T"] for t in grid)}
+    return {
+        "together": [{"t": t, "uris": _uris(small(pictures))} for t, pictures in explained.together.items()],
+        "finished": _uris(frames),
+        "finished_other": _uris(other),
+        "difference": _uris(difference),
+        "steps_together": sum(t <= explained.timesteps["T"] for t in grid),
+    }
 
 
 def _attention(explained: Explained, sd, frames) -> dict:
     """E12 from each point, and for each word who reads it."""
     means = {word: float(share[0].mean()) for word, share in explained.words.items()}
     most = max(means.values())
-    words = [{"text": word, "uri": png_uri(heat_over(frames[0], share[0])), "percent": f"{100 * means[word]:.0f}",
-              "width": round(100 * means[word] / most, 1)} for word, share in explained.words.items()]
+    words = [
+        {
+            "text": word,
+            "uri": png_uri(heat_over(frames[0], share[0])),
+            "percent": f"{100 * means[word]:.0f}",
+            "width": round(100 * means[word] / most, 1),
+        }
+        for word, share in explained.words.items()
+    ]
     layers = sum(name.endswith("attn1.to_q.weight") for name in sd.unet.state_dict())
-    return {"attention": explained.settings.attention, "attention_layers": layers, "look_t": explained.look_t,
-            "looks": [_look(explained, frames, p) for p in range(len(explained.points))], "words": words}
+    return {
+        "attention": explained.settings.attention,
+        "attention_layers": layers,
+        "look_t": explained.look_t,
+        "looks": [_look(explained, frames, p) for p in range(len(explained.points))],
+        "words": words,
+    }
 
 
 def _look(explained: Explained, frames, p: int) -> dict:
@@ -168,8 +243,10 @@ def _look(explained: Explained, frames, p: int) -> dict:
         rings.append(from_ if 0 <= min(from_) and max(from_) <= 1 else None)
     layers = []
     for layer, maps in explained.looks.items():
-        cells = [{"uri": png_uri(heat_over(frames[target], maps[k, p])), "ring": rings[k] if target == 0 else None}
-                 for k, target in enumerate(explained.targets)]
+        cells = [
+            {"uri": png_uri(heat_over(frames[target], maps[k, p])), "ring": rings[k] if target == 0 else None}
+            for k, target in enumerate(explained.targets)
+        ]
         name = layer.split(".transformer_blocks")[0].replace(".attentions", "")
         layers.append({"name": name, "size": f"{maps.shape[-1]} × {maps.shape[-2]} cells", "cells": cells})
     place = "on the subject" if explained.foreground[0, 0, row, column] > 0 else "in the background"
@@ -180,8 +257,12 @@ def _foreground(explained: Explained, frames) -> dict:
     """E13: the masks, and the smoothed latents if there are any."""
     alpha, run = explained.settings.smooth_background, explained.trace
     masks = [masked(frame, mask) for frame, mask in zip(frames, explained.foreground[:, 0], strict=True)]
-    return {"subject": _list(explained.subject), "smoothing": f"{alpha:g}" if alpha > 0 else "", "masks": _uris(masks),
-            "smoothed": _latents(run["smoothed"]) if "smoothed" in run else []}
+    return {
+        "subject": _list(explained.subject),
+        "smoothing": f"{alpha:g}" if alpha > 0 else "",
+        "masks": _uris(masks),
+        "smoothed": _latents(run["smoothed"]) if "smoothed" in run else [],
+    }
 
 
 def _list(words: list[str]) -> str:
@@ -191,10 +272,12 @@ def _list(words: list[str]) -> str:
 
 
 def _snippet(settings) -> str:
-    return (f"with t2vz.trace(\"x_T*\", \"warped\", \"x_0/*\") as run:\n"
-            f"    video = t2vz.text_to_video(sd, {settings.prompt!r}, frames={settings.frames}, "
-            f"steps={settings.steps}, seed={settings.seed})\n"
-            f"run[\"x_T\"], run.steps(\"x_0\")")
+    return (
+        f'with t2vz.trace("x_T*", "warped", "x_0/*") as run:\n'
+        f"    video = t2vz.text_to_video(sd, {settings.prompt!r}, frames={settings.frames}, "
+        f"steps={settings.steps}, seed={settings.seed})\n"
+        f'run["x_T"], run.steps("x_0")'
+    )
 
 
 def _uris(frames) -> list[str]:

@@ -17,8 +17,10 @@ def keyed_runs(study: Study, model: dict, sources: dict) -> list[tuple[str, Run]
     task = get_task(study.task)
     shared = {"task": study.task, "model": model, "code": code_hash((task.module, "t2vz.lab.measure"))}
     videos = {name: source and source.sha256 for name, source in sources.items()}
-    return [(run_key({**shared, "settings": task.check(run.settings), "video": videos[run.video]}), run)
-            for run in study.runs()]
+    return [
+        (run_key({**shared, "settings": task.check(run.settings), "video": videos[run.video]}), run)
+        for run in study.runs()
+    ]
 
 
 class Maker:

@@ -43,6 +43,11 @@ def render(template: str, **values) -> str:
         import jinja2
     except ImportError as error:
         raise InputError("pages need jinja2, which is not installed; run: pip install 't2vz[lab]'") from error
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     return environment.get_template(template).render(**values)

@@ -42,8 +42,15 @@ def interval_plot(results: Results, metric: str) -> str:
         if value.low is not None:
             axes.plot([value.low, value.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot([value.mean], [row], "o", color=colour, markersize=4.5)
-        axes.annotate(comparison.variant, (0, row), (0, 5), ("axes fraction", "data"), "offset points", fontsize=7.5,
-                      color=ROLES["--ink"] if comparison is base else ROLES["--soft"])
+        axes.annotate(
+            comparison.variant,
+            (0, row),
+            (0, 5),
+            ("axes fraction", "data"),
+            "offset points",
+            fontsize=7.5,
+            color=ROLES["--ink"] if comparison is base else ROLES["--soft"],
+        )
     axes.set_ylim(len(shown) - 0.6, -0.95)
     axes.margins(x=0.06)
     axes.set_yticks([])
@@ -56,7 +63,7 @@ def interval_plot(results: Results, metric: str) -> str:
 
 
 def judge(metric: str, difference: Estimate | None) -> str:
-    """"good" clearly better, "accent" clearly worse, "clear" clearly other (neither end is better), "soft" unclear."""
+    """ "good" clearly better, "accent" clearly worse, "clear" clearly other (neither end is better), "soft" unclear."""
     sign = difference.sign if difference else 0
     if not sign:
         return "soft"
@@ -81,7 +88,7 @@ def _svg(figure, title: str) -> str:
     text = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()[text.getvalue().index("<svg"):]
+    svg = text.getvalue()[text.getvalue().index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg, count=2)
     svg = re.sub(r"<svg ", f'<svg role="img" aria-label="{title}" ', svg, count=1)

@@ -36,10 +36,20 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
     """Write the page. made: how the results came about; keys: of results.runs, in the same order."""
     study = results.study
     page = render(
-        "report.html", study=study, made=made, task=get_task(study.task), level=f"{100 * LEVEL:.0f} %",
-        measures=[_measure(results, name) for name in results.metrics], effects=_effects(results),
-        means=_means(results), differences=_differences(results), films=_films(results, store, keys),
-        variants=_variants(results), common=_common(results), notes=_notes(results), time=words_for(made["seconds"]),
+        "report.html",
+        study=study,
+        made=made,
+        task=get_task(study.task),
+        level=f"{100 * LEVEL:.0f} %",
+        measures=[_measure(results, name) for name in results.metrics],
+        effects=_effects(results),
+        means=_means(results),
+        differences=_differences(results),
+        films=_films(results, store, keys),
+        variants=_variants(results),
+        common=_common(results),
+        notes=_notes(results),
+        time=words_for(made["seconds"]),
         count=len(results.runs),
     )
     write_bytes(path, page.encode("utf-8"))
@@ -48,8 +58,13 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
 def _measure(results: Results, name: str) -> dict:
     """A measure as the page shows it: label, an arrow that says which way is better, meaning, plot."""
     measure = MEASURES[name]
-    return {"name": name, "label": measure.label, "arrow": ARROWS[measure.best], "words": measure_in_words(name),
-            "plot": interval_plot(results, name)}
+    return {
+        "name": name,
+        "label": measure.label,
+        "arrow": ARROWS[measure.best],
+        "words": measure_in_words(name),
+        "plot": interval_plot(results, name),
+    }
 
 
 def _means(results: Results) -> list[dict]:
@@ -98,8 +113,11 @@ def _show(columns: list[dict], metrics: tuple[str, ...], signed: bool) -> list[d
         for column in columns:
             found = column["cells"].get(metric)
             column["cells"][metric] = found and {
-                "mean": number(found.mean, places, signed), "interval": _interval(found, places, signed),
-                "role": judge(metric, found) if signed else "", "best": False}
+                "mean": number(found.mean, places, signed),
+                "interval": _interval(found, places, signed),
+                "role": judge(metric, found) if signed else "",
+                "best": False,
+            }
     return columns
 
 
@@ -126,8 +144,11 @@ def _films(results: Results, store: RunFolder, keys: list[str]) -> list[dict]:
     study, films, spent = results.study, [], 0
     for prompt in study.prompts[: study.show]:
         place = (study.videos[0], prompt, study.seeds[0])
-        shown = [_film(run.variant.name, store.path(key) / VIDEO)
-                 for (run, _), key in zip(results.runs, keys, strict=True) if run.place == place]
+        shown = [
+            _film(run.variant.name, store.path(key) / VIDEO)
+            for (run, _), key in zip(results.runs, keys, strict=True)
+            if run.place == place
+        ]
         spent += sum(film["bytes"] for film in shown)
         if films and spent > BUDGET:
             break
@@ -142,8 +163,15 @@ def _film(name: str, path: Path) -> dict:
     Image.fromarray(np.ascontiguousarray(strip(small(video.frames, STRIP_SIDE)))).save(row, "WEBP", quality=QUALITY)
     data = path.read_bytes()
     m, height, width, _ = video.frames.shape
-    return {"name": name, "video": _uri("video/mp4", data), "strip": _uri("image/webp", row.getvalue()),
-            "frames": m, "width": width, "height": height, "bytes": len(data) + len(row.getvalue())}
+    return {
+        "name": name,
+        "video": _uri("video/mp4", data),
+        "strip": _uri("image/webp", row.getvalue()),
+        "frames": m,
+        "width": width,
+        "height": height,
+        "bytes": len(data) + len(row.getvalue()),
+    }
 
 
 def _uri(kind: str, data: bytes) -> str:
@@ -156,10 +184,13 @@ def _variants(results: Results) -> list[dict]:
     for variant in results.study.variants:
         settings = next(record["settings"] for run, record in results.runs if run.variant is variant)
         rows.append({"name": variant.name, "settings": settings})
-    differing = [name for name in rows[0]["settings"]
-                 if any(row["settings"][name] != rows[0]["settings"][name] for row in rows)]
-    return [{"name": row["name"], "words": [setting_in_words(name, row["settings"][name]) for name in differing]}
-            for row in rows]
+    differing = [
+        name for name in rows[0]["settings"] if any(row["settings"][name] != rows[0]["settings"][name] for row in rows)
+    ]
+    return [
+        {"name": row["name"], "words": [setting_in_words(name, row["settings"][name]) for name in differing]}
+        for row in rows
+    ]
 
 
 def _common(results: Results) -> list[tuple[str, str]]:

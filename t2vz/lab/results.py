@@ -72,8 +72,9 @@ def collect(study: Study, runs: Sequence[tuple[Run, dict]]) -> Results:
             if metric in MEASURES and (not study.metrics or metric in study.metrics):
                 values[run.variant.name].setdefault(metric, {})[run.place] = value
     metrics = tuple(name for name in MEASURES if any(name in found for found in values.values()))
-    return Results(study, runs, metrics, tuple(_comparisons(study, values, metrics)),
-                   tuple(_effects(study, values, metrics)))
+    return Results(
+        study, runs, metrics, tuple(_comparisons(study, values, metrics)), tuple(_effects(study, values, metrics))
+    )
 
 
 def write_results(results: Results, folder: Path, made: dict) -> None:
@@ -82,15 +83,34 @@ def write_results(results: Results, folder: Path, made: dict) -> None:
     write_bytes(folder / "results.csv", _csv(rows))
     write_bytes(folder / "summary.csv", _csv(summary))
     study = results.study
-    write_json(folder / "results.json", {
-        "study": {"name": study.name, "title": study.title, "about": study.about, "task": study.task,
-                  "settings": study.settings, "baseline": study.baseline, "resample": study.resample,
-                  "variants": [asdict(variant) for variant in study.variants]},
-        "made": made, "summary": summary,
-        "effects": [{"setting": e.axis, "value": e.value, "against": e.against, "metric": e.metric,
-                     **_numbers("difference", e.difference)} for e in results.effects],
-        "runs": rows,
-    })
+    write_json(
+        folder / "results.json",
+        {
+            "study": {
+                "name": study.name,
+                "title": study.title,
+                "about": study.about,
+                "task": study.task,
+                "settings": study.settings,
+                "baseline": study.baseline,
+                "resample": study.resample,
+                "variants": [asdict(variant) for variant in study.variants],
+            },
+            "made": made,
+            "summary": summary,
+            "effects": [
+                {
+                    "setting": e.axis,
+                    "value": e.value,
+                    "against": e.against,
+                    "metric": e.metric,
+                    **_numbers("difference", e.difference),
+                }
+                for e in results.effects
+            ],
+            "runs": rows,
+        },
+    )
 
 
 def run_rows(results: Results) -> list[dict]:
@@ -107,8 +127,17 @@ def run_rows(results: Results) -> list[dict]:
 
 def summary_rows(results: Results) -> list[dict]:
     """One row a variant and metric: number of units, mean, interval, paired difference to the baseline, interval."""
-    return [{"variant": c.variant, "metric": c.metric, "better": MEASURES[c.metric].best, "count": c.value.count,
-             **_numbers("mean", c.value), **_numbers("difference", c.difference)} for c in results.comparisons]
+    return [
+        {
+            "variant": c.variant,
+            "metric": c.metric,
+            "better": MEASURES[c.metric].best,
+            "count": c.value.count,
+            **_numbers("mean", c.value),
+            **_numbers("difference", c.difference),
+        }
+        for c in results.comparisons
+    ]
 
 
 def _comparisons(study: Study, values: Values, metrics: Sequence[str]):

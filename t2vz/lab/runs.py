@@ -59,8 +59,9 @@ class RunFolder:
         try:
             return json.loads((self.path(key) / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.path(key)}: its {RECORD} cannot be read; delete that folder and the run is made "
-                             "again") from error
+            raise InputError(
+                f"{self.path(key)}: its {RECORD} cannot be read; delete that folder and the run is made again"
+            ) from error
 
     def tidy(self, keys: Iterable[str]) -> None:
         """Remove the claims of finished runs, and what killed workers left of them half-written; others' stay."""
@@ -73,7 +74,9 @@ class RunFolder:
 
 
 def work(
-    store: RunFolder, runs: Sequence[tuple[str, object]], make: Callable[[object, Path], dict],
+    store: RunFolder,
+    runs: Sequence[tuple[str, object]],
+    make: Callable[[object, Path], dict],
     go_on: Callable[[], bool] = lambda: True,
 ) -> int:
     """Do every run that nobody has done and nobody is doing, until all are finished; returns how many were done here.

@@ -79,8 +79,14 @@ def interval(values: list[float], level: float = LEVEL, resamples: int = RESAMPL
     except ImportError as error:
         raise InputError("statistics need scipy; pip install 't2vz[lab]'") from error
     for method in ("BCa", "percentile"):
-        found = bootstrap((np.asarray(values),), np.mean, confidence_level=level, n_resamples=resamples, method=method,
-                          random_state=np.random.default_rng(0)).confidence_interval
+        found = bootstrap(
+            (np.asarray(values),),
+            np.mean,
+            confidence_level=level,
+            n_resamples=resamples,
+            method=method,
+            random_state=np.random.default_rng(0),
+        ).confidence_interval
         if np.isfinite(found).all():
             break
     return float(found.low), float(found.high)

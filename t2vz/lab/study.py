@@ -30,8 +30,22 @@ from ..errors import InputError
 from ..metrics import MEASURES
 from .tasks import Task, get_task
 
-KEYS = ("title", "about", "task", "prompts", "seeds", "videos", "clip", "baseline", "metrics", "resample", "show",
-        "settings", "grid", "variants")
+KEYS = (
+    "title",
+    "about",
+    "task",
+    "prompts",
+    "seeds",
+    "videos",
+    "clip",
+    "baseline",
+    "metrics",
+    "resample",
+    "show",
+    "settings",
+    "grid",
+    "variants",
+)
 RESAMPLE = ("prompts", "runs")
 CONDITIONS = ("edges", "asis")
 OFF = "off"
@@ -137,8 +151,10 @@ def load_study(source: str | Path) -> Study:
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: is not a text file; a study is a .toml file") from error
     except OSError as error:
-        raise InputError(f"there is no study {source} ({error.strerror}); give a .toml file, or one of: "
-                         f"{', '.join(built_in_studies())}") from error
+        raise InputError(
+            f"there is no study {source} ({error.strerror}); give a .toml file, or one of: "
+            f"{', '.join(built_in_studies())}"
+        ) from error
     return parse_study(text, Path(source).stem, name)
 
 
@@ -158,11 +174,21 @@ def parse_study(text: str, name: str, where: str) -> Study:
         if key in table and not task.needs_video:
             raise InputError(f"{where}: {key} is for the tasks control and edit; {task_name} starts from noise")
     study = Study(
-        name=name, title=_word(table, "title", where, name), about=_word(table, "about", where, "").strip(),
-        task=task_name, settings=base, axes=axes, variants=variants, baseline=_baseline(table, variants, where),
-        prompts=prompts, seeds=_list(table, "seeds", int, where), videos=videos,
-        clip=_clip(_table(table, "clip", where), task_name, f"{where} [clip]"), metrics=_metrics(table, where),
-        resample=_resample(table, len(prompts) * len(videos), where), show=_show(table, where),
+        name=name,
+        title=_word(table, "title", where, name),
+        about=_word(table, "about", where, "").strip(),
+        task=task_name,
+        settings=base,
+        axes=axes,
+        variants=variants,
+        baseline=_baseline(table, variants, where),
+        prompts=prompts,
+        seeds=_list(table, "seeds", int, where),
+        videos=videos,
+        clip=_clip(_table(table, "clip", where), task_name, f"{where} [clip]"),
+        metrics=_metrics(table, where),
+        resample=_resample(table, len(prompts) * len(videos), where),
+        show=_show(table, where),
     )
     for variant in variants:
         _check_values(study, variant, task, where)
@@ -195,8 +221,11 @@ def _refuse_unknown(table: dict, known: typing.Iterable[str], what: str) -> None
 
 def _settings_of(task: Task) -> dict[str, bool]:
     """{setting: whether it may be None} of a task, without those every run has of its own."""
-    return {f.name: type(None) in typing.get_args(f.type) for f in fields(task.settings)
-            if f.name not in (*NOT_SETTINGS, *task.given)}
+    return {
+        f.name: type(None) in typing.get_args(f.type)
+        for f in fields(task.settings)
+        if f.name not in (*NOT_SETTINGS, *task.given)
+    }
 
 
 def _settings(table: dict, known: dict[str, bool], where: str) -> dict:
@@ -235,12 +264,15 @@ def _variants(named: dict, axes: dict[str, dict], known: dict[str, bool], where:
     for labels in itertools.product(*axes.values()) if axes else ():
         chosen = dict(zip(axes, labels))
         name = labels[0] if len(axes) == 1 else ", ".join(f"{axis} {label}" for axis, label in chosen.items())
-        variants.append(Variant(name.replace("_", " "), {axis: axes[axis][label] for axis, label in chosen.items()},
-                                chosen))
+        variants.append(
+            Variant(name.replace("_", " "), {axis: axes[axis][label] for axis, label in chosen.items()}, chosen)
+        )
     for name, table in named.items():
         if not isinstance(table, dict):
-            raise InputError(f"{where} [variants]: {name} = {table}: settings are needed, for example "
-                             f"[variants.{name}] with lines below it")
+            raise InputError(
+                f"{where} [variants]: {name} = {table}: settings are needed, for example "
+                f"[variants.{name}] with lines below it"
+            )
         variants.append(Variant(name, _settings(table, known, f"{where} [variants.{name}]")))
     names = [variant.name for variant in variants]
     if not variants:
@@ -256,8 +288,10 @@ def _clip(table: dict, task: str, where: str) -> Clip:
     _refuse_unknown(table, [f.name for f in fields(Clip)], f"{where}: key")
     clip = Clip(**{"condition": "edges" if task == "control" else None, **table})
     if task == "control" and clip.condition not in CONDITIONS or task != "control" and clip.condition is not None:
-        raise InputError(f'{where}: condition "{clip.condition}": a control study follows one of: '
-                         f'{", ".join(CONDITIONS)}; other studies none')
+        raise InputError(
+            f'{where}: condition "{clip.condition}": a control study follows one of: '
+            f"{', '.join(CONDITIONS)}; other studies none"
+        )
     for name, least in (("frames", 2), ("resolution", 8)):
         value = getattr(clip, name)
         if type(value) is not int or value < least:
@@ -293,8 +327,9 @@ def _metrics(table: dict, where: str) -> tuple[str, ...]:
 def _show(table: dict, where: str) -> int:
     show = table.get("show", 2)
     if not isinstance(show, int) or isinstance(show, bool) or show < 1:
-        raise InputError(f"{where}: show = {show}: the number of prompts whose videos the report shows is needed, "
-                         "1 or more")
+        raise InputError(
+            f"{where}: show = {show}: the number of prompts whose videos the report shows is needed, 1 or more"
+        )
     return show
 
 

@@ -49,8 +49,9 @@ def _text_to_video(sd, controlnet, given: dict, source, progress: Progress | Non
 def _control(sd, controlnet, given: dict, source, progress: Progress | None) -> Video:
     m, height, width, _ = source.frames.shape
     values = {**given, "frames": m, "height": height, "width": width, "fps": source.fps}
-    return control.control_video(sd, control=source.frames, controlnet=controlnet, progress=progress,
-                                 **_arguments(values, ("frames",)))
+    return control.control_video(
+        sd, control=source.frames, controlnet=controlnet, progress=progress, **_arguments(values, ("frames",))
+    )
 
 
 def _edit(sd, controlnet, given: dict, source, progress: Progress | None) -> Video:
@@ -60,16 +61,32 @@ def _edit(sd, controlnet, given: dict, source, progress: Progress | None) -> Vid
 
 def _arguments(values: dict, without: tuple[str, ...] = ()) -> dict:
     """Plain values as arguments: JSON's lists were tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-            if name not in without}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if name not in without
+    }
 
 
 TASKS = {
     "generate": Task("text to video", text_to_video.__name__, Settings, _text_to_video),
-    "control": Task("video with ControlNet", control.__name__, control.ControlSettings, _control, needs_video=True,
-                    given=("frames", "height", "width", "fps")),
-    "edit": Task("video edited by an instruction", edit.__name__, edit.EditSettings, _edit, needs_video=True,
-                 shows_prompt=False, given=("fps",)),
+    "control": Task(
+        "video with ControlNet",
+        control.__name__,
+        control.ControlSettings,
+        _control,
+        needs_video=True,
+        given=("frames", "height", "width", "fps"),
+    ),
+    "edit": Task(
+        "video edited by an instruction",
+        edit.__name__,
+        edit.EditSettings,
+        _edit,
+        needs_video=True,
+        shows_prompt=False,
+        given=("fps",),
+    ),
 }
 
 

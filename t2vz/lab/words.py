@@ -42,9 +42,9 @@ MEANINGS = {
     "motion_x": "How far the camera was seen to move to the right each frame, by phase correlation of the background.",
     "motion_y": "The same downwards.",
     "motion_match": "Correlation of frame 1 and the others after undoing the measured motion: below about 0.5 the "
-                    "frames have nothing in common that could have moved.",
+    "frames have nothing in common that could have moved.",
     "motion_error": "Mean distance between measured motion and the motion asked for (none, where motion is off). The "
-                    "latent is warped by whole cells of 8 pixels, so up to about 4 pixels are the method's own.",
+    "latent is warped by whole cells of 8 pixels, so up to about 4 pixels are the method's own.",
     "warp_error": "Mean grey level difference to frame 1 after undoing the measured motion.",
     "warp_error_asked": "Mean grey level difference to frame 1 after undoing the motion that was asked for.",
     "background_change": "The same outside the foreground, which the model's own text attention marks.",

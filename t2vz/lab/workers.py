@@ -66,8 +66,14 @@ class Meter:
         self.store, self.keys, self.quiet = store, keys, quiet
         self.began, self.at_first = time.monotonic(), store.count(keys)
         self.looked = self.said = self.began
-        self.bar = tqdm(total=len(keys), initial=self.at_first, unit="video", leave=False, file=sys.stderr,
-                        disable=True if quiet else None)
+        self.bar = tqdm(
+            total=len(keys),
+            initial=self.at_first,
+            unit="video",
+            leave=False,
+            file=sys.stderr,
+            disable=True if quiet else None,
+        )
 
     def __enter__(self) -> "Meter":
         return self
@@ -151,5 +157,7 @@ def _pass_on(codes: list[int], complaints: list[str]) -> None:
     if words:
         raise FailedError(words)
     why = f"was killed (signal {-code})" if code < 0 else "stopped"
-    raise FailedError(f"a worker {why}, perhaps for want of memory; nothing that was finished is lost: the same "
-                      "command goes on, with fewer --workers if memory is short")
+    raise FailedError(
+        f"a worker {why}, perhaps for want of memory; nothing that was finished is lost: the same "
+        "command goes on, with fewer --workers if memory is short"
+    )

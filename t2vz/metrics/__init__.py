@@ -1,8 +1,8 @@
 """Measures of videos, each a pure function: CLIP score (E16), consistency, motion, background, warp error.
 
-    clip.py     pictures and texts -> CLIP's vectors        similarity.py   CLIP score and frame consistency from them
-    motion.py   measured global motion                      pixels.py       warp error, background, histograms, PSNR
-    score.py    all of them for one video, by name
+clip.py     pictures and texts -> CLIP's vectors        similarity.py   CLIP score and frame consistency from them
+motion.py   measured global motion                      pixels.py       warp error, background, histograms, PSNR
+score.py    all of them for one video, by name
 """
 
 from .clip import CLIP, embed_images, embed_texts, load_clip
@@ -12,7 +12,21 @@ from .score import MEASURES, score_video
 from .similarity import clip_score, frame_consistency
 
 __all__ = [
-    "CLIP", "MEASURES", "background_change", "clip_score", "content_shift", "embed_images", "embed_texts",
-    "frame_consistency", "histogram_similarity", "load_clip", "measured_motion", "motion_error", "motion_per_frame",
-    "psnr", "requested_motion", "score_video", "warp_error",
+    "CLIP",
+    "MEASURES",
+    "background_change",
+    "clip_score",
+    "content_shift",
+    "embed_images",
+    "embed_texts",
+    "frame_consistency",
+    "histogram_similarity",
+    "load_clip",
+    "measured_motion",
+    "motion_error",
+    "motion_per_frame",
+    "psnr",
+    "requested_motion",
+    "score_video",
+    "warp_error",
 ]

@@ -42,21 +42,27 @@ def load_clip(path: str | Path | None = None, device: str | torch.device = "cpu"
         with _quiet():
             kind = AutoConfig.from_pretrained(source).model_type
             if kind != "clip":
-                raise InputError(f"{source} is a {kind} model; give a CLIP: a folder, or a hub id such as "
-                                 "openai/clip-vit-large-patch14")
+                raise InputError(
+                    f"{source} is a {kind} model; give a CLIP: a folder, or a hub id such as "
+                    "openai/clip-vit-large-patch14"
+                )
             model, found = CLIPModel.from_pretrained(source, use_safetensors=True, output_loading_info=True)
             processor = AutoImageProcessor.from_pretrained(source)
-            words = Tokenizer(_tokenizer_folder(Path(source)) if local else source,
-                              model.config.text_config.max_position_embeddings)
+            words = Tokenizer(
+                _tokenizer_folder(Path(source)) if local else source, model.config.text_config.max_position_embeddings
+            )
     except InputError:
         raise
     except (OSError, ValueError) as error:
         what = "is not a complete CLIP" if local else "is no folder here, and could not be fetched as a hub id"
-        raise InputError(f"{source} {what}; a CLIP folder holds config.json, preprocessor_config.json and "
-                         "model.safetensors") from error
+        raise InputError(
+            f"{source} {what}; a CLIP folder holds config.json, preprocessor_config.json and model.safetensors"
+        ) from error
     if found["missing_keys"]:  # transformers would fill them with random numbers
-        raise InputError(f"{source}: the weights lack {sorted(found['missing_keys'])[0]} and perhaps more; give a "
-                         "complete CLIP, both towers")
+        raise InputError(
+            f"{source}: the weights lack {sorted(found['missing_keys'])[0]} and perhaps more; give a "
+            "complete CLIP, both towers"
+        )
     return CLIP(model.float().to(device).eval().requires_grad_(False), processor, words, source)
 
 
@@ -88,8 +94,10 @@ def _tokenizer_folder(folder: Path) -> Path:
     for place in (folder, folder / "tokenizer", folder.parent / "tokenizer"):
         if holds_tokenizer(place):
             return place
-    raise InputError(f"{folder}: vocab.json and merges.txt are neither in it nor in a tokenizer/ beside it; put CLIP's "
-                     "tokenizer there")
+    raise InputError(
+        f"{folder}: vocab.json and merges.txt are neither in it nor in a tokenizer/ beside it; put CLIP's "
+        "tokenizer there"
+    )
 
 
 @contextmanager

@@ -39,8 +39,10 @@ def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: st
     up to about a third of the frame; beyond half of it a shift is not found.
     """
     if against not in ("first", "previous") or len(frames) < 2:
-        raise InputError(f'{len(frames)} frames against "{against}": motion is measured between at least two frames, '
-                         'against "first" or "previous"')
+        raise InputError(
+            f'{len(frames)} frames against "{against}": motion is measured between at least two frames, '
+            'against "first" or "previous"'
+        )
     grey = torch.from_numpy(np.array(frames)).double() @ torch.tensor(LUMA, dtype=torch.float64)
     weights = torch.ones_like(grey) if masks is None else 1.0 - masks[:, 0].double()
     if weights.shape != grey.shape:
@@ -49,8 +51,10 @@ def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: st
     for k in range(1, len(grey)):
         before = 0 if against == "first" else k - 1
         found.append(content_shift(grey[before], grey[k], weights[before], weights[k]))
-    return Shifts(torch.tensor([shift[:2] for shift in found], dtype=torch.float64),
-                  torch.tensor([shift[2] for shift in found], dtype=torch.float64))
+    return Shifts(
+        torch.tensor([shift[:2] for shift in found], dtype=torch.float64),
+        torch.tensor([shift[2] for shift in found], dtype=torch.float64),
+    )
 
 
 def content_shift(
@@ -68,7 +72,8 @@ def content_shift(
     x, y, match = max(tried, key=lambda shift: shift[2])  # of equals the first: a picture without detail stands still
     (before, w_before), (after, w_after) = (
         (_overlap(picture, sign * x, sign * y), _overlap(weight, sign * x, sign * y))
-        for picture, weight, sign in ((before, weights[0], -1), (after, weights[1], 1)))
+        for picture, weight, sign in ((before, weights[0], -1), (after, weights[1], 1))
+    )
     surface = phase_correlation(_windowed(before, w_before), _windowed(after, w_after))
     rest_x, rest_y = _top_near_zero(surface)
     return x + rest_x, y + rest_y, match

@@ -21,8 +21,10 @@ def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) ->
     m, height, width, _ = frames.shape
     flow = flow[:, :, None, None].expand(-1, -1, height, width) if flow.ndim == 2 else flow
     if flow.shape != (m, 2, height, width) or m < 2:
-        raise InputError(f"a flow (m, 2, H, W) in pixels, or (m, 2), for at least two frames is needed; got "
-                         f"{tuple(flow.shape)} for frames {frames.shape[:3]}")
+        raise InputError(
+            f"a flow (m, 2, H, W) in pixels, or (m, 2), for at least two frames is needed; got "
+            f"{tuple(flow.shape)} for frames {frames.shape[:3]}"
+        )
     pictures = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).double()
     counts = _inside(flow[1:])
     if masks is not None:

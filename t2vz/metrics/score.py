@@ -40,8 +40,11 @@ MEASURES = {
 
 
 def score_video(
-    frames: np.ndarray, clip: CLIP | None = None, prompt: str | None = None,
-    motion: tuple[float, float] | None = None, masks: Tensor | None = None,
+    frames: np.ndarray,
+    clip: CLIP | None = None,
+    prompt: str | None = None,
+    motion: tuple[float, float] | None = None,
+    masks: Tensor | None = None,
 ) -> dict[str, float | None]:
     """Every measure of `MEASURES` for frames uint8 (m, H, W, 3); None for those that cannot be taken.
 
@@ -85,4 +88,3 @@ def _seen_by_clip(frames: np.ndarray, clip: CLIP, prompt: str | None) -> dict[st
 def _from_frame_1(offsets: Tensor) -> Tensor:
     """Frames 2 … m's offsets with frame 1's, none, before them."""
     return torch.cat([torch.zeros(1, 2, dtype=offsets.dtype), offsets])
-

@@ -7,6 +7,15 @@ from .smoothing import background_mask, dilate, mask_to_latent, smooth_backgroun
 from .warp import warp
 
 __all__ = [
-    "NOISES", "background_mask", "correlate", "dilate", "global_motion", "mask_to_latent", "motion_dynamics",
-    "similarity_flow", "smooth_background", "translation_flow", "warp",
+    "NOISES",
+    "background_mask",
+    "correlate",
+    "dilate",
+    "global_motion",
+    "mask_to_latent",
+    "motion_dynamics",
+    "similarity_flow",
+    "smooth_background",
+    "translation_flow",
+    "warp",
 ]

@@ -1,2 +1,1 @@
 """From a prompt to a video: each pipeline reads top to bottom like the paper's algorithm."""
-

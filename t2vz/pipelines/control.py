@@ -57,26 +57,46 @@ class ControlSettings(Settings):
         count = max(len(getattr(self, name)) for name in CONTROL_NUMBERS)
         for start, end in zip(self.for_each("control_start", count), self.for_each("control_end", count), strict=True):
             if not start < end <= 1:
-                raise InputError(f"control_start = {start:g} and control_end = {end:g}: shares of the steps, "
-                                 "0 ≤ start < end ≤ 1")
+                raise InputError(
+                    f"control_start = {start:g} and control_end = {end:g}: shares of the steps, 0 ≤ start < end ≤ 1"
+                )
 
     def for_each(self, name: str, count: int) -> tuple[float, ...]:
         """A setting's value for each of `count` ControlNets."""
         numbers = getattr(self, name)
         if len(numbers) not in (1, count):
-            raise InputError(f"{name} holds {len(numbers)} numbers for {count} ControlNet{'s' * (count != 1)}; give "
-                             "one for all, or one for each")
+            raise InputError(
+                f"{name} holds {len(numbers)} numbers for {count} ControlNet{'s' * (count != 1)}; give "
+                "one for all, or one for each"
+            )
         return numbers * count if len(numbers) == 1 else numbers
 
 
 def control_video(
-    sd, prompt: str, control: Sequence, controlnet: ControlNet | list[ControlNet], steps: int = 20,
-    guidance_scale: float = 9.0, negative_prompt: str = "", seed: int = 0, height: int | None = None,
-    width: int | None = None, attention: str = "first", motion: tuple[float, float] | None = None,
-    control_scale: float | Sequence[float] = 1.0, control_start: float | Sequence[float] = 0.0,
-    control_end: float | Sequence[float] = 1.0, chunk: int | None = None, noise: dict[str, Tensor] | None = None, *,
-    fps: float | None = None, masks: Tensor | None = None, flow: Tensor | None = None,
-    progress: Progress | None = None, on_step: Callable | None = None, **more,
+    sd,
+    prompt: str,
+    control: Sequence,
+    controlnet: ControlNet | list[ControlNet],
+    steps: int = 20,
+    guidance_scale: float = 9.0,
+    negative_prompt: str = "",
+    seed: int = 0,
+    height: int | None = None,
+    width: int | None = None,
+    attention: str = "first",
+    motion: tuple[float, float] | None = None,
+    control_scale: float | Sequence[float] = 1.0,
+    control_start: float | Sequence[float] = 0.0,
+    control_end: float | Sequence[float] = 1.0,
+    chunk: int | None = None,
+    noise: dict[str, Tensor] | None = None,
+    *,
+    fps: float | None = None,
+    masks: Tensor | None = None,
+    flow: Tensor | None = None,
+    progress: Progress | None = None,
+    on_step: Callable | None = None,
+    **more,
 ) -> Video:
     """Make a video from a prompt that follows a control video. sd: a StableDiffusion.
 
@@ -102,9 +122,22 @@ def control_video(
         if asked not in (None, found):
             raise InputError(f"{side} = {asked}, but the control pictures have {found}; resize them first")
     settings = ControlSettings(
-        prompt, steps, guidance_scale, negative_prompt, seed, attention, frames=frames, height=size[0], width=size[1],
-        motion=motion, control_scale=control_scale, control_start=control_start, control_end=control_end, chunk=chunk,
-        fps=fps, **more,
+        prompt,
+        steps,
+        guidance_scale,
+        negative_prompt,
+        seed,
+        attention,
+        frames=frames,
+        height=size[0],
+        width=size[1],
+        motion=motion,
+        control_scale=control_scale,
+        control_start=control_start,
+        control_end=control_end,
+        chunk=chunk,
+        fps=fps,
+        **more,
     )
     run = control_run(sd, settings, control, controlnet, noise, masks, flow, progress, on_step)
     x_0 = control_latents(run)
@@ -115,8 +148,8 @@ def control_video(
 def control_latents(run: Run) -> Tensor:
     """A controlled generation up to its latents x_0 (m, c, h, w): to be decoded at once, or frame by frame.
 
-        run = control_run(sd, settings, control, controlnet)
-        for frame in decoded(sd, control_latents(run), run.tell): …
+    run = control_run(sd, settings, control, controlnet)
+    for frame in decoded(sd, control_latents(run), run.tell): …
     """
     x_T = motion_latents(run) if run.moves else run.initial_noise()  # the same noise for all frames
     observe("x_T", x_T)
@@ -128,15 +161,23 @@ def control_latents(run: Run) -> Tensor:
 
 
 def control_run(
-    sd, settings: ControlSettings, control: Sequence, controlnet: ControlNet | list[ControlNet],
-    noise: dict[str, Tensor] | None = None, masks: Tensor | None = None, flow: Tensor | None = None,
-    progress: Progress | None = None, on_step: Callable | None = None,
+    sd,
+    settings: ControlSettings,
+    control: Sequence,
+    controlnet: ControlNet | list[ControlNet],
+    noise: dict[str, Tensor] | None = None,
+    masks: Tensor | None = None,
+    flow: Tensor | None = None,
+    progress: Progress | None = None,
+    on_step: Callable | None = None,
 ) -> Run:
     """The Run of a controlled generation: everything checked, nothing done yet. Arguments as in `control_video`."""
     found, asked = picture_sizes(control, controlnet), (settings.frames, settings.height, settings.width)
     if found != asked:
-        raise InputError(f"the settings are for {_in_words(asked)}, the control video has {_in_words(found)}; give the "
-                         "video they were made for")
+        raise InputError(
+            f"the settings are for {_in_words(asked)}, the control video has {_in_words(found)}; give the "
+            "video they were made for"
+        )
     pairs, grid = _pairs(control, controlnet), sd.schedule.timesteps(settings.steps)
     numbers = [settings.for_each(name, len(pairs)) for name in CONTROL_NUMBERS]
     controls = []
@@ -147,8 +188,10 @@ def control_run(
     for i, one in enumerate(controls):
         if not one.timesteps or one.scale == 0:
             name = "the ControlNet" if len(controls) == 1 else f"ControlNet {i + 1}"
-            run.notes.append(f"{name} steers none of the {settings.steps} steps at scale {one.scale:g}; widen "
-                             "control_start and control_end, or raise control_scale")
+            run.notes.append(
+                f"{name} steers none of the {settings.steps} steps at scale {one.scale:g}; widen "
+                "control_start and control_end, or raise control_scale"
+            )
     return run
 
 
@@ -174,8 +217,15 @@ class ControlledUNet:
         self.unet, self.controls = unet, controls
 
     def __call__(
-        self, x: Tensor, t: int, context: Tensor, attention: str, *, start: int = 0,
-        memory: FrameMemory | None = None, record: AttentionRecord | None = None,
+        self,
+        x: Tensor,
+        t: int,
+        context: Tensor,
+        attention: str,
+        *,
+        start: int = 0,
+        memory: FrameMemory | None = None,
+        record: AttentionRecord | None = None,
     ) -> Tensor:
         """x (b, f, c, h, w) -> ε (b, f, c, h, w); arguments of `UNet.forward`. Each network has a memory of its own."""
         residuals = None
@@ -204,16 +254,21 @@ def picture_sizes(control: Sequence, controlnet: ControlNet | list[ControlNet]) 
     for pictures, network in _pairs(control, controlnet):
         frames, channels = len(pictures), network.config.condition_channels
         if frames < 2:
-            raise InputError(f"the control video has {'no frames' if frames == 0 else 'one frame'}; a video needs at "
-                             "least two (a picture can be repeated)")
+            raise InputError(
+                f"the control video has {'no frames' if frames == 0 else 'one frame'}; a video needs at "
+                "least two (a picture can be repeated)"
+            )
         first = np.asarray(pictures[0:1])
         if first.dtype != np.uint8 or first.ndim != 4 or first.shape[0] != 1 or first.shape[3] != channels:
-            raise InputError(f"control pictures must be uint8 (m, H, W, {channels}); the first is {first.dtype} "
-                             f"{first.shape[1:]}")
+            raise InputError(
+                f"control pictures must be uint8 (m, H, W, {channels}); the first is {first.dtype} {first.shape[1:]}"
+            )
         found.append((frames, *first.shape[1:3]))
     if len(set(found)) > 1:
-        raise InputError(f"the control videos differ ({', '.join(map(_in_words, found))}); cut and resize them to one "
-                         "length and size")
+        raise InputError(
+            f"the control videos differ ({', '.join(map(_in_words, found))}); cut and resize them to one "
+            "length and size"
+        )
     return found[0]
 
 
@@ -232,6 +287,8 @@ def _pairs(control: Sequence, controlnet: ControlNet | list[ControlNet]) -> list
         raise InputError("controlnet must be a ControlNet, or a list of them; load_controlnet(path) gives one")
     videos = [video.frames if isinstance(video, Video) else video for video in control]
     if not all(hasattr(video, "__len__") and hasattr(video, "__getitem__") for video in videos):
-        raise InputError("the control video must be pictures, uint8 (m, H, W, 3), as read_video(path).frames or "
-                         "open_clip(path) has them")
+        raise InputError(
+            "the control video must be pictures, uint8 (m, H, W, 3), as read_video(path).frames or "
+            "open_clip(path) has them"
+        )
     return list(zip(videos, controlnet, strict=True))

@@ -41,8 +41,14 @@ class Step:
 
 
 def denoise(
-    predict: Predict, x: Tensor, timesteps: list[int], steps: int, schedule: NoiseSchedule, stage: str = "denoise",
-    eta: float = 0.0, noise: Callable[[int], Tensor] | None = None,
+    predict: Predict,
+    x: Tensor,
+    timesteps: list[int],
+    steps: int,
+    schedule: NoiseSchedule,
+    stage: str = "denoise",
+    eta: float = 0.0,
+    noise: Callable[[int], Tensor] | None = None,
 ) -> Iterator[Step]:
     """DDIM (E3) along `timesteps`, a stretch of the `steps`-step grid, noisiest first; yields every step.
 
@@ -60,7 +66,11 @@ def denoise(
 
 
 def denoise_ancestral(
-    predict: Predict, x: Tensor, steps: int, schedule: NoiseSchedule, noise: Callable[[int, float], Tensor],
+    predict: Predict,
+    x: Tensor,
+    steps: int,
+    schedule: NoiseSchedule,
+    noise: Callable[[int, float], Tensor],
     stage: str = "denoise",
 ) -> Iterator[Step]:
     """Euler-ancestral from pure noise x (m, c, h, w) to the clean latent, on a grid of its own; yields every step.

@@ -41,16 +41,30 @@ class EditSettings(Sampling):
         super().__post_init__()
         self._make_number("image_scale")
         if self.image_scale < 0:
-            raise InputError(f"image_scale = {self.image_scale}: 0 or more is needed "
-                             "(1 is usual, more holds on to the source)")
+            raise InputError(
+                f"image_scale = {self.image_scale}: 0 or more is needed (1 is usual, more holds on to the source)"
+            )
         self._check_choice("sampler", SAMPLERS)
 
 
 def edit_video(
-    sd, frames: Sequence, instruction: str, steps: int = 50, guidance_scale: float = 7.5, image_scale: float = 1.0,
-    negative_prompt: str = "", seed: int = 0, sampler: str = "euler_ancestral", attention: str = "first",
-    chunk: int | None = None, noise: dict[str, Tensor] | None = None, *, fps: float | None = None,
-    progress: Progress | None = None, on_step: Callable | None = None, **more,
+    sd,
+    frames: Sequence,
+    instruction: str,
+    steps: int = 50,
+    guidance_scale: float = 7.5,
+    image_scale: float = 1.0,
+    negative_prompt: str = "",
+    seed: int = 0,
+    sampler: str = "euler_ancestral",
+    attention: str = "first",
+    chunk: int | None = None,
+    noise: dict[str, Tensor] | None = None,
+    *,
+    fps: float | None = None,
+    progress: Progress | None = None,
+    on_step: Callable | None = None,
+    **more,
 ) -> Video:
     """Change a video as an instruction says. sd: a StableDiffusion loaded with edit=True.
 
@@ -70,8 +84,17 @@ def edit_video(
     if fps is None:
         fps = getattr(frames, "fps", DEFAULT_FPS)
     settings = EditSettings(
-        instruction, steps, guidance_scale, negative_prompt, seed, attention, chunk=chunk, fps=fps,
-        image_scale=image_scale, sampler=sampler, **more,
+        instruction,
+        steps,
+        guidance_scale,
+        negative_prompt,
+        seed,
+        attention,
+        chunk=chunk,
+        fps=fps,
+        image_scale=image_scale,
+        sampler=sampler,
+        **more,
     )
     run = EditRun(sd, frames.frames if isinstance(frames, Video) else frames, settings, noise, progress, on_step)
     x_0 = edit_latents(run)
@@ -82,15 +105,16 @@ def edit_video(
 def edit_latents(run: "EditRun") -> Tensor:
     """An edit up to its latents x_0 (m, c, h, w): to be decoded at once, or frame by frame.
 
-        run = EditRun(sd, frames, settings)
-        for frame in decoded(sd, edit_latents(run), run.tell): …
+    run = EditRun(sd, frames, settings)
+    for frame in decoded(sd, edit_latents(run), run.tell): …
     """
     settings, sd = run.settings, run.sd
     x_T = run.initial_noise()
     image = encode(sd, run.source, run.tell)  # not times the scaling factor: so the model was trained
     texts = sd.encode_text([settings.negative_prompt, settings.prompt])
-    predict = EditPredictor(sd.unet, texts, image, settings.image_scale, settings.guidance_scale, settings.attention,
-                            settings.chunk)
+    predict = EditPredictor(
+        sd.unet, texts, image, settings.image_scale, settings.guidance_scale, settings.attention, settings.chunk
+    )
     observe("x_T", x_T)
     x_0 = run.walk(x_T, run.sampler(predict, x_T, "all frames"), "all frames")
     observe("latents", x_0)
@@ -106,7 +130,13 @@ class EditPredictor(FramePredictor):
     """
 
     def __init__(
-        self, unet, texts: Tensor, image: Tensor, image_scale: float, text_scale: float, attention: str = "first",
+        self,
+        unet,
+        texts: Tensor,
+        image: Tensor,
+        image_scale: float,
+        text_scale: float,
+        attention: str = "first",
         chunk: int | None = None,
     ):
         weights = (1 - image_scale, image_scale - text_scale, text_scale)
@@ -135,8 +165,15 @@ class EditRun(Generation):
 
     NOISE = Noise.EDIT_NAMES
 
-    def __init__(self, sd, frames: Sequence, settings: EditSettings, noise: dict[str, Tensor] | None = None,
-                 progress: Progress | None = None, on_step: Callable | None = None):
+    def __init__(
+        self,
+        sd,
+        frames: Sequence,
+        settings: EditSettings,
+        noise: dict[str, Tensor] | None = None,
+        progress: Progress | None = None,
+        on_step: Callable | None = None,
+    ):
         check_edits(sd)
         m, height, width = source_shape(frames)
         super().__init__(sd, settings, m, height, width, noise, progress, on_step)
@@ -162,6 +199,8 @@ class EditRun(Generation):
 def check_edits(sd) -> None:
     """Raise InputError unless the model's UNet reads a picture beside the noisy latent."""
     if sd.unet.config.in_channels != 2 * sd.unet.config.out_channels:
-        raise InputError(f"{sd.path or 'this model'}: its UNet reads {sd.unet.config.in_channels} channels and sees no "
-                         "source video; it makes videos with text_to_video (t2vz generate). To edit, load an "
-                         "InstructPix2Pix model: StableDiffusion.load(path, edit=True)")
+        raise InputError(
+            f"{sd.path or 'this model'}: its UNet reads {sd.unet.config.in_channels} channels and sees no "
+            "source video; it makes videos with text_to_video (t2vz generate). To edit, load an "
+            "InstructPix2Pix model: StableDiffusion.load(path, edit=True)"
+        )

@@ -36,12 +36,15 @@ def source_shape(frames: Sequence) -> tuple[int, int, int]:
     Raises InputError unless it is uint8 (m, H, W, 3) with at least one frame.
     """
     if not hasattr(frames, "__len__") or not hasattr(frames, "__getitem__"):
-        raise InputError(f"the source video is a {type(frames).__name__}; give its frames, uint8 (m, H, W, 3), as "
-                         "read_video(path).frames or open_clip(path) has them")
+        raise InputError(
+            f"the source video is a {type(frames).__name__}; give its frames, uint8 (m, H, W, 3), as "
+            "read_video(path).frames or open_clip(path) has them"
+        )
     if len(frames) == 0:
         raise InputError("the source video has no frames; give at least one")
     first = np.asarray(frames[0:1])
     if first.dtype != np.uint8 or first.ndim != 4 or first.shape[3] != 3:
-        raise InputError(f"the frames of the source video must be uint8 (m, H, W, 3); the first is {first.dtype} "
-                         f"{first.shape[1:]}")
+        raise InputError(
+            f"the frames of the source video must be uint8 (m, H, W, 3); the first is {first.dtype} {first.shape[1:]}"
+        )
     return len(frames), first.shape[1], first.shape[2]

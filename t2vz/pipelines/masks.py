@@ -70,9 +70,7 @@ def foreground_from_attention(
     return (score > otsu_threshold(score[0])).float()
 
 
-def attention_share(
-    record: AttentionRecord, positions: list[int], text_tokens: int, height: int, width: int
-) -> Tensor:
+def attention_share(record: AttentionRecord, positions: list[int], text_tokens: int, height: int, width: int) -> Tensor:
     """How much each cell reads some words: (m, 1, height, width) in [0, 1]; height, width in latent cells.
 
     It is the share of the attention to the prompt's words that goes to the tokens at `positions`, averaged over layers

@@ -32,8 +32,17 @@ class Generation:
 
     NOISE = Noise.NAMES
 
-    def __init__(self, sd, settings: Sampling, frames: int, height: int, width: int, noise: dict[str, Tensor] | None,
-                 progress: Progress | None, on_step: Callable | None):
+    def __init__(
+        self,
+        sd,
+        settings: Sampling,
+        frames: int,
+        height: int,
+        width: int,
+        noise: dict[str, Tensor] | None,
+        progress: Progress | None,
+        on_step: Callable | None,
+    ):
         self.sd, self.settings, self.frames, self.progress, self.on_step = sd, settings, frames, progress, on_step
         for name, side in (("height", height), ("width", width)):
             check_side(name, side, sd.vae.factor)
@@ -42,8 +51,9 @@ class Generation:
         self.draws = Noise(settings.seed, noise, self.NOISE)
         self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
         if settings.attention == "all" and settings.chunk is not None and settings.chunk < frames:
-            self.notes.append('attention "all" looks at every frame at once, so chunk is ignored '
-                              "and memory grows with m")
+            self.notes.append(
+                'attention "all" looks at every frame at once, so chunk is ignored and memory grows with m'
+            )
         self.done = self.total = 0
 
     def noise(self, name: str, indices: range) -> Tensor:
@@ -107,9 +117,17 @@ class Run(Generation):
     another than sd's (one steered by ControlNets).
     """
 
-    def __init__(self, sd, settings: Settings, noise: dict[str, Tensor] | None, masks: Tensor | None,
-                 flow: Tensor | None, progress: Progress | None, on_step: Callable | None,
-                 unet: Callable | None = None):
+    def __init__(
+        self,
+        sd,
+        settings: Settings,
+        noise: dict[str, Tensor] | None,
+        masks: Tensor | None,
+        flow: Tensor | None,
+        progress: Progress | None,
+        on_step: Callable | None,
+        unet: Callable | None = None,
+    ):
         check_makes_from_text(sd)
         super().__init__(sd, settings, settings.frames, settings.height, settings.width, noise, progress, on_step)
         self.masks = masks
@@ -134,8 +152,16 @@ class Run(Generation):
     ) -> Tensor:
         """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the grid's end (None). record: of text attention."""
         stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
-        steps = denoise(lambda x, t: self.predict(x, t, record), x, stretch, self.settings.steps, self.sd.schedule,
-                        stage, self.settings.eta, lambda t: self.step_noise("eta", self.grid.index(t), t, len(x)))
+        steps = denoise(
+            lambda x, t: self.predict(x, t, record),
+            x,
+            stretch,
+            self.settings.steps,
+            self.sd.schedule,
+            stage,
+            self.settings.eta,
+            lambda t: self.step_noise("eta", self.grid.index(t), t, len(x)),
+        )
         return self.walk(x, steps, stage)
 
     def _snap(self) -> tuple[int, int]:
@@ -143,11 +169,15 @@ class Run(Generation):
         asked, steps = self.settings, self.settings.steps
         T, T_prime = self.sd.schedule.snap(asked.t, steps), self.sd.schedule.snap(asked.t_prime, steps)
         if (T, T_prime) != (asked.t, asked.t_prime):
-            self.notes.append(f"with {steps} steps the nearest timesteps are T = {T} (asked: {asked.t}) and "
-                              f"T' = {T_prime} (asked: {asked.t_prime})")
+            self.notes.append(
+                f"with {steps} steps the nearest timesteps are T = {T} (asked: {asked.t}) and "
+                f"T' = {T_prime} (asked: {asked.t_prime})"
+            )
         if T == T_prime and asked.t != asked.t_prime:
-            self.notes.append("T and T' fall on the same step, so frames get no noise of their own and only the camera "
-                              "moves; use more steps or a smaller t_prime")
+            self.notes.append(
+                "T and T' fall on the same step, so frames get no noise of their own and only the camera "
+                "moves; use more steps or a smaller t_prime"
+            )
         return T, T_prime
 
     def _camera_path(self, given: Tensor | None) -> Tensor:
@@ -155,8 +185,10 @@ class Run(Generation):
         m, h, w, settings = self.frames, self.height, self.width, self.settings
         if given is not None:
             if tuple(given.shape) != (m, 2, h, w):
-                raise InputError(f"flow must have shape {(m, 2, h, w)}, latent cells (x, y) for every frame; "
-                                 f"got {tuple(given.shape)}")
+                raise InputError(
+                    f"flow must have shape {(m, 2, h, w)}, latent cells (x, y) for every frame; "
+                    f"got {tuple(given.shape)}"
+                )
             if not bool(torch.isfinite(given).all()):
                 raise InputError("flow holds a NaN or an infinity; displacements are finite numbers of latent cells")
             return given
@@ -181,19 +213,25 @@ class Run(Generation):
             raise InputError("a flow replaces motion, zoom, rotation and initial noise; leave those at their defaults")
         masks = self.masks
         if masks is not None and (masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1):
-            raise InputError(f"masks must have shape ({m} or 1, 1, H, W), white (1) where the foreground is; "
-                             f"got {tuple(masks.shape)}")
+            raise InputError(
+                f"masks must have shape ({m} or 1, 1, H, W), white (1) where the foreground is; "
+                f"got {tuple(masks.shape)}"
+            )
         if settings.smooth_background == 0 and (masks is not None or settings.foreground is not None):
             self.notes.append("masks and foreground words have no effect without smooth_background (0.6 in the paper)")
         elif masks is not None and settings.foreground is not None:
             self.notes.append("foreground words have no effect beside masks")
         if self.start < 700:
-            self.notes.append(f"{settings.steps} steps start at timestep {self.start}, where a picture is not pure "
-                              "noise yet; expect a pale one (50 steps start at 981)")
+            self.notes.append(
+                f"{settings.steps} steps start at timestep {self.start}, where a picture is not pure "
+                "noise yet; expect a pale one (50 steps start at 981)"
+            )
 
 
 def check_makes_from_text(sd) -> None:
     """Raise InputError for a model whose UNet reads more than noisy latents: InstructPix2Pix needs a source video."""
     if sd.unet.config.in_channels != sd.unet.config.out_channels:
-        raise InputError(f"{sd.path or 'this model'}: its UNet reads {sd.unet.config.in_channels} channels, a source "
-                         "video's among them; use it with edit_video (t2vz edit), or load a Stable Diffusion 1.x model")
+        raise InputError(
+            f"{sd.path or 'this model'}: its UNet reads {sd.unet.config.in_channels} channels, a source "
+            "video's among them; use it with edit_video (t2vz edit), or load a Stable Diffusion 1.x model"
+        )

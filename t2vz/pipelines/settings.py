@@ -18,8 +18,14 @@ from ..schedulers.schedule import CONVENTIONS as JUMPS
 LARGEST_SIDE = 4096  # pixels; beyond it a typing error is likelier than a wish
 ANY = (-math.inf, math.inf)
 WHOLE = {  # whole numbers, and their range
-    "frames": (1, math.inf), "steps": (1, math.inf), "chunk": (1, math.inf), "seed": (0, 2**64 - 1),
-    "t": (0, 999), "t_prime": (0, 999), "height": ANY, "width": ANY,  # sides: see check_side
+    "frames": (1, math.inf),
+    "steps": (1, math.inf),
+    "chunk": (1, math.inf),
+    "seed": (0, 2**64 - 1),
+    "t": (0, 999),
+    "t_prime": (0, 999),
+    "height": ANY,
+    "width": ANY,  # sides: see check_side
 }
 
 
@@ -49,18 +55,21 @@ class Sampling:
         for name in ("guidance_scale", "noise_strength", "fps"):
             self._make_number(name)
         if self.guidance_scale < 0:
-            raise InputError(f"guidance_scale = {self.guidance_scale}: 0 or more is needed "
-                             "(1 is no guidance, 7.5 usual)")
+            raise InputError(
+                f"guidance_scale = {self.guidance_scale}: 0 or more is needed (1 is no guidance, 7.5 usual)"
+            )
         if self.fps <= 0:
             raise InputError(f"fps = {self.fps}: it must be above 0")
         if self.noise_strength < 0 or (self.initial_noise == "residual" and self.noise_strength > 1):
-            raise InputError(f"noise_strength = {self.noise_strength}: 0 or more is needed, "
-                             "and at most 1 for residual noise")
+            raise InputError(
+                f"noise_strength = {self.noise_strength}: 0 or more is needed, and at most 1 for residual noise"
+            )
 
     def _check_words(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise InputError("the prompt is empty; say what the video shows, "
-                             'for example "a red ball on a green meadow"')
+            raise InputError(
+                'the prompt is empty; say what the video shows, for example "a red ball on a green meadow"'
+            )
         if not isinstance(self.negative_prompt, str):
             raise InputError(f'negative_prompt = {self.negative_prompt}: words are needed, or "" for none')
         frames_seen(self.attention, 0, 1)  # raises for a variant that does not exist
@@ -133,10 +142,15 @@ class Settings(Sampling):
             words = self.foreground.split() if isinstance(self.foreground, str) else self.foreground
             object.__setattr__(self, "foreground", tuple(words))
             if not words:
-                raise InputError("foreground names no word of the prompt; name the words that say what stands before "
-                                 "the background, or leave it out")
-        for name, known in (("jump_convention", JUMPS), ("flow_convention", FLOWS),
-                            ("background_convention", BACKGROUNDS)):
+                raise InputError(
+                    "foreground names no word of the prompt; name the words that say what stands before "
+                    "the background, or leave it out"
+                )
+        for name, known in (
+            ("jump_convention", JUMPS),
+            ("flow_convention", FLOWS),
+            ("background_convention", BACKGROUNDS),
+        ):
             self._check_choice(name, known)
         for name in ("frames", "t", "t_prime", "height", "width"):
             self._make_whole(name)
@@ -146,8 +160,10 @@ class Settings(Sampling):
         for side in ("height", "width"):
             check_side(side, getattr(self, side))
         if not 0 <= self.t_prime <= self.t <= 999:
-            raise InputError(f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so "
-                             "0 ≤ T' ≤ T ≤ 999 is needed (the paper's: 881 and 941)")
+            raise InputError(
+                f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so "
+                "0 ≤ T' ≤ T ≤ 999 is needed (the paper's: 881 and 941)"
+            )
         for name in ("eta", "smooth_background"):
             if getattr(self, name) < 0 or getattr(self, name) > 1:
                 raise InputError(f"{name} = {getattr(self, name)}: a number from 0 to 1 is needed")
@@ -158,15 +174,20 @@ class Settings(Sampling):
         if self.motion is not None:
             is_pair = isinstance(self.motion, (tuple, list)) and len(self.motion) == 2
             if not (is_pair and all(map(is_number, self.motion))):
-                raise InputError(f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, "
-                                 "or None for no motion")
+                raise InputError(
+                    f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, or None for no motion"
+                )
             object.__setattr__(self, "motion", (float(self.motion[0]), float(self.motion[1])))
             if self.initial_noise != type(self).initial_noise:
-                raise InputError(f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start '
-                                 "from warps of frame 1")
+                raise InputError(
+                    f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start '
+                    "from warps of frame 1"
+                )
         elif self.zoom != 1 or self.rotation != 0:
-            raise InputError(f"zoom = {self.zoom} and rotation = {self.rotation} move the camera, but motion is off; "
-                             "motion = (0, 0) goes with them")
+            raise InputError(
+                f"zoom = {self.zoom} and rotation = {self.rotation} move the camera, but motion is off; "
+                "motion = (0, 0) goes with them"
+            )
 
 
 def is_number(value) -> bool:

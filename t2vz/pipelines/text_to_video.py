@@ -1,11 +1,11 @@
 """Text2Video-Zero, Algorithm 1: from a prompt to a video with a frozen text-to-image model.
 
-    E6   denoise frame 1 from pure noise to T, and on to T'
-    E7   δ^k = λ·(k − 1)·δ
-    E8   warp frame 1's latent at T' by δ^k
-    E9   noise the warped latents back up to T
-    E10  denoise all frames together from T, every frame attending to frame 1 (E12)
-    E13  optionally: blend the backgrounds at T before E10
+E6   denoise frame 1 from pure noise to T, and on to T'
+E7   δ^k = λ·(k − 1)·δ
+E8   warp frame 1's latent at T' by δ^k
+E9   noise the warped latents back up to T
+E10  denoise all frames together from T, every frame attending to frame 1 (E12)
+E13  optionally: blend the backgrounds at T before E10
 """
 
 from collections.abc import Callable
@@ -23,12 +23,28 @@ from .trace import observe
 
 
 def text_to_video(
-    sd, prompt: str, frames: int = 8, steps: int = 50, guidance_scale: float = 7.5, negative_prompt: str = "",
-    seed: int = 0, height: int | None = None, width: int | None = None,
-    motion: tuple[float, float] | None = (12.0, 12.0), t_prime: int = 881, t: int = 941, attention: str = "first",
-    smooth_background: float = 0.0, chunk: int | None = None, noise: dict[str, Tensor] | None = None, *,
-    masks: Tensor | None = None, flow: Tensor | None = None, progress: Progress | None = None,
-    on_step: Callable | None = None, **more,
+    sd,
+    prompt: str,
+    frames: int = 8,
+    steps: int = 50,
+    guidance_scale: float = 7.5,
+    negative_prompt: str = "",
+    seed: int = 0,
+    height: int | None = None,
+    width: int | None = None,
+    motion: tuple[float, float] | None = (12.0, 12.0),
+    t_prime: int = 881,
+    t: int = 941,
+    attention: str = "first",
+    smooth_background: float = 0.0,
+    chunk: int | None = None,
+    noise: dict[str, Tensor] | None = None,
+    *,
+    masks: Tensor | None = None,
+    flow: Tensor | None = None,
+    progress: Progress | None = None,
+    on_step: Callable | None = None,
+    **more,
 ) -> Video:
     """Make a video of m = `frames` frames from a prompt. sd: a StableDiffusion.
 
@@ -49,15 +65,33 @@ def text_to_video(
     """
     height, width = (sd.default_size if side is None else side for side in (height, width))
     settings = Settings(
-        prompt, steps, guidance_scale, negative_prompt, seed, attention, frames=frames, height=height, width=width,
-        motion=motion, t_prime=t_prime, t=t, smooth_background=smooth_background, chunk=chunk, **more,
+        prompt,
+        steps,
+        guidance_scale,
+        negative_prompt,
+        seed,
+        attention,
+        frames=frames,
+        height=height,
+        width=width,
+        motion=motion,
+        t_prime=t_prime,
+        t=t,
+        smooth_background=smooth_background,
+        chunk=chunk,
+        **more,
     )
     return generate(sd, settings, noise, masks, flow, progress, on_step)
 
 
 def generate(
-    sd, settings: Settings, noise: dict[str, Tensor] | None = None, masks: Tensor | None = None,
-    flow: Tensor | None = None, progress: Progress | None = None, on_step: Callable | None = None,
+    sd,
+    settings: Settings,
+    noise: dict[str, Tensor] | None = None,
+    masks: Tensor | None = None,
+    flow: Tensor | None = None,
+    progress: Progress | None = None,
+    on_step: Callable | None = None,
 ) -> Video:
     """Algorithm 1. The arguments of `text_to_video`, with the settings as one object (a run file's, a study's)."""
     run = Run(sd, settings, noise, masks, flow, progress, on_step)

@@ -7,7 +7,19 @@ from .guidance import classifier_free_guidance, image_text_guidance
 from .schedule import NoiseSchedule
 
 __all__ = [
-    "NoiseSchedule", "ancestral_sigmas", "classifier_free_guidance", "ddim_sigma", "ddim_step", "ddpm_step",
-    "euler_ancestral_step", "euler_timesteps", "forward_jump", "forward_step", "image_text_guidance", "posterior",
-    "predict_x0", "scale_input", "sigma_at",
+    "NoiseSchedule",
+    "ancestral_sigmas",
+    "classifier_free_guidance",
+    "ddim_sigma",
+    "ddim_step",
+    "ddpm_step",
+    "euler_ancestral_step",
+    "euler_timesteps",
+    "forward_jump",
+    "forward_step",
+    "image_text_guidance",
+    "posterior",
+    "predict_x0",
+    "scale_input",
+    "sigma_at",
 ]

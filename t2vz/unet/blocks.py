@@ -97,8 +97,9 @@ class MidBlock(nn.Module):
 class UpBlock(nn.Module):
     """One level up: each resnet reads the maps and one skip behind them; then double the size, except the last."""
 
-    def __init__(self, c_ins: list[int], width: int, time_dim: int, norm_groups: int, transformer: dict | None,
-                 upsample: bool):
+    def __init__(
+        self, c_ins: list[int], width: int, time_dim: int, norm_groups: int, transformer: dict | None, upsample: bool
+    ):
         """c_ins: channels each resnet reads (maps plus skip). transformer: Transformer's arguments, or None."""
         super().__init__()
         self.resnets = nn.ModuleList([Resnet(c_in, width, time_dim, norm_groups) for c_in in c_ins])

@@ -112,8 +112,10 @@ class ControlNet(Encoder):
         b, f, _, h, w = x.shape
         sizes = (f, self.config.condition_channels, self.factor * h, self.factor * w)
         if condition.ndim != 5 or condition.shape[0] not in (1, b) or condition.shape[1:] != torch.Size(sizes):
-            raise InputError(f"the ControlNet reads condition pictures ({b} or 1, {', '.join(map(str, sizes))}) for "
-                             f"latents {tuple(x.shape)}; got {tuple(condition.shape)}")
+            raise InputError(
+                f"the ControlNet reads condition pictures ({b} or 1, {', '.join(map(str, sizes))}) for "
+                f"latents {tuple(x.shape)}; got {tuple(condition.shape)}"
+            )
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:

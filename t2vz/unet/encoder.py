@@ -34,8 +34,13 @@ class Encoder(nn.Module):
     def transformer(self, level: int, layer: str) -> dict:
         """The arguments of a level's transformers; layer: the block's place in the checkpoint."""
         config = self.config
-        return {"width": config.widths[level], "context_dim": config.context_dim, "heads": config.heads[level],
-                "norm_groups": config.norm_groups, "layer": layer}
+        return {
+            "width": config.widths[level],
+            "context_dim": config.context_dim,
+            "heads": config.heads[level],
+            "norm_groups": config.norm_groups,
+            "layer": layer,
+        }
 
     @property
     def skip_widths(self) -> list[int]:

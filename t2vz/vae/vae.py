@@ -86,9 +86,7 @@ class Level(nn.Module):
     def __init__(self, c_in: int, c_out: int, resnets: int, norm_groups: int, resample: str | None):
         """resample: "downsamplers", "upsamplers" or None."""
         super().__init__()
-        self.resnets = nn.ModuleList(
-            [Resnet(c_in if j == 0 else c_out, c_out, norm_groups) for j in range(resnets)]
-        )
+        self.resnets = nn.ModuleList([Resnet(c_in if j == 0 else c_out, c_out, norm_groups) for j in range(resnets)])
         self.resample = resample
         if resample == "downsamplers":
             self.downsamplers = nn.ModuleList([Downsample(c_out)])
@@ -121,8 +119,10 @@ class Encoder(nn.Module):
         widths, groups, last = config.widths, config.norm_groups, len(config.widths) - 1
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], kernel_size=3, padding=1)
         self.down_blocks = nn.ModuleList(
-            [Level(widths[max(i - 1, 0)], width, config.resnets, groups, "downsamplers" if i < last else None)
-             for i, width in enumerate(widths)]
+            [
+                Level(widths[max(i - 1, 0)], width, config.resnets, groups, "downsamplers" if i < last else None)
+                for i, width in enumerate(widths)
+            ]
         )
         self.mid_block = MidBlock(widths[-1], groups)
         self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
@@ -144,8 +144,10 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(config.latent_channels, widths[0], kernel_size=3, padding=1)
         self.mid_block = MidBlock(widths[0], groups)
         self.up_blocks = nn.ModuleList(
-            [Level(widths[max(i - 1, 0)], width, config.resnets + 1, groups, "upsamplers" if i < last else None)
-             for i, width in enumerate(widths)]
+            [
+                Level(widths[max(i - 1, 0)], width, config.resnets + 1, groups, "upsamplers" if i < last else None)
+                for i, width in enumerate(widths)
+            ]
         )
         self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[-1], config.in_channels, kernel_size=3, padding=1)

@@ -42,16 +42,20 @@ class FramesOnDisk:
     def append(self, frame: np.ndarray) -> None:
         """Add a frame at the end."""
         if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
-            raise InputError(f"frame {self._count + 1} is {frame.dtype} {frame.shape}; it must be uint8 "
-                             f"{(self.height, self.width, 3)}")
+            raise InputError(
+                f"frame {self._count + 1} is {frame.dtype} {frame.shape}; it must be uint8 "
+                f"{(self.height, self.width, 3)}"
+            )
         data = np.ascontiguousarray(frame).data
         try:
             self._file.seek(0, 2)
             self._file.write(data)
             self._file.flush()
         except OSError as error:
-            raise FailedError(f"frames could not be kept in {tempfile.gettempdir()} ({error.strerror}); free some "
-                              "space there, or name another folder in TMPDIR") from error
+            raise FailedError(
+                f"frames could not be kept in {tempfile.gettempdir()} ({error.strerror}); free some "
+                "space there, or name another folder in TMPDIR"
+            ) from error
         self._digest.update(data)
         self._count += 1
 
@@ -113,8 +117,13 @@ class Clip(FramesOnDisk):
 
 
 def open_clip(
-    path: str | Path, start: float | None = None, end: float | None = None, fps: float | None = None,
-    resolution: int = 512, multiple: int = MULTIPLE, size: tuple[int, int] | None = None,
+    path: str | Path,
+    start: float | None = None,
+    end: float | None = None,
+    fps: float | None = None,
+    resolution: int = 512,
+    multiple: int = MULTIPLE,
+    size: tuple[int, int] | None = None,
 ) -> Clip:
     """Read a video once, frame by frame, into a Clip on disk. Close it, or use it in a `with` block.
 
@@ -144,8 +153,9 @@ def open_clip(
         raise
     if len(clip) < 2:
         clip.close()
-        raise InputError(f"{path} has a single frame {'there' if start or end or fps else 'in it'}; a video needs at "
-                         "least two")
+        raise InputError(
+            f"{path} has a single frame {'there' if start or end or fps else 'in it'}; a video needs at least two"
+        )
     clip.notes = [] if size else _size_notes(path, seen, clip)
     return clip
 
@@ -159,8 +169,9 @@ def fitting_size(height: int, width: int, resolution: int, multiple: int = MULTI
     scale = resolution / max(height, width)
 
     def rounded(side: int) -> int:
-        return (multiple * round(side * scale / multiple)
-                or max(SMALLEST_MULTIPLE, SMALLEST_MULTIPLE * round(side * scale / SMALLEST_MULTIPLE)))
+        return multiple * round(side * scale / multiple) or max(
+            SMALLEST_MULTIPLE, SMALLEST_MULTIPLE * round(side * scale / SMALLEST_MULTIPLE)
+        )
 
     return rounded(height), rounded(width)
 
@@ -196,8 +207,10 @@ def _size_notes(path: str | Path, seen: tuple[int, int], clip: Clip) -> list[str
     stretch = (clip.width / width) / (clip.height / height)
     shape = f", {abs(stretch - 1):.0%} {'wider' if stretch > 1 else 'narrower'}" if abs(stretch - 1) > 0.005 else ""
     sides = " and ".join(str(m) for m in sorted({_multiple_of(clip.height), _multiple_of(clip.width)}))
-    return [f"{path} is {width}×{height}; worked on at {clip.width}×{clip.height} (sides rounded to multiples of "
-            f"{sides}{shape})"]
+    return [
+        f"{path} is {width}×{height}; worked on at {clip.width}×{clip.height} (sides rounded to multiples of "
+        f"{sides}{shape})"
+    ]
 
 
 def _multiple_of(side: int) -> int:

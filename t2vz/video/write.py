@@ -23,7 +23,7 @@ PALETTE_SAMPLE = 1 << 16  # pixels looked at to choose a GIF's colours: more cha
 
 
 def output_kind(path: str | Path) -> str:
-    """"mp4", "gif" or "folder", by the ending of `path`. Raises InputError for any other ending."""
+    """ "mp4", "gif" or "folder", by the ending of `path`. Raises InputError for any other ending."""
     text = str(path)
     ending = Path(text).suffix.lower()
     if text.endswith(("/", "\\")) or (text and not ending):
@@ -101,9 +101,7 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Non
     ends = [round(100 * k / fps) for k in range(len(pictures) + 1)]
     durations = [10 * (b - a) for a, b in pairwise(ends)]  # Pillow counts in milliseconds
     data = io.BytesIO()
-    pictures[0].save(
-        data, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
-    )
+    pictures[0].save(data, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False)
     write_bytes(path, data.getvalue())
 
 

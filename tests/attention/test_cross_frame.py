@@ -239,8 +239,9 @@ def test_first_frame_memory_is_flat_whatever_the_number_of_frames(device, m):
         assert keys.untyped_storage().nbytes() == keys.numel() * keys.element_size()
 
 
-@pytest.mark.parametrize("variant, frames",
-    [("own", 6), ("first", 1), ("previous", 5), ("first_previous", 5), ("causal", 6), ("all", 6)])
+@pytest.mark.parametrize(
+    "variant, frames", [("own", 6), ("first", 1), ("previous", 5), ("first_previous", 5), ("causal", 6), ("all", 6)]
+)
 def test_difference_6_only_frames_that_are_looked_at_are_projected(device, variant, frames):
     layer = Layer(device)
     layer(random(2, 6, 5, 6).to(device), FrameView(variant))
@@ -256,13 +257,11 @@ def test_difference_6_frame_1_is_projected_once_for_all_chunks(device):
 def test_difference_6_other_side_projecting_all_frames_gives_the_same_numbers(device):
     """The public code's way: all frames' keys and values, of which only the first frame's are used."""
     layer, tokens = Layer(device), random(2, 6, 5, 6).to(device)
-    everything = cross_frame_attention(layer.split(tokens @ layer.maps[0]), *layer.project(tokens),
-        [(0,)] * 6)
+    everything = cross_frame_attention(layer.split(tokens @ layer.maps[0]), *layer.project(tokens), [(0,)] * 6)
     torch.testing.assert_close(layer(tokens, FrameView("first")), everything)
 
 
-@pytest.mark.parametrize("variant, missing",
-    [("first", 0), ("previous", 3), ("first_previous", 0), ("causal", 0)])
+@pytest.mark.parametrize("variant, missing", [("first", 0), ("previous", 3), ("first_previous", 0), ("causal", 0)])
 def test_a_chunk_whose_predecessor_is_missing_is_refused(device, variant, missing):
     for memory in (FrameMemory(), None):
         with pytest.raises(InputError, match=f"needs frame {missing}"):

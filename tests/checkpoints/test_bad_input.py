@@ -175,11 +175,7 @@ def test_weights_too_large_for_float16_say_so(folder):
     tensors = load_file(folder / UNET_FILE)
     tensors["conv_in.weight"][0, 0, 0, 0] = -1e6
     save_file(tensors, folder / UNET_FILE)
-    refusal(
-        lambda: build(UNet, open_checkpoint(folder).unet, torch.float16),
-        "conv_in.weight",
-        "float32 or bfloat16",
-    )
+    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "float32 or bfloat16")
     build(UNet, open_checkpoint(folder).unet, torch.bfloat16)
 
 
@@ -187,6 +183,4 @@ def test_quantised_weights_are_refused(folder):
     tensors = load_file(folder / UNET_FILE)
     tensors["conv_in.weight"] = tensors["conv_in.weight"].to(torch.int8)
     save_file(tensors, folder / UNET_FILE)
-    refusal(
-        lambda: build(UNet, open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "I8", "quantised"
-    )
+    refusal(lambda: build(UNet, open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "I8", "quantised")

@@ -19,12 +19,7 @@ SD15_UNET = {
     "block_out_channels": [320, 640, 1280, 1280],
     "center_input_sample": False,
     "cross_attention_dim": 768,
-    "down_block_types": [
-        "CrossAttnDownBlock2D",
-        "CrossAttnDownBlock2D",
-        "CrossAttnDownBlock2D",
-        "DownBlock2D",
-    ],
+    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
     "downsample_padding": 1,
     "flip_sin_to_cos": True,
     "freq_shift": 0,
@@ -127,10 +122,7 @@ def test_unet_config_survives_writing_and_diffusers(unet):
 
 @pytest.mark.parametrize(
     "vae",
-    [
-        VAEConfig(),
-        VAEConfig(widths=(32, 64, 64), resnets=1, norm_groups=8, latent_channels=3, scaling_factor=0.5),
-    ],
+    [VAEConfig(), VAEConfig(widths=(32, 64, 64), resnets=1, norm_groups=8, latent_channels=3, scaling_factor=0.5)],
 )
 def test_vae_config_survives_writing_and_diffusers(vae):
     from diffusers import AutoencoderKL

@@ -27,8 +27,11 @@ def original():
     """diffusers' own small ControlNet, every weight random."""
     with torch.random.fork_rng():
         network = ControlNetModel(
-            block_out_channels=UNET.widths, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            layers_per_block=UNET.resnets, cross_attention_dim=UNET.context_dim, attention_head_dim=8,
+            block_out_channels=UNET.widths,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            layers_per_block=UNET.resnets,
+            cross_attention_dim=UNET.context_dim,
+            attention_head_dim=8,
         )
     return randomize(network, seed=4)
 
@@ -93,8 +96,16 @@ def test_diffusers_folder_and_its_lone_file(folder, original, dtype, device):
 
 
 def test_a_config_beside_a_lone_file_tells_what_shapes_cannot(tmp_path):
-    sizes = ControlNetConfig(widths=(24, 48), attention=(True, True), resnets=2, heads=(3, 6), context_dim=10,
-                             norm_groups=4, condition_channels=1, condition_widths=(3, 5))
+    sizes = ControlNetConfig(
+        widths=(24, 48),
+        attention=(True, True),
+        resnets=2,
+        heads=(3, 6),
+        context_dim=10,
+        norm_groups=4,
+        condition_channels=1,
+        condition_widths=(3, 5),
+    )
     save_controlnet(tmp_path / "mine", ControlNet(sizes))
     assert load_controlnet(tmp_path / "mine" / WEIGHTS).config == load_controlnet(tmp_path / "mine").config == sizes
 
@@ -107,8 +118,12 @@ def test_original_names_with_and_without_the_prefix(original, prefix, tmp_path):
 
 
 def test_a_file_of_controlnet_1_0_holds_a_stable_diffusion_too(original, tmp_path):
-    extras = {"model.diffusion_model.input_blocks.0.0.weight": torch.ones(32, 4, 3, 3), "betas": torch.ones(3),
-              "first_stage_model.quant_conv.bias": torch.ones(2), "cond_stage_model.transformer.x": torch.ones(1)}
+    extras = {
+        "model.diffusion_model.input_blocks.0.0.weight": torch.ones(32, 4, 3, 3),
+        "betas": torch.ones(3),
+        "first_stage_model.quant_conv.bias": torch.ones(2),
+        "cond_stage_model.transformer.x": torch.ones(1),
+    }
     path = single_file(tmp_path / "c.safetensors", original.state_dict(), **extras)
     assert_same(load_controlnet(path), original.state_dict())
     single_file(path, original.state_dict(), **extras, surprise=torch.ones(1))
@@ -182,11 +197,18 @@ def test_hash_tells_weights_and_config(folder, tmp_path):
     assert len({first, second, checkpoint_hash(folder)}) == 3
 
 
-@pytest.mark.parametrize("option, value", [
-    ("global_pool_conditions", True), ("controlnet_conditioning_channel_order", "bgr"), ("use_linear_projection", True),
-    ("transformer_layers_per_block", 2), ("addition_embed_type", "text_time"), ("norm_num_groups", 5),
-    ("conditioning_embedding_out_channels", []),
-])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("global_pool_conditions", True),
+        ("controlnet_conditioning_channel_order", "bgr"),
+        ("use_linear_projection", True),
+        ("transformer_layers_per_block", 2),
+        ("addition_embed_type", "text_time"),
+        ("norm_num_groups", 5),
+        ("conditioning_embedding_out_channels", []),
+    ],
+)
 def test_configs_of_other_architectures_are_refused_by_the_option_s_name(folder, option, value):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {option: value}))
@@ -202,8 +224,11 @@ def test_what_is_no_controlnet_is_named(folder, original, tmp_path):
             open_controlnet(path)
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
-    save_file({f"up_blocks.0.{i}": torch.ones(1) for i in range(2)} | {"conv_in.weight": torch.ones(32, 4, 3, 3),
-              "a.attn2.to_k.weight": torch.ones(8, 6)}, tmp_path / "unet.safetensors")
+    save_file(
+        {f"up_blocks.0.{i}": torch.ones(1) for i in range(2)}
+        | {"conv_in.weight": torch.ones(32, 4, 3, 3), "a.attn2.to_k.weight": torch.ones(8, 6)},
+        tmp_path / "unet.safetensors",
+    )
     refused(tmp_path / "unet.safetensors", "Stable Diffusion 1.x, not a ControlNet")
     save_file({"lora_unet_x.lora_down.weight": torch.ones(1)}, tmp_path / "lora.safetensors")
     refused(tmp_path / "lora.safetensors", "LoRA.*not a ControlNet")
@@ -220,8 +245,9 @@ def test_what_is_no_controlnet_is_named(folder, original, tmp_path):
 
 @pytest.mark.parametrize("context, words", [(1024, "Stable Diffusion 2.x"), (2048, "SDXL")])
 def test_controlnets_of_other_models_are_named(context, words, tmp_path):
-    sizes = ControlNetConfig(widths=(320,), attention=(True,), resnets=1, heads=(8,), context_dim=context,
-                             condition_widths=(4, 4))
+    sizes = ControlNetConfig(
+        widths=(320,), attention=(True,), resnets=1, heads=(8,), context_dim=context, condition_widths=(4, 4)
+    )
     save_controlnet(tmp_path / "other", ControlNet(sizes))
     with pytest.raises(InputError, match=f"a ControlNet for {words}"):
         open_controlnet(tmp_path / "other")

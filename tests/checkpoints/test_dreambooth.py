@@ -14,16 +14,30 @@ from t2vz.checkpoints import save_folder, save_single_file
 from t2vz.errors import InputError
 
 # As the training script's starting point, runwayml/stable-diffusion-v1-5, publishes them.
-PNDM = {"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
-        "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000, "set_alpha_to_one": False,
-        "skip_prk_steps": True, "steps_offset": 1, "trained_betas": None, "clip_sample": False}
+PNDM = {
+    "_class_name": "PNDMScheduler",
+    "_diffusers_version": "0.6.0",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+    "clip_sample": False,
+}
 POSITION_IDS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 # What other trainers and merging tools leave beside the networks.
 LEFTOVERS = {
-    "model_ema.decay": torch.ones(()), "model_ema.num_updates": torch.ones((), dtype=torch.int32),
+    "model_ema.decay": torch.ones(()),
+    "model_ema.num_updates": torch.ones((), dtype=torch.int32),
     "model_ema.diffusion_modelinput_blocks00weight": torch.zeros(32, 4, 3, 3),
-    "betas": torch.ones(1000), "alphas_cumprod": torch.ones(1000), "sqrt_one_minus_alphas_cumprod": torch.ones(1000),
-    "logvar": torch.ones(1000), "cond_stage_model.logit_scale": torch.ones(()),
+    "betas": torch.ones(1000),
+    "alphas_cumprod": torch.ones(1000),
+    "sqrt_one_minus_alphas_cumprod": torch.ones(1000),
+    "logvar": torch.ones(1000),
+    "cond_stage_model.logit_scale": torch.ones(()),
     "cond_stage_model.transformer.text_projection.weight": torch.ones(64, 64),
 }
 
@@ -48,13 +62,17 @@ def assert_same(loaded, made):
     assert loaded.schedule == wanted.schedule
 
 
-@pytest.mark.parametrize("change", [
-    lambda tensors: tensors | LEFTOVERS,
-    lambda tensors: tensors | {POSITION_IDS: torch.arange(77)[None]},  # int64, as the original program writes
-    lambda tensors: tensors | {POSITION_IDS: torch.arange(77).half()[None] + 0.6},  # spoilt by a merge in float16
-    lambda tensors: {key: t.float() if key.startswith("first_stage") else t for key, t in tensors.items()},
-    lambda tensors: {key.replace("transformer.text_model.", "transformer."): t for key, t in tensors.items()},
-], ids=["leftovers", "position ids", "spoilt position ids", "float32 VAE", "no text_model"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors | LEFTOVERS,
+        lambda tensors: tensors | {POSITION_IDS: torch.arange(77)[None]},  # int64, as the original program writes
+        lambda tensors: tensors | {POSITION_IDS: torch.arange(77).half()[None] + 0.6},  # spoilt by a merge in float16
+        lambda tensors: {key: t.float() if key.startswith("first_stage") else t for key, t in tensors.items()},
+        lambda tensors: {key.replace("transformer.text_model.", "transformer."): t for key, t in tensors.items()},
+    ],
+    ids=["leftovers", "position ids", "spoilt position ids", "float32 VAE", "no text_model"],
+)
 def test_single_files_as_published(made, tmp_path, change):
     tensors = load_file(made / "one.safetensors")
     header = {"t2vz.unet": '{"sample_size": 8}', "format": "pt", "sd_merge_models": "{}", "modelspec.title": "style"}
@@ -88,8 +106,9 @@ def test_a_tokenizer_as_transformers_5_saves_it(made, tmp_path):
         (folder / "tokenizer" / name).unlink(missing_ok=True)
     loaded = StableDiffusion.load(folder)
     prompt = "A red ball, rolls on: a xylophone!"
-    assert torch.equal(loaded.tokenizer.encode(prompt).ids, StableDiffusion.load(made / "folder").tokenizer.encode(
-        prompt).ids)
+    assert torch.equal(
+        loaded.tokenizer.encode(prompt).ids, StableDiffusion.load(made / "folder").tokenizer.encode(prompt).ids
+    )
     assert_same(loaded, made)
 
 

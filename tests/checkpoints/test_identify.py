@@ -33,13 +33,9 @@ def test_sd15_in_both_layouts(single, folder_unet):
 
 
 def test_parts_alone(manifest):
-    parts = {
-        part: {row[3]: tuple(row[4]) for row in manifest.rows if row[0] == part} for part in ("vae", "text")
-    }
+    parts = {part: {row[3]: tuple(row[4]) for row in manifest.rows if row[0] == part} for part in ("vae", "text")}
     assert {part: identify(shapes).kind for part, shapes in parts.items()} == {"vae": "vae", "text": "text"}
-    bare = {
-        row[1].removeprefix("first_stage_model."): tuple(row[2]) for row in manifest.rows if row[0] == "vae"
-    }
+    bare = {row[1].removeprefix("first_stage_model."): tuple(row[2]) for row in manifest.rows if row[0] == "vae"}
     assert (identify(bare).kind, identify(bare).layout) == ("vae", "single-file")
     short = {key.removeprefix("text_model."): shape for key, shape in parts["text"].items()}
     assert identify(short).kind == "text"
@@ -60,9 +56,7 @@ def test_context_width_tells(single, folder_unet, width, kind):
 
 
 def test_a_small_network_may_have_any_context_width(folder_unet):
-    small = {
-        key: (64, *shape[1:]) if key == "conv_in.weight" else shape for key, shape in folder_unet.items()
-    }
+    small = {key: (64, *shape[1:]) if key == "conv_in.weight" else shape for key, shape in folder_unet.items()}
     assert identify(with_context(small, 1024)).kind == "sd1"
 
 
@@ -92,10 +86,7 @@ def test_a_marking_key_tells_even_among_sd1s(single, key, kind):
         ({"control_model.input_hint_block.0.weight": (16, 3, 3, 3)}, "controlnet"),
         ({"input_hint_block.0.weight": (16, 3, 3, 3)}, "controlnet"),
         ({"input_hint_block.0.weight": (16, 3, 3, 3), "difference": (1,)}, "controlnet-delta"),
-        (
-            {"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), "conv_in.weight": (320, 4, 3, 3)},
-            "controlnet",
-        ),
+        ({"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), "conv_in.weight": (320, 4, 3, 3)}, "controlnet"),
         ({"whatever": (1,)}, "unknown"),
     ],
 )

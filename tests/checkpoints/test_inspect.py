@@ -84,8 +84,10 @@ def test_a_pruned_file_without_vae_and_text(manifest, tmp_path):
 
 
 def test_an_instruct_pix2pix_file(manifest, tmp_path):
-    shapes = single_file(manifest) | {"model.diffusion_model.input_blocks.0.0.weight": [320, 8, 3, 3],
-                                      "model_ema.diffusion_modelinput_blocks00weight": [320, 8, 3, 3]}
+    shapes = single_file(manifest) | {
+        "model.diffusion_model.input_blocks.0.0.weight": [320, 8, 3, 3],
+        "model_ema.diffusion_modelinput_blocks00weight": [320, 8, 3, 3],
+    }
     report = inspect(sparse(tmp_path / "ip2p.safetensors", shapes))
     assert report["kind"] == "instruct-pix2pix" and by_name(report)["unet"]["sizes"]["in_channels"] == 8
     assert any("moving average" in note for note in report["notes"])
@@ -116,13 +118,22 @@ def test_float_types_are_counted_by_their_numbers(manifest, tmp_path):
     shapes = single_file(manifest)
     dtypes = {key: "F32" if key.startswith("first_stage") else "F16" for key in shapes} | {POSITION_IDS: "I64"}
     report = inspect(sparse(tmp_path / "mixed.safetensors", shapes, dtypes))
-    assert report["dtypes"] == {"F16": PARAMETERS["unet"] + PARAMETERS["text"], "F32": PARAMETERS["vae"],
-                                "I64": 77}
+    assert report["dtypes"] == {"F16": PARAMETERS["unet"] + PARAMETERS["text"], "F32": PARAMETERS["vae"], "I64": 77}
 
 
 def test_a_folder_with_its_faults(tmp_path):
-    sd = tiny_sd(tmp_path, unet=UNetConfig(widths=(24, 48), attention=(True, False), resnets=1, heads=(2, 4),
-                                           context_dim=64, norm_groups=6, sample_size=8))
+    sd = tiny_sd(
+        tmp_path,
+        unet=UNetConfig(
+            widths=(24, 48),
+            attention=(True, False),
+            resnets=1,
+            heads=(2, 4),
+            context_dim=64,
+            norm_groups=6,
+            sample_size=8,
+        ),
+    )
     folder = tmp_path / "model"
     save_folder(folder, sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(tmp_path), words={"things": ["ball"]})
     report = inspect(folder)
@@ -146,8 +157,18 @@ def test_a_folder_with_its_faults(tmp_path):
 
 
 def test_our_single_file_says_its_sizes(tmp_path):
-    sd = tiny_sd(tmp_path, unet=UNetConfig(widths=(24, 48), attention=(True, False), resnets=1, heads=(2, 4),
-                                           context_dim=64, norm_groups=6, sample_size=8))
+    sd = tiny_sd(
+        tmp_path,
+        unet=UNetConfig(
+            widths=(24, 48),
+            attention=(True, False),
+            resnets=1,
+            heads=(2, 4),
+            context_dim=64,
+            norm_groups=6,
+            sample_size=8,
+        ),
+    )
     save_single_file(tmp_path / "one.safetensors", sd.unet, sd.vae, sd.text_encoder)
     report = inspect(tmp_path / "one.safetensors")
     sizes = by_name(report)["unet"]["sizes"]
@@ -162,7 +183,8 @@ def lora(module, rank, width, out=320):
 def test_loras(tmp_path):
     block = "down_blocks_0_attentions_0_transformer_blocks_0"
     tensors = {
-        **lora(f"lora_unet_{block}_attn1_to_q", 8, 320), **lora(f"lora_unet_{block}_attn2_to_k", 4, 768),
+        **lora(f"lora_unet_{block}_attn1_to_q", 8, 320),
+        **lora(f"lora_unet_{block}_attn2_to_k", 4, 768),
         **lora("lora_te_text_model_encoder_layers_0_mlp_fc1", 4, 768, 3072),
         f"lora_unet_{block}_attn1_to_q.alpha": torch.tensor(4.0),
     }
@@ -175,8 +197,10 @@ def test_loras(tmp_path):
     assert found["targets"] == {"self-attention": 1, "text attention": 1, "feed-forward": 1}
     assert found["scales"] == {"1": 2, "0.5": 1}  # alpha 4 over rank 8; no alpha is 1
 
-    peft = {"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.lora_A.weight": torch.ones(4, 2048),
-            "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.lora_B.weight": torch.ones(320, 4)}
+    peft = {
+        "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.lora_A.weight": torch.ones(4, 2048),
+        "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.lora_B.weight": torch.ones(320, 4),
+    }
     save_file(peft, tmp_path / "xl.safetensors")
     found = inspect(tmp_path / "xl.safetensors")["lora"]
     assert (found["names"], found["made_for"]) == ("peft", "SDXL")
@@ -185,23 +209,31 @@ def test_loras(tmp_path):
     assert found["method"] == "LoHa" and "LoHa" in found["problem"]
 
 
-@pytest.mark.parametrize("key, kind, group", [
-    ("conditioner.embedders.1.model.ln_final.bias", "sdxl", "conditioner.embedders"),
-    ("cond_stage_model.model.ln_final.bias", "sd2", "cond_stage_model.model"),
-    ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "sd3", "model.diffusion_model"),
-    ("some.thing.else", "unknown", "some.thing"),
-])
+@pytest.mark.parametrize(
+    "key, kind, group",
+    [
+        ("conditioner.embedders.1.model.ln_final.bias", "sdxl", "conditioner.embedders"),
+        ("cond_stage_model.model.ln_final.bias", "sd2", "cond_stage_model.model"),
+        ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "sd3", "model.diffusion_model"),
+        ("some.thing.else", "unknown", "some.thing"),
+    ],
+)
 def test_other_models_are_named_and_their_keys_grouped(tmp_path, key, kind, group):
     report = inspect(sparse(tmp_path / "other.safetensors", {key: [2, 2], "x": [1]}))
     assert report["kind"] == kind and report["groups"][group] == 1 and report["parts"] == []
     assert "does not run this" in report["notes"][-1]
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"", "empty"), (b"PK\x03\x04" + b"x" * 100, "pickle"), (b"<html>" + b" " * 100, "web page"),
-    ((10**6).to_bytes(8, "little") + b"{" + b" " * 100, "cut short"),
-    ((16).to_bytes(8, "little") + b"{" + b"x" * 15, "header"),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "empty"),
+        (b"PK\x03\x04" + b"x" * 100, "pickle"),
+        (b"<html>" + b" " * 100, "web page"),
+        ((10**6).to_bytes(8, "little") + b"{" + b" " * 100, "cut short"),
+        ((16).to_bytes(8, "little") + b"{" + b"x" * 15, "header"),
+    ],
+)
 def test_what_cannot_be_read(tmp_path, content, words):
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=words):

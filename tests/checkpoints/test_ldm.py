@@ -41,9 +41,7 @@ def test_names_are_bijective_at_any_size(levels, resnets):
         pairs = list(ldm.unet_modules(attention, resnets))
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
         blocks = {int(a.split(".")[1]) for a, _ in pairs if a.startswith("input_blocks.")}
-        assert blocks == set(
-            range(levels * (resnets + 1))
-        )  # no number left out: conv_in, resnets, downsamplers
+        assert blocks == set(range(levels * (resnets + 1)))  # no number left out: conv_in, resnets, downsamplers
     pairs = list(ldm.vae_modules(levels, resnets))
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 

@@ -9,15 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from t2vz.checkpoints import (
-    build,
-    checkpoint_hash,
-    find_tokenizer,
-    ldm,
-    open_checkpoint,
-    read,
-    save_single_file,
-)
+from t2vz.checkpoints import build, checkpoint_hash, find_tokenizer, ldm, open_checkpoint, read, save_single_file
 from t2vz.errors import InputError
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
@@ -32,9 +24,7 @@ WEIGHTS = {
 
 def build_all(path, dtype=torch.float32, device="cpu"):
     checkpoint = open_checkpoint(path)
-    return {
-        name: build(network, getattr(checkpoint, name), dtype, device) for name, network in NETWORKS.items()
-    }
+    return {name: build(network, getattr(checkpoint, name), dtype, device) for name, network in NETWORKS.items()}
 
 
 def assert_same(models, originals, dtype=torch.float32, device="cpu"):
@@ -57,9 +47,7 @@ def folder(diffusers_folder, tmp_path):
 @pytest.fixture
 def single_file(folder, tmp_path):
     models = build_all(folder)
-    save_single_file(
-        tmp_path / "model.safetensors", models["unet"], models["vae"], models["text"], torch.float32
-    )
+    save_single_file(tmp_path / "model.safetensors", models["unet"], models["vae"], models["text"], torch.float32)
     return tmp_path / "model.safetensors"
 
 
@@ -103,10 +91,10 @@ def test_single_file_sizes_are_the_folders(single_file, folder):
     one, other = open_checkpoint(single_file), open_checkpoint(folder)
     assert one.unet.config == other.unet.config  # the sample size, which no tensor shows, is in the header
     assert one.vae.config == other.vae.config
-    assert one.text.config.to_dict() | {
+    assert one.text.config.to_dict() | {"bos_token_id": 0, "eos_token_id": 0} == other.text.config.to_dict() | {
         "bos_token_id": 0,
         "eos_token_id": 0,
-    } == other.text.config.to_dict() | {"bos_token_id": 0, "eos_token_id": 0}
+    }
 
 
 def test_single_file_with_extras_and_without_text_model(single_file, originals):
@@ -150,8 +138,7 @@ def test_fp16_variant_is_taken_when_alone(folder, originals):
 
 
 @pytest.mark.parametrize(
-    "index",
-    ["diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.fp16.json"],
+    "index", ["diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.fp16.json"]
 )
 def test_shards(folder, originals, index):
     single = folder / WEIGHTS["unet"]

@@ -34,10 +34,15 @@ def test_both_layouts_load(place, name):
         assert all(torch.equal(tensor, expected[key]) for key, tensor in ours.state_dict().items())
 
 
-@pytest.mark.parametrize("name, edit, said", [
-    ("text", True, "4 channels.*t2vz generate"), ("text.safetensors", True, "4 channels.*t2vz generate"),
-    ("edit", False, "8 channels.*t2vz edit"), ("edit.safetensors", False, "8 channels.*t2vz edit"),
-])
+@pytest.mark.parametrize(
+    "name, edit, said",
+    [
+        ("text", True, "4 channels.*t2vz generate"),
+        ("text.safetensors", True, "4 channels.*t2vz generate"),
+        ("edit", False, "8 channels.*t2vz edit"),
+        ("edit.safetensors", False, "8 channels.*t2vz edit"),
+    ],
+)
 def test_the_wrong_kind_is_sent_to_its_own_command(place, name, edit, said):
     with pytest.raises(InputError, match=said) as caught:
         StableDiffusion.load(place / name, edit=edit)
@@ -53,8 +58,10 @@ def test_the_published_file_s_moving_average_is_taken(place, tmp_path):
             averaged["model_ema." + key.removeprefix("model.").replace(".", "")] = tensor + 1
     save_file({**tensors, **averaged}, tmp_path / "both.safetensors")
     shutil.copytree(place / "tokenizer", tmp_path / "tokenizer")
-    once, twice = (StableDiffusion.load(path, edit=True).unet.conv_in.weight
-                   for path in (place / "edit.safetensors", tmp_path / "both.safetensors"))
+    once, twice = (
+        StableDiffusion.load(path, edit=True).unet.conv_in.weight
+        for path in (place / "edit.safetensors", tmp_path / "both.safetensors")
+    )
     torch.testing.assert_close(twice, once + 1)
 
 
@@ -86,7 +93,7 @@ def test_the_embedded_edit_model_s_hash_knows_both_folders(embedded):
 
 
 def test_an_edit_unet_beside_any_folder_is_found(place, tmp_path):
-    """`t2vz train export --to mine` writes mine/ and mine-edit/: --weights mine is enough for both commands."""
+    """`python -m training export --to mine` writes mine/ and mine-edit/: --weights mine is enough for both commands."""
     shutil.copytree(place / "text", tmp_path / "mine")
     with pytest.raises(InputError, match="reads 4 channels"):
         StableDiffusion.load(tmp_path / "mine", edit=True)

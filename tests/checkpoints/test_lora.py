@@ -22,8 +22,12 @@ Q_PROJ = "text_model.encoder.layers.1.self_attn.q_proj"
 FC1 = "text_model.encoder.layers.0.mlp.fc1"
 
 # The same modules as a trainer of the original code would call them.
-ORIGINAL = {TO_Q: "input_blocks.1.1.transformer_blocks.0.attn1.to_q", CONV: "input_blocks.1.0.in_layers.2",
-            TO_OUT: "output_blocks.2.1.transformer_blocks.0.attn2.to_out.0", PROJ: "middle_block.1.proj_in"}
+ORIGINAL = {
+    TO_Q: "input_blocks.1.1.transformer_blocks.0.attn1.to_q",
+    CONV: "input_blocks.1.0.in_layers.2",
+    TO_OUT: "output_blocks.2.1.transformer_blocks.0.attn2.to_out.0",
+    PROJ: "middle_block.1.proj_in",
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +80,24 @@ def attn_processor(module):
 
 STYLES = {
     "kohya": lambda m, down, up: {f"{kohya(m)}.lora_down.weight": down, f"{kohya(m)}.lora_up.weight": up},
-    "original names": lambda m, down, up: {f"{original(m)}.lora_down.weight": down,
-                                           f"{original(m)}.lora_up.weight": up},
+    "original names": lambda m, down, up: {
+        f"{original(m)}.lora_down.weight": down,
+        f"{original(m)}.lora_up.weight": up,
+    },
     "peft": lambda m, down, up: {f"{dotted(m)}.lora_A.weight": down, f"{dotted(m)}.lora_B.weight": up},
-    "peft, adapter named": lambda m, down, up: {f"base_model.model.{dotted(m)}.lora_A.default.weight": down,
-                                                f"base_model.model.{dotted(m)}.lora_B.default.weight": up},
-    "transformers 5": lambda m, down, up: {f"{dotted(m, True)}.lora_A.weight": down,
-                                           f"{dotted(m, True)}.lora_B.weight": up},
+    "peft, adapter named": lambda m, down, up: {
+        f"base_model.model.{dotted(m)}.lora_A.default.weight": down,
+        f"base_model.model.{dotted(m)}.lora_B.default.weight": up,
+    },
+    "transformers 5": lambda m, down, up: {
+        f"{dotted(m, True)}.lora_A.weight": down,
+        f"{dotted(m, True)}.lora_B.weight": up,
+    },
     "diffusers, older": lambda m, down, up: {f"{dotted(m)}.lora.down.weight": down, f"{dotted(m)}.lora.up.weight": up},
-    "diffusers, text": lambda m, down, up: {f"{dotted(m)}.lora_linear_layer.down.weight": down,
-                                            f"{dotted(m)}.lora_linear_layer.up.weight": up},
+    "diffusers, text": lambda m, down, up: {
+        f"{dotted(m)}.lora_linear_layer.down.weight": down,
+        f"{dotted(m)}.lora_linear_layer.up.weight": up,
+    },
 }
 
 
@@ -140,8 +152,10 @@ def test_a_merged_convolution_is_the_lora_s_convolutions_beside_it(folder, base,
     chain = [down, up]
     if kind == "3×3 in three":
         chain = [down[:, :, :1, :1], torch.randn(RANK, RANK, 3, 3, generator=generator), up]
-        tensors = {f"{kohya(module)}.lora_{role}.weight": tensor.contiguous()
-                   for role, tensor in zip(("down", "mid", "up"), chain, strict=True)}
+        tensors = {
+            f"{kohya(module)}.lora_{role}.weight": tensor.contiguous()
+            for role, tensor in zip(("down", "mid", "up"), chain, strict=True)
+        }
     save_file(tensors | {f"{kohya(module)}.alpha": torch.tensor(2.0)}, tmp_path / "lora.safetensors")
     merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 0.5)]))[f"{module}.weight"]
 
@@ -190,14 +204,17 @@ def test_in_half_precision_the_sum_is_rounded_once(folder, base, tmp_path):
     assert torch.equal(weights(sd)[f"{TO_Q}.weight"], wanted.half())
 
 
-@pytest.mark.parametrize("settings, scale", [
-    ({"unet.lora_alpha": 8, "unet.r": RANK}, 8 / RANK),
-    ({"lora_alpha": 6}, 6 / RANK),
-    ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_q": 1}}, 1 / RANK),
-    ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_k": 1}}, 8 / RANK),
-    ({"unet.lora_alpha": 8, "unet.use_rslora": True}, 8 / math.sqrt(RANK)),
-    ({"text_encoder.lora_alpha": 8}, 1.0),
-])
+@pytest.mark.parametrize(
+    "settings, scale",
+    [
+        ({"unet.lora_alpha": 8, "unet.r": RANK}, 8 / RANK),
+        ({"lora_alpha": 6}, 6 / RANK),
+        ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_q": 1}}, 1 / RANK),
+        ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_k": 1}}, 8 / RANK),
+        ({"unet.lora_alpha": 8, "unet.use_rslora": True}, 8 / math.sqrt(RANK)),
+        ({"text_encoder.lora_alpha": 8}, 1.0),
+    ],
+)
 def test_alphas_of_peft_are_in_the_header(folder, base, tmp_path, settings, scale):
     down, up = factors(base, TO_Q, 4)
     metadata = {"lora_adapter_metadata": json.dumps(settings)}
@@ -223,26 +240,29 @@ GOOD = pair(kohya(TO_Q), (RANK, 32), (32, RANK))
 TO_K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
-@pytest.mark.parametrize("tensors, words", [
-    (GOOD | pair("lora_te2_text_model_encoder_layers_0_mlp_fc1", (4, 64), (128, 4)), "made for SDXL"),
-    (pair(TO_K, (4, 2048), (32, 4)), r"SDXL \(text states of 2048\)"),
-    (pair(TO_K, (4, 1024), (32, 4)), "Stable Diffusion 2.x"),
-    (pair(TO_K, (4, 768), (32, 4)), r"Stable Diffusion 1.x \(text states of 768\), and .* reads text states of 64"),
-    (pair(kohya(TO_Q), (4, 320), (320, 4)), r"\[4, 320\] and \[320, 4\].*\[32, 32\]"),
-    (pair(kohya(TO_Q), (4, 32), (32, 8)), "another model"),
-    (pair(kohya(TO_Q), (4,), (32, 4)), "another model"),
-    (GOOD | pair("lora_unet_down_blocks_7_resnets_0_conv1", (4, 32), (32, 4)), "down_blocks_7.*another model"),
-    (GOOD | {f"{kohya(FC1)}.hada_w1_a": torch.ones(2, 2)}, "hada_w1_a; LoHa"),
-    (GOOD | {f"{kohya(FC1)}.lokr_w1": torch.ones(2, 2)}, "LoKr"),
-    (GOOD | {f"{kohya(TO_Q)}.dora_scale": torch.ones(2, 2)}, "DoRA"),
-    (GOOD | {f"{kohya(FC1)}.diff": torch.ones(2, 2)}, "file of differences"),
-    (GOOD | {"unet.x.lora_B.bias": torch.ones(2)}, "LoRA with biases"),
-    (GOOD | {"something.else": torch.ones(2)}, "something.else; these are no part of a LoRA"),
-    ({f"{kohya(TO_Q)}.lora_down.weight": torch.ones(4, 32)}, "half of these pairs"),
-    (GOOD | {f"{kohya(FC1)}.alpha": torch.ones(())}, "half of these pairs"),
-    (GOOD | {f"{kohya(TO_Q)}.alpha": torch.ones(2)}, "make no sense"),
-    (GOOD | {f"{kohya(TO_Q)}.lora_up.weight": torch.full((32, RANK), math.nan)}, "NaN"),
-])
+@pytest.mark.parametrize(
+    "tensors, words",
+    [
+        (GOOD | pair("lora_te2_text_model_encoder_layers_0_mlp_fc1", (4, 64), (128, 4)), "made for SDXL"),
+        (pair(TO_K, (4, 2048), (32, 4)), r"SDXL \(text states of 2048\)"),
+        (pair(TO_K, (4, 1024), (32, 4)), "Stable Diffusion 2.x"),
+        (pair(TO_K, (4, 768), (32, 4)), r"Stable Diffusion 1.x \(text states of 768\), and .* reads text states of 64"),
+        (pair(kohya(TO_Q), (4, 320), (320, 4)), r"\[4, 320\] and \[320, 4\].*\[32, 32\]"),
+        (pair(kohya(TO_Q), (4, 32), (32, 8)), "another model"),
+        (pair(kohya(TO_Q), (4,), (32, 4)), "another model"),
+        (GOOD | pair("lora_unet_down_blocks_7_resnets_0_conv1", (4, 32), (32, 4)), "down_blocks_7.*another model"),
+        (GOOD | {f"{kohya(FC1)}.hada_w1_a": torch.ones(2, 2)}, "hada_w1_a; LoHa"),
+        (GOOD | {f"{kohya(FC1)}.lokr_w1": torch.ones(2, 2)}, "LoKr"),
+        (GOOD | {f"{kohya(TO_Q)}.dora_scale": torch.ones(2, 2)}, "DoRA"),
+        (GOOD | {f"{kohya(FC1)}.diff": torch.ones(2, 2)}, "file of differences"),
+        (GOOD | {"unet.x.lora_B.bias": torch.ones(2)}, "LoRA with biases"),
+        (GOOD | {"something.else": torch.ones(2)}, "something.else; these are no part of a LoRA"),
+        ({f"{kohya(TO_Q)}.lora_down.weight": torch.ones(4, 32)}, "half of these pairs"),
+        (GOOD | {f"{kohya(FC1)}.alpha": torch.ones(())}, "half of these pairs"),
+        (GOOD | {f"{kohya(TO_Q)}.alpha": torch.ones(2)}, "make no sense"),
+        (GOOD | {f"{kohya(TO_Q)}.lora_up.weight": torch.full((32, RANK), math.nan)}, "NaN"),
+    ],
+)
 def test_what_is_no_lora_for_this_model_is_refused_in_one_line(folder, tmp_path, tensors, words):
     save_file(tensors, tmp_path / "lora.safetensors")
     with pytest.raises(InputError, match=words) as caught:
@@ -250,8 +270,10 @@ def test_what_is_no_lora_for_this_model_is_refused_in_one_line(folder, tmp_path,
     assert "\n" not in str(caught.value) and "lora.safetensors" in str(caught.value)
 
 
-@pytest.mark.parametrize("metadata", ["{", "[1]", '{"unet.lora_alpha": "much"}', '{"unet.alpha_pattern": {"(": 1}}',
-                                      '{"unet.use_dora": true}'])
+@pytest.mark.parametrize(
+    "metadata",
+    ["{", "[1]", '{"unet.lora_alpha": "much"}', '{"unet.alpha_pattern": {"(": 1}}', '{"unet.use_dora": true}'],
+)
 def test_settings_that_make_no_sense_are_refused(folder, base, tmp_path, metadata):
     tensors = STYLES["peft"](TO_Q, *factors(base, TO_Q, 4))
     save_file(tensors, tmp_path / "lora.safetensors", {"lora_adapter_metadata": metadata})
@@ -260,8 +282,11 @@ def test_settings_that_make_no_sense_are_refused(folder, base, tmp_path, metadat
 
 
 def test_no_lora_at_all(folder, tmp_path):
-    for path, words in ((folder / "unet/diffusion_pytorch_model.safetensors", "no part of a LoRA"),
-                        (tmp_path / "none.safetensors", "no such file"), (tmp_path / "lora.pt", "pickle")):
+    for path, words in (
+        (folder / "unet/diffusion_pytorch_model.safetensors", "no part of a LoRA"),
+        (tmp_path / "none.safetensors", "no such file"),
+        (tmp_path / "lora.pt", "pickle"),
+    ):
         with pytest.raises(InputError, match=words):
             StableDiffusion.load(folder, loras=[(path, 1.0)])
     save_file(GOOD, tmp_path / "good.safetensors")

@@ -32,9 +32,7 @@ def test_diffusers_loads_the_folder_unchanged(models, tokenizer_folder, original
 
     schedule = NoiseSchedule(beta_first=0.001)
     save_folder(tmp_path / "new", *models, tokenizer_folder, schedule, dtype=torch.float32)
-    pipe = StableDiffusionPipeline.from_pretrained(
-        tmp_path / "new", safety_checker=None, requires_safety_checker=False
-    )
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "new", safety_checker=None, requires_safety_checker=False)
     for theirs, original in (
         (pipe.unet, originals.unet),
         (pipe.vae, originals.vae),
@@ -57,9 +55,7 @@ def test_folder_comes_back(models, tokenizer_folder, tmp_path):
     for key, tensor in models[0].state_dict().items():
         assert torch.equal(unet.state_dict()[key], tensor.half().float())
     text = load_file(tmp_path / "new/text_encoder/model.safetensors")
-    assert all(
-        key.startswith("text_model.") and tensor.dtype == torch.float16 for key, tensor in text.items()
-    )
+    assert all(key.startswith("text_model.") and tensor.dtype == torch.float16 for key, tensor in text.items())
 
 
 def test_single_file_has_the_published_names_and_shapes(models, manifest, tmp_path):
@@ -100,15 +96,18 @@ def test_the_header_brings_back_what_shapes_do_not_say(models, tmp_path):
     assert said.schedule == schedule
 
 
-@pytest.mark.parametrize("words, complaint", [
-    ({"t2vz.unet": "{"}, "is not JSON"),
-    ({"t2vz.unet": "[8]"}, "no dictionary"),
-    ({"t2vz.unet": '{"attention_head_dim": [3, 3]}'}, "heads"),
-    ({"t2vz.unet": '{"norm_num_groups": 0}'}, "norm_num_groups"),
-    ({"t2vz.vae": '{"scaling_factor": -1}'}, "scaling_factor"),
-    ({"t2vz.text": '{"hidden_act": "relu"}'}, "hidden_act"),
-    ({"t2vz.scheduler": '{"prediction_type": "v_prediction"}'}, "prediction_type"),
-])
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        ({"t2vz.unet": "{"}, "is not JSON"),
+        ({"t2vz.unet": "[8]"}, "no dictionary"),
+        ({"t2vz.unet": '{"attention_head_dim": [3, 3]}'}, "heads"),
+        ({"t2vz.unet": '{"norm_num_groups": 0}'}, "norm_num_groups"),
+        ({"t2vz.vae": '{"scaling_factor": -1}'}, "scaling_factor"),
+        ({"t2vz.text": '{"hidden_act": "relu"}'}, "hidden_act"),
+        ({"t2vz.scheduler": '{"prediction_type": "v_prediction"}'}, "prediction_type"),
+    ],
+)
 def test_a_header_that_makes_no_sense_is_refused(models, tmp_path, words, complaint):
     save_single_file(tmp_path / "one.safetensors", *models)
     save_file(load_file(tmp_path / "one.safetensors"), tmp_path / "two.safetensors", words)
@@ -123,9 +122,7 @@ def test_existing_things_are_replaced_only_when_told_and_only_checkpoints(models
     with pytest.raises(InputError, match="overwrite"):
         save_folder(path, *models, tokenizer_folder)
     (path / "marker").write_text("of the old one")
-    save_folder(
-        path, *models, path / "tokenizer", overwrite=True
-    )  # the tokenizer may come from what is replaced
+    save_folder(path, *models, path / "tokenizer", overwrite=True)  # the tokenizer may come from what is replaced
     assert not (path / "marker").exists() and open_checkpoint(path).kind == "sd1"
     other = tmp_path / "photos"
     other.mkdir()

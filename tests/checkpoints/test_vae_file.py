@@ -42,8 +42,9 @@ def lone(place, path, prefix, more):
     return path
 
 
-@pytest.mark.parametrize("kind", ["folder", "its file", "file elsewhere", "original", "original with prefix",
-                                  "whole single file"])
+@pytest.mark.parametrize(
+    "kind", ["folder", "its file", "file elsewhere", "original", "original with prefix", "whole single file"]
+)
 def test_any_form_of_it_replaces_the_checkpoint_s(place, loaded, tmp_path, kind):
     if kind == "file elsewhere":  # no config.json beside it
         shutil.copy(place / "other" / VAE_FILE, tmp_path / "vae.safetensors")
@@ -75,11 +76,14 @@ def test_a_checkpoint_without_vae_needs_one_named(place, tmp_path):
     assert len({sd.hash(), StableDiffusion.load(place / "mine").hash()}) == 2  # run files say what made a video
 
 
-@pytest.mark.parametrize("sizes, words", [
-    (VAEConfig(widths=(32, 32, 32, 64), resnets=1, latent_channels=16), "latent channels 16"),
-    (VAEConfig(widths=(32, 32, 32, 64), resnets=1, scaling_factor=0.13025), "scaling factor of latents 0.13025"),
-    (VAEConfig(widths=(32, 32, 64), resnets=1), "levels 3"),
-])
+@pytest.mark.parametrize(
+    "sizes, words",
+    [
+        (VAEConfig(widths=(32, 32, 32, 64), resnets=1, latent_channels=16), "latent channels 16"),
+        (VAEConfig(widths=(32, 32, 32, 64), resnets=1, scaling_factor=0.13025), "scaling factor of latents 0.13025"),
+        (VAEConfig(widths=(32, 32, 64), resnets=1), "levels 3"),
+    ],
+)
 def test_a_vae_of_another_model_is_refused(place, tmp_path, sizes, words):
     sd = tiny_sd(tmp_path / "words", vae=sizes)
     save_folder(tmp_path / "odd", sd.unet, sd.vae, sd.text_encoder, tmp_path / "words/tokenizer")
@@ -90,8 +94,13 @@ def test_a_vae_of_another_model_is_refused(place, tmp_path, sizes, words):
 
 def test_what_is_no_vae_is_said(place, tmp_path):
     unet = place / "mine/unet/diffusion_pytorch_model.safetensors"
-    for path, words in ((unet, "not a VAE"), (place / "mine", "no config.json"), (place / "mine/unet", "unet"),
-                        (tmp_path / "gone.safetensors", "no such file"), (tmp_path / "vae.pt", "pickle")):
+    for path, words in (
+        (unet, "not a VAE"),
+        (place / "mine", "no config.json"),
+        (place / "mine/unet", "unet"),
+        (tmp_path / "gone.safetensors", "no such file"),
+        (tmp_path / "vae.pt", "pickle"),
+    ):
         with pytest.raises(InputError, match=words):
             StableDiffusion.load(place / "mine", vae=path)
     tensors = load_file(place / "other" / VAE_FILE)

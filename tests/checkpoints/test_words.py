@@ -11,20 +11,23 @@ from t2vz import StableDiffusion
 from t2vz.checkpoints import read_words, save_folder, save_single_file, unknown_words
 from t2vz.errors import InputError
 from t2vz.model import embedded_weights
-from t2vz.train.world import sample_scene
+from t2vz.world import sample_scene
 
 WORDS = {"things": ["ball", "cat"], "colours": ["red", "blue"], "places": ["meadow"], "others": ["a", "on", "the"]}
 
 
-@pytest.mark.parametrize("prompt, unknown", [
-    ("a red ball on the meadow", []),
-    ("A Red BALL, on the: meadow!", []),
-    ("a horse on the moon, a horse", ["horse", "moon"]),
-    ("a cat's ball", ["cat's"]),
-    ("3 balls", ["3", "balls"]),
-    ("ein Bär, 猫", ["ein", "bär", "猫"]),
-    ("", []),
-])
+@pytest.mark.parametrize(
+    "prompt, unknown",
+    [
+        ("a red ball on the meadow", []),
+        ("A Red BALL, on the: meadow!", []),
+        ("a horse on the moon, a horse", ["horse", "moon"]),
+        ("a cat's ball", ["cat's"]),
+        ("3 balls", ["3", "balls"]),
+        ("ein Bär, 猫", ["ein", "bär", "猫"]),
+        ("", []),
+    ],
+)
 def test_unknown_words_once_and_in_order(prompt, unknown):
     assert unknown_words(WORDS, prompt) == unknown
 
@@ -76,6 +79,6 @@ def test_a_spoilt_list_is_refused(tmp_path, text):
 
 
 def test_the_shipped_list_is_what_the_painter_says():
-    from t2vz.train.export import known_words
+    from training.export import known_words
 
     assert json.loads((embedded_weights() / "words.json").read_text()) == known_words()

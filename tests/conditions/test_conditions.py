@@ -20,7 +20,7 @@ from transformers import (
 from t2vz.conditions import DepthFinder, PoseFinder, condition_frames, draw_skeleton, edges
 from t2vz.conditions.pose import COLOURS, openpose_joints
 from t2vz.errors import InputError
-from t2vz.train.world import Scene, paint, paint_clip
+from t2vz.world import Scene, paint, paint_clip
 
 cv2 = pytest.importorskip("cv2")
 FRAME = paint(Scene("ball", "red", "meadow", 1, "", seed=3), 96)
@@ -36,11 +36,25 @@ def save(folder, model, processor):
 def relative(tmp_path_factory):
     """A tiny Depth Anything with random weights, on disk: relative inverse depth."""
     torch.manual_seed(0)
-    backbone = Dinov2Config(hidden_size=16, num_hidden_layers=4, num_attention_heads=2, patch_size=14, image_size=56,
-                            out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True)
-    config = DepthAnythingConfig(backbone_config=backbone, patch_size=14, reassemble_hidden_size=16,
-                                 reassemble_factors=[4, 2, 1, 0.5], neck_hidden_sizes=[8, 8, 8, 8],
-                                 fusion_hidden_size=8, head_hidden_size=8)
+    backbone = Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        patch_size=14,
+        image_size=56,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+        apply_layernorm=True,
+    )
+    config = DepthAnythingConfig(
+        backbone_config=backbone,
+        patch_size=14,
+        reassemble_hidden_size=16,
+        reassemble_factors=[4, 2, 1, 0.5],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+    )
     processor = DPTImageProcessor(size={"height": 56, "width": 56}, ensure_multiple_of=14, keep_aspect_ratio=True)
     return save(tmp_path_factory.mktemp("depth"), DepthAnythingForDepthEstimation(config), processor)
 
@@ -49,9 +63,18 @@ def relative(tmp_path_factory):
 def metric(tmp_path_factory):
     """A tiny GLPN with random weights, on disk: distances."""
     torch.manual_seed(1)
-    config = GLPNConfig(num_encoder_blocks=2, depths=[1, 1], sr_ratios=[4, 2], hidden_sizes=[8, 8],
-                        patch_sizes=[3, 3], strides=[2, 2], num_attention_heads=[1, 1], mlp_ratios=[2, 2],
-                        decoder_hidden_size=8, head_in_index=-1)
+    config = GLPNConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[4, 2],
+        hidden_sizes=[8, 8],
+        patch_sizes=[3, 3],
+        strides=[2, 2],
+        num_attention_heads=[1, 1],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=8,
+        head_in_index=-1,
+    )
     return save(tmp_path_factory.mktemp("glpn"), GLPNForDepthEstimation(config), GLPNImageProcessor())
 
 
@@ -59,8 +82,14 @@ def metric(tmp_path_factory):
 def pose(tmp_path_factory):
     """A tiny VitPose with random weights, on disk."""
     torch.manual_seed(2)
-    backbone = VitPoseBackboneConfig(image_size=[64, 48], patch_size=[16, 16], hidden_size=16, num_hidden_layers=1,
-                                     num_attention_heads=2, out_indices=[1])
+    backbone = VitPoseBackboneConfig(
+        image_size=[64, 48],
+        patch_size=[16, 16],
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        out_indices=[1],
+    )
     config = VitPoseConfig(backbone_config=backbone, num_labels=17, scale_factor=4)
     processor = VitPoseImageProcessor(size={"height": 64, "width": 48})
     return save(tmp_path_factory.mktemp("pose"), VitPoseForPoseEstimation(config), processor)
@@ -125,9 +154,28 @@ def test_poses_are_found_and_drawn_at_the_frames_size(pose):
     assert find(FRAME[:80]).shape == (80, 96, 3)
 
 
-STANDING = np.array([  # a person who stands, seen from the front; COCO's order, x and y
-    (256, 100), (266, 90), (246, 90), (280, 96), (232, 96), (310, 160), (202, 160), (330, 240), (182, 240), (340, 310),
-    (172, 310), (290, 300), (222, 300), (292, 400), (220, 400), (294, 490), (218, 490)], dtype=float)
+STANDING = np.array(
+    [  # a person who stands, seen from the front; COCO's order, x and y
+        (256, 100),
+        (266, 90),
+        (246, 90),
+        (280, 96),
+        (232, 96),
+        (310, 160),
+        (202, 160),
+        (330, 240),
+        (182, 240),
+        (340, 310),
+        (172, 310),
+        (290, 300),
+        (222, 300),
+        (292, 400),
+        (220, 400),
+        (294, 490),
+        (218, 490),
+    ],
+    dtype=float,
+)
 
 
 def test_a_skeleton_stands_where_the_joints_are():

@@ -15,18 +15,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
-from twins import (
-    NEGATIVE,
-    PROMPT,
-    cross_frame,
-    ddim,
-    noise_for,
-    pipeline,
-    predict,
-    relative,
-    unet_options,
-    vae_options,
-)
+from twins import NEGATIVE, PROMPT, cross_frame, ddim, noise_for, pipeline, predict, relative, unet_options, vae_options
 from twins import text_to_video as their_text_to_video
 
 from t2vz import StableDiffusion, text_to_video
@@ -59,9 +48,7 @@ def their_folder(path: Path):
     """Part by part, so that a folder without model_index.json, or of half precision only, will do."""
 
     def load(kind, name, stem):
-        plain = any((path / name).glob(f"{stem}.safetensors*")) or any(
-            (path / name).glob(f"{stem}-*-of-*.safetensors")
-        )
+        plain = any((path / name).glob(f"{stem}.safetensors*")) or any((path / name).glob(f"{stem}-*-of-*.safetensors"))
         return kind.from_pretrained(
             path / name, local_files_only=True, use_safetensors=True, variant=None if plain else "fp16"
         ).eval()
@@ -83,9 +70,7 @@ def their_single_file(path: Path, configs: Path):
 
     unet, vae, text = shapes("model.diffusion_model."), shapes("first_stage_model."), shapes("cond_stage_model.")
     down = {
-        key.split(".")[3]: shape[0]
-        for key, shape in vae.items()
-        if ".encoder.down." in key and "conv2.weight" in key
+        key.split(".")[3]: shape[0] for key, shape in vae.items() if ".encoder.down." in key and "conv2.weight" in key
     }
     firsts = [i for i in range(1, 13) if f"model.diffusion_model.input_blocks.{i}.0.out_layers.3.weight" in unet]
     halving = [i for i in range(1, 13) if f"model.diffusion_model.input_blocks.{i}.0.op.weight" in unet]
@@ -182,10 +167,7 @@ def test_vae(programs, normal, measured):
     sd, theirs = programs
     side = size(sd)
     images = (
-        normal((1, 3, side // 8, side // 8), torch.float32)
-        .repeat_interleave(8, 2)
-        .repeat_interleave(8, 3)
-        .clamp(-1, 1)
+        normal((1, 3, side // 8, side // 8), torch.float32).repeat_interleave(8, 2).repeat_interleave(8, 3).clamp(-1, 1)
     )
     with torch.no_grad():
         posterior = theirs.vae.encode(images).latent_dist
@@ -214,14 +196,7 @@ def test_video(programs, monkeypatch, measured):
     side = size(sd)
     noise = noise_for(3, side, side)
     ours = text_to_video(sd, PROMPT, 3, 4, 7.5, NEGATIVE, height=side, width=side, t_prime=501, t=751, noise=noise)
-    options = {
-        "num_inference_steps": 4,
-        "t0": 2,
-        "t1": 3,
-        "negative_prompt": NEGATIVE,
-        "height": side,
-        "width": side,
-    }
+    options = {"num_inference_steps": 4, "t0": 2, "t1": 3, "negative_prompt": NEGATIVE, "height": side, "width": side}
     latents = their_text_to_video(theirs, monkeypatch, PROMPT, noise, **options)
     measured("video's latents", relative(ours.latents, latents), 1e-4)
     with torch.no_grad():

@@ -14,31 +14,29 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
 from tiny import UNET, randomize, tiny_sd
 from transformers import CLIPTokenizer
-from twins import (
-    NEGATIVE,
-    PROMPT,
-    TOLERANCE,
-    control_twin,
-    cross_frame,
-    ddim,
-    relative,
-    text_twin,
-    unet_twin,
-    vae_twin,
-)
+from twins import NEGATIVE, PROMPT, TOLERANCE, control_twin, cross_frame, ddim, relative, text_twin, unet_twin, vae_twin
 
 from t2vz.pipelines.control import control_video
 from t2vz.unet import ControlNet, ControlNetConfig, UNetConfig
 
 TYPES = [torch.float64, torch.float32]
-THEIR_WORDS = {"control_scale": "controlnet_conditioning_scale", "control_start": "control_guidance_start",
-               "control_end": "control_guidance_end"}
+THEIR_WORDS = {
+    "control_scale": "controlnet_conditioning_scale",
+    "control_start": "control_guidance_start",
+    "control_end": "control_guidance_end",
+}
 SIZES = {
     "tiny": (UNET, {}),
     "sd15 topology": (UNetConfig(widths=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24), {}),
     "small stem": (
-        UNetConfig(widths=(24, 48, 72), attention=(False, True, True), resnets=1, heads=(2, 4, 6), context_dim=20,
-                   norm_groups=8),
+        UNetConfig(
+            widths=(24, 48, 72),
+            attention=(False, True, True),
+            resnets=1,
+            heads=(2, 4, 6),
+            context_dim=20,
+            norm_groups=8,
+        ),
         {"condition_channels": 1, "condition_widths": (5, 7, 9)},
     ),
 }
@@ -65,8 +63,14 @@ def test_e14_residuals(name, attention, dtype, device, normal, measured):
         condition = torch.sigmoid(normal((1, *sides), dtype, seed=t + 2))
         with torch.no_grad():
             ours = controlnet(x, t, context, condition, attention, scale=scale)
-            down, middle = theirs(x.flatten(0, 1), t, context.repeat_interleave(frames, dim=0),
-                                  condition[0].repeat(2, 1, 1, 1), scale, return_dict=False)
+            down, middle = theirs(
+                x.flatten(0, 1),
+                t,
+                context.repeat_interleave(frames, dim=0),
+                condition[0].repeat(2, 1, 1, 1),
+                scale,
+                return_dict=False,
+            )
         assert len(ours) == len(down) + 1
         for i, (a, b) in enumerate(zip(ours, (*down, middle), strict=True)):
             measured(f"residual {i} of {name}, {attention}, {h}×{w}, {dtype}", relative(a, b), TOLERANCE[dtype])
@@ -82,8 +86,12 @@ def models(request, tmp_path_factory):
         sd = tiny_sd(folder, dtype, device, seed=3)
         controlnets = [make("tiny", dtype, device, seed) for seed in (20, 21)]
         tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), model_max_length=77, local_files_only=True)
-        shared = {"vae": vae_twin(sd.vae), "text_encoder": text_twin(sd.text_encoder), "tokenizer": tokenizer,
-                  "unet": unet_twin(sd.unet)}
+        shared = {
+            "vae": vae_twin(sd.vae),
+            "text_encoder": text_twin(sd.text_encoder),
+            "tokenizer": tokenizer,
+            "unet": unet_twin(sd.unet),
+        }
         return sd, controlnets, shared, [control_twin(controlnet) for controlnet in controlnets]
 
     return made
@@ -94,8 +102,18 @@ def ours_and_theirs(models, dtype, steps=4, count=1, guidance=9.0, attention="fi
     sd, controlnets, _, _ = models(dtype)
     shared, pictures = inputs(count)
     control = [one.numpy() for one in pictures] if count > 1 else pictures[0].numpy()
-    ours = control_video(sd, PROMPT, control, controlnets[:count] if count > 1 else controlnets[0], steps, guidance,
-                         NEGATIVE, noise={"shared": shared}, attention=attention, **options)
+    ours = control_video(
+        sd,
+        PROMPT,
+        control,
+        controlnets[:count] if count > 1 else controlnets[0],
+        steps,
+        guidance,
+        NEGATIVE,
+        noise={"shared": shared},
+        attention=attention,
+        **options,
+    )
     return ours.latents, their_latents(models, dtype, steps, count, guidance, attention, **options)
 
 
@@ -111,7 +129,11 @@ def their_latents(models, dtype, steps=4, count=1, guidance=9.0, attention="firs
     _, _, parts, networks = models(dtype)
     steering = networks[0] if count == 1 else MultiControlNetModel(networks[:count])
     pipe = StableDiffusionControlNetPipeline(
-        **parts, controlnet=steering, scheduler=ddim(dtype), safety_checker=None, feature_extractor=None,
+        **parts,
+        controlnet=steering,
+        scheduler=ddim(dtype),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
     )
     pipe.set_progress_bar_config(disable=True)
@@ -123,14 +145,20 @@ def their_latents(models, dtype, steps=4, count=1, guidance=9.0, attention="firs
     images = [(one.to(pipe.device, dtype) / 255).permute(0, 3, 1, 2) for one in pictures]
     frames = len(images[0])
     return pipe(
-        [PROMPT] * frames, images if count > 1 else images[0], num_inference_steps=steps, guidance_scale=guidance,
-        negative_prompt=[NEGATIVE] * frames, latents=shared.to(pipe.device, dtype).repeat(frames, 1, 1, 1),
-        output_type="latent", **{theirs: options[ours] for ours, theirs in THEIR_WORDS.items() if ours in options},
+        [PROMPT] * frames,
+        images if count > 1 else images[0],
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        negative_prompt=[NEGATIVE] * frames,
+        latents=shared.to(pipe.device, dtype).repeat(frames, 1, 1, 1),
+        output_type="latent",
+        **{theirs: options[ours] for ours, theirs in THEIR_WORDS.items() if ours in options},
     ).images
 
 
-@pytest.mark.parametrize(("dtype", "steps"), [(torch.float32, 1), (torch.float32, 3), (torch.float32, 20),
-                                              (torch.float64, 7)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "steps"), [(torch.float32, 1), (torch.float32, 3), (torch.float32, 20), (torch.float64, 7)], ids=str
+)
 def test_e14_whole_video(dtype, steps, models, measured):
     error = relative(*ours_and_theirs(models, dtype, steps))
     measured(f"controlled latents, {steps} steps, {dtype}", error, 1e-9 if dtype == torch.float64 else 1e-4)
@@ -142,8 +170,12 @@ REQUESTS = {
     "frame by frame": {"attention": "own"},
     "first half": {"control_end": 0.5},
     "the middle": {"control_start": 0.3, "control_end": 0.8},
-    "two, each its own": {"count": 2, "control_scale": [0.7, 1.3], "control_start": [0.0, 0.25],
-                          "control_end": [0.5, 1.0]},
+    "two, each its own": {
+        "count": 2,
+        "control_scale": [0.7, 1.3],
+        "control_start": [0.0, 0.25],
+        "control_end": [0.5, 1.0],
+    },
     "two in chunks": {"count": 2, "chunk": 2},
 }
 

@@ -28,8 +28,9 @@ STEPS = (2, 7, 50, 333, 999)
 
 def ancestral(**options) -> EulerAncestralDiscreteScheduler:
     """The release's sampler: InstructPix2Pix's scheduler with its own default spacing, linspace."""
-    return EulerAncestralDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-                                           steps_offset=1, **options)
+    return EulerAncestralDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **options
+    )
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -85,14 +86,20 @@ def their_edit(sd, folder, monkeypatch, frames, noise, sampler, attention, outpu
     """Run their pipeline on a video as a batch of pictures, with our noise in place of its draws."""
     dtype, m = sd.dtype, len(frames)
     unet = unet_twin(sd.unet)
-    unet.set_attn_processor(zero.CrossFrameAttnProcessor2_0(batch_size=3) if attention == "first"
-                            else AttnProcessor2_0())
+    unet.set_attn_processor(
+        zero.CrossFrameAttnProcessor2_0(batch_size=3) if attention == "first" else AttnProcessor2_0()
+    )
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), model_max_length=77, local_files_only=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipe = StableDiffusionInstructPix2PixPipeline(
-            vae_twin(sd.vae), text_twin(sd.text_encoder), tokenizer, unet,
-            ancestral() if sampler == "euler_ancestral" else ddim(dtype), safety_checker=None, feature_extractor=None,
+            vae_twin(sd.vae),
+            text_twin(sd.text_encoder),
+            tokenizer,
+            unet,
+            ancestral() if sampler == "euler_ancestral" else ddim(dtype),
+            safety_checker=None,
+            feature_extractor=None,
             requires_safety_checker=False,
         )
     pipe.set_progress_bar_config(disable=True)
@@ -105,8 +112,24 @@ def their_edit(sd, folder, monkeypatch, frames, noise, sampler, attention, outpu
     return made.images
 
 
-def both(folder, device, monkeypatch, dtype, steps=10, sampler="euler_ancestral", m=2, height=48, width=64, text=7.5,
-         image=1.0, negative=NEGATIVE, attention="first", seed=0, output="latent", **more):
+def both(
+    folder,
+    device,
+    monkeypatch,
+    dtype,
+    steps=10,
+    sampler="euler_ancestral",
+    m=2,
+    height=48,
+    width=64,
+    text=7.5,
+    image=1.0,
+    negative=NEGATIVE,
+    attention="first",
+    seed=0,
+    output="latent",
+    **more,
+):
     """Our Video, and what their pipeline returns, for the same request."""
     sd = tiny_edit_sd(folder, dtype, device, seed=seed)
     pixels = np.random.default_rng(seed).integers(0, 256, (m, height // 8, width // 8, 3), dtype=np.uint8)
@@ -116,25 +139,49 @@ def both(folder, device, monkeypatch, dtype, steps=10, sampler="euler_ancestral"
     noise = {"initial": torch.randn(shape, generator=generator, dtype=torch.float64)}
     if sampler == "euler_ancestral":
         noise["ancestral"] = torch.randn((steps, *shape), generator=generator, dtype=torch.float64)
-    ours = edit_video(sd, frames, INSTRUCTION, steps, text, image, negative, sampler=sampler, attention=attention,
-                      noise=noise, **more)
-    theirs = their_edit(sd, folder, monkeypatch, frames, noise, sampler, attention, output, num_inference_steps=steps,
-                        guidance_scale=text, image_guidance_scale=image, negative_prompt=[negative] * m)
+    ours = edit_video(
+        sd, frames, INSTRUCTION, steps, text, image, negative, sampler=sampler, attention=attention, noise=noise, **more
+    )
+    theirs = their_edit(
+        sd,
+        folder,
+        monkeypatch,
+        frames,
+        noise,
+        sampler,
+        attention,
+        output,
+        num_inference_steps=steps,
+        guidance_scale=text,
+        image_guidance_scale=image,
+        negative_prompt=[negative] * m,
+    )
     return ours, theirs
 
 
-@pytest.mark.parametrize("steps, sampler", [(3, "euler_ancestral"), (10, "euler_ancestral"), (50, "euler_ancestral"),
-                                            (3, "ddim"), (25, "ddim")])
+@pytest.mark.parametrize(
+    "steps, sampler",
+    [(3, "euler_ancestral"), (10, "euler_ancestral"), (50, "euler_ancestral"), (3, "ddim"), (25, "ddim")],
+)
 def test_latents_float32(sampler, steps, folder, device, monkeypatch, measured):
     ours, theirs = both(folder, device, monkeypatch, torch.float32, steps, sampler)
     measured(f"edit, {sampler}, {steps} steps, float32", relative(ours.latents, theirs), 1e-4)
 
 
-@pytest.mark.parametrize("sampler, request_", [
-    ("ddim", {"image": 1.5, "text": 3.0}), ("ddim", {"image": 7.5}), ("ddim", {"attention": "own"}),
-    ("euler_ancestral", {"image": 4.0, "text": 1.5, "negative": ""}), ("ddim", {"chunk": 2, "image": 2.0, "m": 3}),
-    ("euler_ancestral", {"chunk": 1}), ("ddim", {"height": 40, "width": 72}), ("euler_ancestral", {"m": 1, "seed": 3}),
-], ids=str)
+@pytest.mark.parametrize(
+    "sampler, request_",
+    [
+        ("ddim", {"image": 1.5, "text": 3.0}),
+        ("ddim", {"image": 7.5}),
+        ("ddim", {"attention": "own"}),
+        ("euler_ancestral", {"image": 4.0, "text": 1.5, "negative": ""}),
+        ("ddim", {"chunk": 2, "image": 2.0, "m": 3}),
+        ("euler_ancestral", {"chunk": 1}),
+        ("ddim", {"height": 40, "width": 72}),
+        ("euler_ancestral", {"m": 1, "seed": 3}),
+    ],
+    ids=str,
+)
 def test_other_requests(sampler, request_, folder, device, monkeypatch, measured):
     """Scales, sizes that halve unevenly, chunks of ours against the whole of theirs; DDIM is exact in float64."""
     ours, theirs = both(folder, device, monkeypatch, torch.float64, 3, sampler, **request_)

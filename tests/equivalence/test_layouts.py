@@ -14,9 +14,7 @@ def outputs(sd, device):
     """Everything a checkpoint decides: a video, the text states, and a picture encoded."""
     noise = noise_for(3, 64, 64, seed=1)
     video = text_to_video(sd, PROMPT, 3, 3, 7.5, NEGATIVE, height=64, width=64, t=667, t_prime=334, noise=noise)
-    images = (
-        noise["x_T"][:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3).clamp(-1, 1).to(device, sd.vae_dtype)
-    )
+    images = noise["x_T"][:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3).clamp(-1, 1).to(device, sd.vae_dtype)
     with torch.no_grad():
         mean, log_variance = sd.vae.encode_moments(images)
     return {
@@ -50,9 +48,9 @@ def test_diffusers_loads_our_folder(saved, device, monkeypatch):
     """Our folder, opened by their pipeline's own loader, and run: the same video."""
     from diffusers import StableDiffusionPipeline
 
-    parts = StableDiffusionPipeline.from_pretrained(
-        saved["ours"], local_files_only=True, torch_dtype=torch.float32
-    ).to(device)
+    parts = StableDiffusionPipeline.from_pretrained(saved["ours"], local_files_only=True, torch_dtype=torch.float32).to(
+        device
+    )
     assert parts.scheduler.timesteps.numel() == 1000 and parts.scheduler.config.steps_offset == 1
     theirs = pipeline(parts.unet, parts.vae, parts.text_encoder, parts.tokenizer)
     noise = noise_for(3, 64, 64, seed=2)
@@ -78,9 +76,6 @@ def test_the_single_file_has_the_original_names(saved):
     tensors = load_file(saved["single"])
     prefixes = {name.split(".")[0] for name in tensors}
     assert prefixes == {"model", "first_stage_model", "cond_stage_model"}
-    assert tensors["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"].shape == (
-        32,
-        32,
-    )
+    assert tensors["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"].shape == (32, 32)
     assert tensors["first_stage_model.decoder.mid.attn_1.q.weight"].shape == (64, 64, 1, 1)
     assert "cond_stage_model.transformer.text_model.final_layer_norm.weight" in tensors

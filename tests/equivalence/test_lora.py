@@ -50,13 +50,16 @@ def write_peft(pipe, folder, seed):
     from peft.utils import get_peft_model_state_dict
 
     layers, settings = {}, {}
-    for part, network, targets in (("unet", pipe.unet, ["to_k", "to_q", "to_v", "to_out.0", "conv1", "proj_in"]),
-                                   ("text_encoder", pipe.text_encoder, ["q_proj", "out_proj", "fc1"])):
+    for part, network, targets in (
+        ("unet", pipe.unet, ["to_k", "to_q", "to_v", "to_out.0", "conv1", "proj_in"]),
+        ("text_encoder", pipe.text_encoder, ["q_proj", "out_proj", "fc1"]),
+    ):
         trained = deepcopy(network)
         trained.add_adapter(LoraConfig(r=4, lora_alpha=10, target_modules=targets))
         state = get_peft_model_state_dict(trained)
-        layers[f"{part}_lora_layers"] = {key: random(*tensor.shape, seed=seed + n)
-                                         for n, (key, tensor) in enumerate(sorted(state.items()))}
+        layers[f"{part}_lora_layers"] = {
+            key: random(*tensor.shape, seed=seed + n) for n, (key, tensor) in enumerate(sorted(state.items()))
+        }
         settings[f"{part}_lora_adapter_metadata"] = trained.peft_config["default"].to_dict()
     StableDiffusionPipeline.save_lora_weights(folder, **layers, **settings)
     return folder / "pytorch_lora_weights.safetensors"
@@ -67,8 +70,10 @@ def compare(measured, pipe, saved, loras, name):
     sd = StableDiffusion.load(saved["ours"], loras=loras)
     plain = StableDiffusion.load(saved["ours"])
     worst, changed = 0.0, 0
-    for ours, base, theirs in ((sd.unet, plain.unet, pipe.unet),
-                               (sd.text_encoder, plain.text_encoder, pipe.text_encoder)):
+    for ours, base, theirs in (
+        (sd.unet, plain.unet, pipe.unet),
+        (sd.text_encoder, plain.text_encoder, pipe.text_encoder),
+    ):
         fused = theirs.state_dict()
         assert fused.keys() == ours.state_dict().keys()
         for key, weight in ours.state_dict().items():
@@ -111,7 +116,9 @@ def test_peft(pipe, saved, measured, tmp_path):
 
 
 def test_two_at_once_with_weights_of_their_own(pipe, saved, measured, tmp_path):
-    loras = [(write_kohya(pipe, tmp_path / "style.safetensors", 3, 3, seed=30, convolutions=False), 0.5),
-             (write_peft(pipe, tmp_path, seed=40), -0.25)]
+    loras = [
+        (write_kohya(pipe, tmp_path / "style.safetensors", 3, 3, seed=30, convolutions=False), 0.5),
+        (write_peft(pipe, tmp_path, seed=40), -0.25),
+    ]
     fuse(pipe, loras)
     compare(measured, pipe, saved, loras, "kohya and peft")

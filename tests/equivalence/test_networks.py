@@ -19,24 +19,13 @@ UNETS = {
     "sd15 topology": UNetConfig(widths=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24),
     # widths whose halves are no powers of two: the frequencies of the time embedding round differently there
     "odd heads": UNetConfig(
-        widths=(24, 48, 72),
-        attention=(False, True, True),
-        resnets=1,
-        heads=(2, 4, 6),
-        context_dim=20,
-        norm_groups=8,
+        widths=(24, 48, 72), attention=(False, True, True), resnets=1, heads=(2, 4, 6), context_dim=20, norm_groups=8
     ),
     "no groups": UNetConfig(
         widths=(40, 20), attention=(True, True), resnets=2, heads=(5, 2), context_dim=7, norm_groups=1
     ),
     "8 channels in": UNetConfig(
-        in_channels=8,
-        widths=(16, 32),
-        attention=(True, False),
-        resnets=2,
-        heads=(1, 2),
-        context_dim=12,
-        norm_groups=4,
+        in_channels=8, widths=(16, 32), attention=(True, False), resnets=2, heads=(1, 2), context_dim=12, norm_groups=4
     ),
 }
 VAES = {
@@ -95,9 +84,7 @@ def test_vae(name, dtype, device, normal, measured):
             posterior = theirs.encode(images).latent_dist
             mean, log_variance = vae.encode_moments(images)
             measured(f"VAE {name} mean, {dtype}", relative(mean, posterior.mean), TOLERANCE[dtype])
-            measured(
-                f"VAE {name} log-variance, {dtype}", relative(log_variance, posterior.logvar), TOLERANCE[dtype]
-            )
+            measured(f"VAE {name} log-variance, {dtype}", relative(log_variance, posterior.logvar), TOLERANCE[dtype])
             assert torch.equal(vae.encode(images), mean)
             measured(
                 f"VAE {name} decode, {dtype}",

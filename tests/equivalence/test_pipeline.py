@@ -66,9 +66,7 @@ def both(
         noise=noise,
         **more,
     )
-    index = list(
-        reversed(NoiseSchedule.stable_diffusion().timesteps(steps))
-    ).index  # their t0, t1 count from the end
+    index = list(reversed(NoiseSchedule.stable_diffusion().timesteps(steps))).index  # their t0, t1 count from the end
     theirs = their_text_to_video(
         pipeline_twin(sd, folder / "tokenizer", tables=dtype),
         monkeypatch,

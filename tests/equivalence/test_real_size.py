@@ -45,9 +45,7 @@ def test_unet(dtype, size, tolerance, device, normal, measured):
         measured(f"SD 1.5's UNet, {size}×{size}, {attention}, {dtype}", error, tolerance)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "size", "tolerance"), [(torch.float64, 8, 1e-9), (torch.float32, 16, 1e-5)], ids=str
-)
+@pytest.mark.parametrize(("dtype", "size", "tolerance"), [(torch.float64, 8, 1e-9), (torch.float32, 16, 1e-5)], ids=str)
 def test_controlnet(dtype, size, tolerance, device, normal, measured):
     controlnet = made_up(lambda: ControlNet(ControlNetConfig()), dtype, device)
     assert sum(p.numel() for p in controlnet.parameters()) == 361_279_120
@@ -57,8 +55,9 @@ def test_controlnet(dtype, size, tolerance, device, normal, measured):
     pictures = torch.sigmoid(normal((1, 2, 3, 8 * size, 8 * size), dtype, seed=2))
     with torch.no_grad():
         ours = controlnet(x, 441, context, pictures, "first")
-        down, middle = theirs(x.flatten(0, 1), 441, context.repeat_interleave(2, dim=0),
-                              pictures[0].repeat(2, 1, 1, 1), return_dict=False)
+        down, middle = theirs(
+            x.flatten(0, 1), 441, context.repeat_interleave(2, dim=0), pictures[0].repeat(2, 1, 1, 1), return_dict=False
+        )
     errors = [relative(a, b) for a, b in zip(ours, (*down, middle), strict=True)]
     measured(f"SD 1.5's ControlNet, worst residual, {size}×{size}, {dtype}", max(errors), tolerance)
 
@@ -75,9 +74,7 @@ def test_vae(dtype, side, tolerance, device, normal, measured):
         posterior = theirs.encode(images).latent_dist
         mean, log_variance = vae.encode_moments(images)
         measured(f"SD 1.5's VAE mean, {side} px, {dtype}", relative(mean, posterior.mean), tolerance)
-        measured(
-            f"SD 1.5's VAE log-variance, {side} px, {dtype}", relative(log_variance, posterior.logvar), tolerance
-        )
+        measured(f"SD 1.5's VAE log-variance, {side} px, {dtype}", relative(log_variance, posterior.logvar), tolerance)
         decoded = relative(vae.decode(mean), theirs.decode(mean).sample)
         measured(f"SD 1.5's VAE decode, {side} px, {dtype}", decoded, tolerance)
 

@@ -95,9 +95,7 @@ def test_ddpm_step(steps, dtype, device, normal, measured):
     measured(f"DDPM step, {steps} steps, {dtype}, from the exact step", from_exact, TYPES[dtype])
     if steps <= 50 and dtype == torch.float32:
         measured(f"DDPM step, {steps} steps, {dtype}, from theirs", from_theirs, 1e-6)
-    measured(
-        f"DDPM step, {steps} steps, {dtype}, from theirs as far as that is exact", from_theirs, theirs_off + 1e-6
-    )
+    measured(f"DDPM step, {steps} steps, {dtype}, from theirs as far as that is exact", from_theirs, theirs_off + 1e-6)
 
 
 class JustTheLoop:

@@ -68,7 +68,5 @@ def test_text_states_by_hand(folder, measured):
     sd = tiny_sd(folder, torch.float64)
     weights = {name.removeprefix("text_model."): tensor for name, tensor in sd.text_encoder.state_dict().items()}
     for prompt in PROMPTS[::4]:
-        expected = clip_by_hand(
-            weights, sd.tokenizer.encode(prompt).ids, sd.text_encoder.config.num_attention_heads
-        )
+        expected = clip_by_hand(weights, sd.tokenizer.encode(prompt).ids, sd.text_encoder.config.num_attention_heads)
         measured(f"text states by hand of {prompt[:20]!r}", relative(sd.encode_text([prompt])[0], expected), 1e-12)

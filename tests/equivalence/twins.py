@@ -47,8 +47,9 @@ def control_options(config) -> dict:
         "conditioning_channels": config.condition_channels,
         "conditioning_embedding_out_channels": config.condition_widths,
     }
-    return {name: value for name, value in options.items()
-            if name not in ("out_channels", "sample_size", "up_block_types")}
+    return {
+        name: value for name, value in options.items() if name not in ("out_channels", "sample_size", "up_block_types")
+    }
 
 
 def vae_options(config) -> dict:
@@ -144,9 +145,7 @@ def exact_tables(scheduler):
     return scheduler
 
 
-def pipeline(
-    unet, vae, text_encoder, tokenizer, tables: torch.dtype = torch.float32
-) -> zero.TextToVideoZeroPipeline:
+def pipeline(unet, vae, text_encoder, tokenizer, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
     """TextToVideoZeroPipeline of parts that are diffusers' and transformers' already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

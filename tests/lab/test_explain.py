@@ -154,10 +154,14 @@ def test_progress_runs_once_from_nothing_to_all(sd):
     assert done == sorted(done) and len(totals) == 1 and done[-1] == totals.pop()
 
 
-@pytest.mark.parametrize("changes, points, message", [
-    ({"frames": 1}, None, "at least 2 frames"), ({}, [(0.5, 1.1)], r"point \(0.5, 1.1\)"),
-    ({"foreground": ("cow",)}, None, '"cow"'),
-])
+@pytest.mark.parametrize(
+    "changes, points, message",
+    [
+        ({"frames": 1}, None, "at least 2 frames"),
+        ({}, [(0.5, 1.1)], r"point \(0.5, 1.1\)"),
+        ({"foreground": ("cow",)}, None, '"cow"'),
+    ],
+)
 def test_what_cannot_be_explained_is_refused_before_the_work(sd, changes, points, message, monkeypatch):
     monkeypatch.setattr(sd, "unet", None)
     with pytest.raises(InputError, match=message):

@@ -79,8 +79,10 @@ def test_the_models_own_size_is_used_if_none_is_given(folder, tmp_path, monkeypa
 def test_control(folder, tmp_path, monkeypatch):
     sd = tiny_sd(folder)
     net = randomize(ControlNet(ControlNetConfig(**vars(UNET))), seed=9).eval().requires_grad_(False)
-    study = study_of(COMMON + 'task = "control"\nvideos = ["example: a red ball"]\n[settings]\nsteps = 3\n'
-                     'control_scale = 0.7\n[clip]\nframes = 3\nresolution = 64\n' + GRID)
+    study = study_of(
+        COMMON + 'task = "control"\nvideos = ["example: a red ball"]\n[settings]\nsteps = 3\n'
+        "control_scale = 0.7\n[clip]\nframes = 3\nresolution = 64\n" + GRID
+    )
     sources = read_sources(study, draw)
     pictures = np.stack([edges(frame) for frame in FRAMES[:3]])
     assert np.array_equal(sources["example: a red ball"].frames, pictures)
@@ -92,9 +94,11 @@ def test_control(folder, tmp_path, monkeypatch):
 def test_edit(folder, tmp_path, monkeypatch):
     sd = tiny_edit_sd(folder)
     Video(FRAMES, fps=5).save(tmp_path / "mine/")
-    study = study_of(COMMON.replace("a red ball on a green meadow", "make the ball blue")
-                     + f'task = "edit"\nvideos = ["{tmp_path / "mine"}"]\n[settings]\nsteps = 3\nimage_scale = 1.3\n'
-                     '[clip]\nframes = 4\nresolution = 64\nfps = 6\n' + GRID)
+    study = study_of(
+        COMMON.replace("a red ball on a green meadow", "make the ball blue")
+        + f'task = "edit"\nvideos = ["{tmp_path / "mine"}"]\n[settings]\nsteps = 3\nimage_scale = 1.3\n'
+        "[clip]\nframes = 4\nresolution = 64\nfps = 6\n" + GRID
+    )
     sources = read_sources(study, draw)
     (source,) = sources.values()
     assert np.array_equal(source.frames, FRAMES[:4]) and source.fps == 6
@@ -132,7 +136,7 @@ def test_an_error_names_the_run(folder, tmp_path, monkeypatch, error):
         raise error("not finite")
 
     monkeypatch.setattr(make_module, "measure", fails)
-    study = study_of(COMMON + "[settings]\nframes = 1\nsteps = 1\nmotion = \"off\"\n" + GRID)
+    study = study_of(COMMON + '[settings]\nframes = 1\nsteps = 1\nmotion = "off"\n' + GRID)
     with pytest.raises(error, match='first, "a red ball on a green meadow", seed 3: not finite'):
         Maker(study, tiny_sd(folder), None, {None: None})(list(study.runs())[-1], tmp_path)
 
@@ -152,8 +156,14 @@ def test_measures_are_those_of_score_video_with_what_was_asked(folder, monkeypat
 
 
 def test_only_a_translation_has_a_motion_to_compare_with():
-    settings = {"motion": [3.0, 4.0], "zoom": 1.0, "rotation": 0.0, "height": 64, "width": 128,
-                "flow_convention": "release"}
+    settings = {
+        "motion": [3.0, 4.0],
+        "zoom": 1.0,
+        "rotation": 0.0,
+        "height": 64,
+        "width": 128,
+        "flow_convention": "release",
+    }
     assert asked_motion(settings) == (3.0, 4.0) and asked_motion({**settings, "motion": None}) == (0.0, 0.0)
     assert asked_motion({**settings, "flow_convention": "exact"}) == (3.0 * 4, 4.0 * 8)  # there in pixels
     assert asked_motion({**settings, "zoom": 1.1}) is asked_motion({**settings, "rotation": 2.0}) is None

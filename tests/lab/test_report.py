@@ -78,10 +78,23 @@ def test_the_page_is_whole_and_asks_for_nothing(report):
 
 def test_words_of_the_study_are_escaped_and_all_there(report):
     page = Page(report[0].read_text(encoding="utf-8"))
-    for words in ("A study <of> tests", "First paragraph.", "Second & last.", 'a "blue" kite', "said once",
-                  "each frame attends to itself", "cross-frame attention (E12)", "the camera moves by (12, 12)/512",
-                  "no motion dynamics", "embedded", "ab" * 32, "2026-01-02", "torch 1",
-                  "t2vz ablate tests.toml --seeds 3", "2 min"):
+    for words in (
+        "A study <of> tests",
+        "First paragraph.",
+        "Second & last.",
+        'a "blue" kite',
+        "said once",
+        "each frame attends to itself",
+        "cross-frame attention (E12)",
+        "the camera moves by (12, 12)/512",
+        "no motion dynamics",
+        "embedded",
+        "ab" * 32,
+        "2026-01-02",
+        "torch 1",
+        "t2vz ablate tests.toml --seeds 3",
+        "2 min",
+    ):
         assert words in page.text, words
     assert page.text.count("said once") == 1
     assert "smooth background 0" in page.text and "frames 3" in page.text  # the same in all
@@ -96,8 +109,11 @@ def test_the_tables_mark_the_best_and_the_clear(report):
     assert means.count("★") == 3  # of the four measures one is neither good nor bad
     header = re.findall(r'<th scope="col">(.*?)<small>', means)
     assert header == [variant.name for variant in results.study.variants]
-    best = [i for i, cell in enumerate(re.findall(r"<td.*?</td>", _row(means, "each with the first"), re.DOTALL))
-            if "★" in cell]
+    best = [
+        i
+        for i, cell in enumerate(re.findall(r"<td.*?</td>", _row(means, "each with the first"), re.DOTALL))
+        if "★" in cell
+    ]
     assert [header[i] for i in best] == list(results.best("consistency_first"))
     effect = re.findall(r'<td class="(\w+)">([^<]*)', _row(tables[0], "each with the first"))
     assert effect[0][0] == "good" and float(effect[0][1]) == pytest.approx(0.1, abs=0.005)
@@ -105,10 +121,18 @@ def test_the_tables_mark_the_best_and_the_clear(report):
     assert len(re.findall("<td", _row(tables[2], "CLIP score"))) == 3  # no difference of the baseline to itself
 
 
-@pytest.mark.parametrize("value, places, signed, text", [
-    (0.93, 2, False, "0.93"), (-1.5, 1, False, "−1.5"), (0.25, 2, True, "+0.25"), (-0.004, 2, True, "0.00"),
-    (0.004, 2, True, "0.00"), (-0.4, 0, False, "0"), (12.6, 0, True, "+13"),
-])
+@pytest.mark.parametrize(
+    "value, places, signed, text",
+    [
+        (0.93, 2, False, "0.93"),
+        (-1.5, 1, False, "−1.5"),
+        (0.25, 2, True, "+0.25"),
+        (-0.004, 2, True, "0.00"),
+        (0.004, 2, True, "0.00"),
+        (-0.4, 0, False, "0"),
+        (12.6, 0, True, "+13"),
+    ],
+)
 def test_numbers_have_a_minus_sign_and_no_minus_zero(value, places, signed, text):
     assert report_module.number(value, places, signed) == text
 
@@ -148,13 +172,15 @@ def test_in_a_browser_it_fits_and_plays(report, width, height):
         assert wide <= window  # tables scroll inside, the page does not
         times = page.evaluate(
             "new Promise(done => setTimeout(() => done([...document.querySelectorAll('video')].map("
-            "video => [video.readyState, video.paused, video.videoWidth])), 500))")
+            "video => [video.readyState, video.paused, video.videoWidth])), 500))"
+        )
         assert len(times) == 4 and all(ready >= 2 and not paused and wide == 48 for ready, paused, wide in times)
         page.evaluate("document.getElementById('play').click()")
         assert page.evaluate("[...document.querySelectorAll('video')].every(video => video.paused)")
         pictures = page.evaluate("[...document.images].map(image => [image.complete, image.naturalWidth])")
         assert pictures and all(complete and width == 3 * 48 for complete, width in pictures)
         smallest = page.evaluate(
-            "Math.min(...[...document.querySelectorAll('.plots svg')].map(s => s.getBoundingClientRect().width))")
+            "Math.min(...[...document.querySelectorAll('.plots svg')].map(s => s.getBoundingClientRect().width))"
+        )
         assert smallest > 250
         assert page.errors == [] and page.requests[1:] == []

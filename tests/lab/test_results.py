@@ -9,8 +9,12 @@ from lab_study import MADE, finished_study, numbers_of
 from t2vz.lab.results import run_rows, write_results
 from t2vz.lab.runs import RunFolder
 
-NAMES = ["attention own, motion off", "attention own, motion on", "attention first, motion off",
-         "attention first, motion on"]
+NAMES = [
+    "attention own, motion off",
+    "attention own, motion on",
+    "attention first, motion off",
+    "attention first, motion on",
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,8 @@ def test_effects_average_over_the_other_axes(results):
             total += sum(own[place] - other[place] for place in own)
         assert effect.difference.mean == pytest.approx(total / 12) and effect.difference.count == 6
     assert {(e.axis, e.metric) for e in results.effects} == {
-        (axis, metric) for axis in ("attention", "motion") for metric in results.metrics}
+        (axis, metric) for axis in ("attention", "motion") for metric in results.metrics
+    }
 
 
 def test_the_best_is_the_highest_or_the_lowest_or_nobody(results):
@@ -70,7 +75,10 @@ def test_the_files_say_what_was_found(results, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["variant"] for row in rows] == [name for name in NAMES for _ in range(6)]
     assert [(row["prompt"], row["seed"]) for row in rows[1:4]] == [
-        ("a red ball", "5"), ("a red ball", "8"), ('a "blue" kite', "3")]
+        ("a red ball", "5"),
+        ("a red ball", "8"),
+        ('a "blue" kite', "3"),
+    ]
     assert rows[6]["motion"] == "on" and rows[0]["attention"] == "own"
     for row, (run, _) in zip(rows, results.runs, strict=True):
         assert float(row["clip_score"]) == pytest.approx(numbers_of(run)["clip_score"], rel=1e-5)

@@ -112,7 +112,8 @@ def test_only_places_that_both_have_are_paired():
     assert paired(values, {}) is None
 
 
-@pytest.mark.parametrize("low, high, sign", [(0.1, 0.2, 1), (-0.2, -0.1, -1), (-0.1, 0.2, 0), (0.0, 0.2, 0),
-                                             (None, None, 0)])
+@pytest.mark.parametrize(
+    "low, high, sign", [(0.1, 0.2, 1), (-0.2, -0.1, -1), (-0.1, 0.2, 0), (0.0, 0.2, 0), (None, None, 0)]
+)
 def test_clear_is_an_interval_without_zero(low, high, sign):
     assert Estimate(5, 0.1, low, high).sign == sign

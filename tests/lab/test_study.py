@@ -5,7 +5,7 @@ import pytest
 from t2vz.errors import InputError
 from t2vz.lab.study import built_in_studies, load_study, parse_study
 from t2vz.lab.tasks import TASKS
-from t2vz.train.world.scene import vocabulary
+from t2vz.world.scene import vocabulary
 
 GOOD = """
 prompts = ["a red ball", "a blue kite"]
@@ -25,8 +25,11 @@ def parse(text):
 def test_a_grid_is_every_combination_in_order():
     study = parse(GOOD)
     assert [variant.name for variant in study.variants] == [
-        "attention own, motion still", "attention own, motion fast", "attention first previous, motion still",
-        "attention first previous, motion fast"]
+        "attention own, motion still",
+        "attention own, motion fast",
+        "attention first previous, motion still",
+        "attention first previous, motion fast",
+    ]
     assert study.variants[0].settings == {"attention": "own", "motion": None}
     assert study.baseline == study.variants[0].name
     assert study.variants[3].axes == {"attention": "first_previous", "motion": "fast"}
@@ -37,7 +40,7 @@ def test_a_grid_is_every_combination_in_order():
 
 
 def test_one_axis_names_variants_by_its_values_and_single_variants_come_after():
-    study = parse(GOOD.replace('motion = { still = "off", fast = [30, 0] }', '[variants.chunky]\nchunk = 1'))
+    study = parse(GOOD.replace('motion = { still = "off", fast = [30, 0] }', "[variants.chunky]\nchunk = 1"))
     assert [variant.name for variant in study.variants] == ["own", "first previous", "chunky"]
     assert study.variants[2].settings == {"chunk": 1} and study.variants[2].axes == {}
 
@@ -46,7 +49,8 @@ def test_a_part_of_a_study_has_the_same_runs():
     study = parse(GOOD)
     part = study.part(1, 1)
     assert [run.settings for run in part.runs()] == [
-        run.settings for run in study.runs() if run.place == (None, "a red ball", 0)]
+        run.settings for run in study.runs() if run.place == (None, "a red ball", 0)
+    ]
     with pytest.raises(InputError, match="--prompts 3: the study mine has 2"):
         study.part(3, None)
 
@@ -59,13 +63,19 @@ def test_what_is_drawn_again_depends_on_the_number_of_prompts():
 
 def test_control_and_edit_studies_start_from_videos():
     text = GOOD.replace('motion = { still = "off", fast = [30, 0] }', "")
-    study = parse(text.replace("frames = 4", "image_scale = 1.5")
-                  .replace("seeds", 'task = "edit"\nvideos = ["example: a red ball in the snow", "my.mp4"]\nseeds'))
+    study = parse(
+        text.replace("frames = 4", "image_scale = 1.5").replace(
+            "seeds", 'task = "edit"\nvideos = ["example: a red ball in the snow", "my.mp4"]\nseeds'
+        )
+    )
     assert len(list(study.runs())) == 2 * 2 * 2 * 2 and study.clip.condition is None
     assert study.variants[0].settings == {"attention": "own"}
     assert {run.video for run in study.runs()} == {"example: a red ball in the snow", "my.mp4"}
-    control = parse(GOOD.replace("[settings]", "[clip]\nframes = 3\n[settings]").replace("frames = 4", "")
-                    .replace("seeds", 'task = "control"\nvideos = ["my.mp4"]\nseeds'))
+    control = parse(
+        GOOD.replace("[settings]", "[clip]\nframes = 3\n[settings]")
+        .replace("frames = 4", "")
+        .replace("seeds", 'task = "control"\nvideos = ["my.mp4"]\nseeds')
+    )
     assert control.clip.condition == "edges" and control.clip.frames == 3
 
 
@@ -74,40 +84,52 @@ def changed(old, new):
     return GOOD.replace(old, new)
 
 
-@pytest.mark.parametrize("text, words", [
-    ("prompts = [", "is not TOML"),
-    (changed("seeds", "sedes"), 'key "sedes" does not exist; did you mean "seeds"?'),
-    (changed("seeds = [0, 7]", ""), "seeds is missing"),
-    (changed("[0, 7]", "3"), "seeds = 3: a list is needed"),
-    (changed("[0, 7]", "[0, 0]"), "seeds has 0 twice"),
-    (changed("[0, 7]", "[-1]"), "seed = -1"),
-    (changed("[0, 7]", "[0, -1]"), "seed -1"),
-    (changed("[0, 7]", "[true]"), "a list is needed"),
-    (changed('"a blue kite"', '"a red ball"'), "prompts has 'a red ball' twice"),
-    (changed('"a red ball", "a blue kite"', ""), "a list is needed"),
-    (changed('"a red ball"', '" "'), "the prompt is empty"),
-    (changed("frames = 4", "frame = 4"), '[settings]: setting "frame" does not exist; did you mean "frames"?'),
-    (changed("frames = 4", "frames = 0"), "frames = 0"),
-    (changed("frames = 4", "seed = 4"), 'setting "seed" does not exist'),
-    (changed("attention = [", "atention = ["), '[grid]: setting "atention" does not exist; did you mean "attention"?'),
-    (changed('"first_previous"', '"last"'), 'variant "attention last, motion still": attention "last" does not exist'),
-    (changed('["own", "first_previous"]', '"own"'), "a list of values is needed"),
-    (changed('["own", "first_previous"]', "[]"), "at least one value"),
-    (changed('["own", "first_previous"]', '["own", "own"]'), "none twice"),
-    (changed("fast = [30, 0]", "fast = [30]"), "motion = (30,)"),
-    (changed("[grid]", '[variants."a"]\nattention = "own"\n[variants."b"]\nfame = 1\n[grid]'), "[variants.b]: setting"),
-    (changed("[grid]", "variants = 3\n[grid]"), 'setting "variants" does not exist'),
-    ("variants = 3\n" + GOOD, "variants = 3: a table is needed"),
-    (GOOD.split("[grid]")[0], "nothing is compared"),
-    ('baseline = "none"\n' + GOOD, 'baseline "none" is no variant; there are: attention own, motion still;'),
-    ('metrics = ["clip"]\n' + GOOD, 'metric "clip" does not exist'),
-    ('task = "draw"\n' + GOOD, 'task "draw" does not exist; choose one of: generate, control, edit'),
-    ('videos = ["a.mp4"]\n' + GOOD, "videos is for the tasks control and edit"),
-    ('task = "control"\n' + GOOD, 'setting "frames" does not exist'),
-    ('resample = "seeds"\n' + GOOD, 'resample "seeds" does not exist'),
-    ("show = 0\n" + GOOD, "show = 0"),
-    ("title = 3\n" + GOOD, "title = 3: words in quotes are needed"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("prompts = [", "is not TOML"),
+        (changed("seeds", "sedes"), 'key "sedes" does not exist; did you mean "seeds"?'),
+        (changed("seeds = [0, 7]", ""), "seeds is missing"),
+        (changed("[0, 7]", "3"), "seeds = 3: a list is needed"),
+        (changed("[0, 7]", "[0, 0]"), "seeds has 0 twice"),
+        (changed("[0, 7]", "[-1]"), "seed = -1"),
+        (changed("[0, 7]", "[0, -1]"), "seed -1"),
+        (changed("[0, 7]", "[true]"), "a list is needed"),
+        (changed('"a blue kite"', '"a red ball"'), "prompts has 'a red ball' twice"),
+        (changed('"a red ball", "a blue kite"', ""), "a list is needed"),
+        (changed('"a red ball"', '" "'), "the prompt is empty"),
+        (changed("frames = 4", "frame = 4"), '[settings]: setting "frame" does not exist; did you mean "frames"?'),
+        (changed("frames = 4", "frames = 0"), "frames = 0"),
+        (changed("frames = 4", "seed = 4"), 'setting "seed" does not exist'),
+        (
+            changed("attention = [", "atention = ["),
+            '[grid]: setting "atention" does not exist; did you mean "attention"?',
+        ),
+        (
+            changed('"first_previous"', '"last"'),
+            'variant "attention last, motion still": attention "last" does not exist',
+        ),
+        (changed('["own", "first_previous"]', '"own"'), "a list of values is needed"),
+        (changed('["own", "first_previous"]', "[]"), "at least one value"),
+        (changed('["own", "first_previous"]', '["own", "own"]'), "none twice"),
+        (changed("fast = [30, 0]", "fast = [30]"), "motion = (30,)"),
+        (
+            changed("[grid]", '[variants."a"]\nattention = "own"\n[variants."b"]\nfame = 1\n[grid]'),
+            "[variants.b]: setting",
+        ),
+        (changed("[grid]", "variants = 3\n[grid]"), 'setting "variants" does not exist'),
+        ("variants = 3\n" + GOOD, "variants = 3: a table is needed"),
+        (GOOD.split("[grid]")[0], "nothing is compared"),
+        ('baseline = "none"\n' + GOOD, 'baseline "none" is no variant; there are: attention own, motion still;'),
+        ('metrics = ["clip"]\n' + GOOD, 'metric "clip" does not exist'),
+        ('task = "draw"\n' + GOOD, 'task "draw" does not exist; choose one of: generate, control, edit'),
+        ('videos = ["a.mp4"]\n' + GOOD, "videos is for the tasks control and edit"),
+        ('task = "control"\n' + GOOD, 'setting "frames" does not exist'),
+        ('resample = "seeds"\n' + GOOD, 'resample "seeds" does not exist'),
+        ("show = 0\n" + GOOD, "show = 0"),
+        ("title = 3\n" + GOOD, "title = 3: words in quotes are needed"),
+    ],
+)
 def test_a_bad_study_is_one_line_that_says_where(text, words):
     with pytest.raises(InputError) as caught:
         parse(text)

@@ -21,18 +21,30 @@ def meter(tmp_path):
 
 def script(tmp_path, body):
     """The command line of a Python script that finishes runs by hand: `finish("a")`."""
-    helper = (f"import os, sys, time, signal\nfrom pathlib import Path\nruns = Path({str(tmp_path / 'runs')!r})\n"
-              f"def finish(key):\n    (runs / key).mkdir()\n    (runs / key / {RECORD!r}).write_text('{{}}')\n")
+    helper = (
+        f"import os, sys, time, signal\nfrom pathlib import Path\nruns = Path({str(tmp_path / 'runs')!r})\n"
+        f"def finish(key):\n    (runs / key).mkdir()\n    (runs / key / {RECORD!r}).write_text('{{}}')\n"
+    )
     return [sys.executable, "-c", helper + body]
 
 
-@pytest.mark.parametrize("body, error, words", [
-    ("print('note: slow', file=sys.stderr)\nprint('t2vz: give a prompt', file=sys.stderr)\nsys.exit(2)", InputError,
-     "give a prompt"),
-    ("print('t2vz: the disk is full', file=sys.stderr)\nsys.exit(1)", FailedError, "the disk is full"),
-    ("os.kill(os.getpid(), signal.SIGKILL)", FailedError, "a worker was killed (signal 9), perhaps for want of memory"),
-    ("finish('a')", FailedError, "a worker stopped"),
-])
+@pytest.mark.parametrize(
+    "body, error, words",
+    [
+        (
+            "print('note: slow', file=sys.stderr)\nprint('t2vz: give a prompt', file=sys.stderr)\nsys.exit(2)",
+            InputError,
+            "give a prompt",
+        ),
+        ("print('t2vz: the disk is full', file=sys.stderr)\nsys.exit(1)", FailedError, "the disk is full"),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            FailedError,
+            "a worker was killed (signal 9), perhaps for want of memory",
+        ),
+        ("finish('a')", FailedError, "a worker stopped"),
+    ],
+)
 def test_what_a_worker_complains_about_is_passed_on(tmp_path, meter, body, error, words):
     with pytest.raises(error) as caught:
         supervise(script(tmp_path, body), 1, meter)
@@ -40,15 +52,19 @@ def test_what_a_worker_complains_about_is_passed_on(tmp_path, meter, body, error
 
 
 def test_a_killed_worker_does_not_matter_if_the_others_finish(tmp_path, meter):
-    body = ("try:\n    (runs / '.first').mkdir()\nexcept FileExistsError:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
-            "for key in 'abc':\n    finish(key)\n")
+    body = (
+        "try:\n    (runs / '.first').mkdir()\nexcept FileExistsError:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "for key in 'abc':\n    finish(key)\n"
+    )
     supervise(script(tmp_path, body), 2, meter)
     assert meter.store.count(KEYS) == 3
 
 
 def test_ctrl_c_reaches_every_worker_and_they_can_clean_up(tmp_path, meter):
-    body = ("try:\n    (runs / str(os.getpid())).mkdir()\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
-            "    (runs / f'{os.getpid()}-cleaned').mkdir()\n")
+    body = (
+        "try:\n    (runs / str(os.getpid())).mkdir()\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
+        "    (runs / f'{os.getpid()}-cleaned').mkdir()\n"
+    )
 
     def interrupt():
         if len(list((tmp_path / "runs").iterdir())) == 2:
@@ -69,8 +85,9 @@ def test_the_time_left_is_that_of_the_runs_left(tmp_path):
     assert meter.line(10, 5.0) == "10 of 30 videos"
 
 
-@pytest.mark.parametrize("seconds, words", [(4.4, "4 s"), (89, "89 s"), (120, "2 min"), (5399, "90 min"),
-                                            (9000, "2.5 h")])
+@pytest.mark.parametrize(
+    "seconds, words", [(4.4, "4 s"), (89, "89 s"), (120, "2 min"), (5399, "90 min"), (9000, "2.5 h")]
+)
 def test_times_in_words(seconds, words):
     assert words_for(seconds) == words
 

@@ -12,7 +12,7 @@ from transformers import CLIPModel, CLIPProcessor
 from t2vz.errors import InputError
 from t2vz.metrics import clip_score, embed_images, embed_texts, frame_consistency, load_clip
 from t2vz.model import embedded_weights
-from t2vz.train.world import paint, sample_scene
+from t2vz.world import paint, sample_scene
 
 SCENES = [sample_scene(np.random.default_rng([31, i])) for i in range(6)]
 
@@ -124,8 +124,13 @@ def test_what_is_no_clip_is_said_in_one_line(tmp_path, theirs, monkeypatch):
     model.save_pretrained(half, state_dict=kept)
     (mute / "merges.txt").unlink()
     config = json.loads((text / "config.json").read_text())
-    cases = {empty: "not a complete CLIP", text: config["model_type"], half: "lack vision_model", mute: "merges.txt",
-             "no-such/clip": "hub"}
+    cases = {
+        empty: "not a complete CLIP",
+        text: config["model_type"],
+        half: "lack vision_model",
+        mute: "merges.txt",
+        "no-such/clip": "hub",
+    }
     for path, words in cases.items():
         with pytest.raises(InputError, match=words) as caught:
             load_clip(path)

@@ -7,7 +7,7 @@ import torch
 from t2vz.errors import InputError
 from t2vz.metrics import content_shift, measured_motion, motion_error, motion_per_frame, requested_motion
 from t2vz.metrics.motion import in_512ths
-from t2vz.train.world import paint, sample_scene
+from t2vz.world import paint, sample_scene
 
 UP = 4  # a scene is painted so many times larger: a quarter of a pixel is one of its pixels
 
@@ -66,7 +66,7 @@ def test_against_the_frame_before_and_against_the_first():
 
 def test_masks_leave_the_background_s_motion():
     """A large thing moves right while the place behind it moves left: with masks only the place counts."""
-    from t2vz.train.world import paint_backdrop
+    from t2vz.world import paint_backdrop
 
     side, big = 96, 160
     place = paint_backdrop(sample_scene(np.random.default_rng(5)), big)
@@ -97,8 +97,12 @@ def test_motion_per_frame_leans_to_no_side(frames):
     """A mirrored path is the mirrored motion, also where an even number of slopes has two middle ones."""
     path = torch.randn(frames - 1, 2, generator=torch.Generator().manual_seed(frames), dtype=torch.float64).cumsum(0)
     assert torch.allclose(motion_per_frame(-path), -motion_per_frame(path), atol=1e-12)
-    slopes = [(b - a) / (j - i) for i, a in enumerate([torch.zeros(2), *path])
-              for j, b in enumerate([torch.zeros(2), *path]) if i < j]
+    slopes = [
+        (b - a) / (j - i)
+        for i, a in enumerate([torch.zeros(2), *path])
+        for j, b in enumerate([torch.zeros(2), *path])
+        if i < j
+    ]
     assert motion_per_frame(path).tolist() == pytest.approx(np.median(torch.stack(slopes).numpy(), axis=0).tolist())
 
 

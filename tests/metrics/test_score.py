@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from t2vz.metrics import MEASURES, load_clip, score_video, warp_error
-from t2vz.train.world import paint, sample_scene
+from t2vz.world import paint, sample_scene
 
 
 @pytest.fixture(scope="module")

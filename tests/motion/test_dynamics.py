@@ -42,8 +42,7 @@ def test_e9_without_a_jump_only_the_camera_moves(device):
     """T' = T: the ratio is 1, and frames 2 … m are the warped latents themselves."""
     x, flow = random(1, 4, 16, 16), flow_of(3, 16)
     ratio = SCHEDULE.jump_ratio(881, 881)
-    frames = motion_dynamics(x.to(device), x.to(device), flow[1:], ratio,
-        random(2, 4, 16, 16, seed=1).to(device))
+    frames = motion_dynamics(x.to(device), x.to(device), flow[1:], ratio, random(2, 4, 16, 16, seed=1).to(device))
     assert torch.equal(frames[1:].cpu(), warp(x, flow[1:]))
 
 

@@ -132,20 +132,21 @@ def test_masks_come_to_latent_size_by_nearest_neighbour(device):
     assert torch.equal(mask_to_latent(masks.bool().to(device), 4, 6).cpu(), torch.ones(2, 1, 4, 6))
 
 
-@pytest.mark.parametrize("kind, strength, correlation", [
-    ("independent", 1.0, lambda i, j: 0.0),
-    ("shared", 1.0, lambda i, j: 1.0),
-    ("mixed", 1.0, lambda i, j: 0.5),
-    ("mixed", 3.0, lambda i, j: 0.9),
-    ("mixed", 0.0, lambda i, j: 0.0),
-    ("progressive", 1.0, lambda i, j: 0.5 ** (abs(i - j) / 2)),
-    ("progressive", 3.0, lambda i, j: 0.9 ** (abs(i - j) / 2)),
-    ("residual", 0.25, lambda i, j: 0.25),
-    ("residual", 1.0, lambda i, j: 1.0),
-])
-def test_initial_noises_have_unit_variance_and_the_documented_correlations(
-    device, kind, strength, correlation
-):
+@pytest.mark.parametrize(
+    "kind, strength, correlation",
+    [
+        ("independent", 1.0, lambda i, j: 0.0),
+        ("shared", 1.0, lambda i, j: 1.0),
+        ("mixed", 1.0, lambda i, j: 0.5),
+        ("mixed", 3.0, lambda i, j: 0.9),
+        ("mixed", 0.0, lambda i, j: 0.0),
+        ("progressive", 1.0, lambda i, j: 0.5 ** (abs(i - j) / 2)),
+        ("progressive", 3.0, lambda i, j: 0.9 ** (abs(i - j) / 2)),
+        ("residual", 0.25, lambda i, j: 0.25),
+        ("residual", 1.0, lambda i, j: 1.0),
+    ],
+)
+def test_initial_noises_have_unit_variance_and_the_documented_correlations(device, kind, strength, correlation):
     """Unit vectors stand for the draws: a frame's entries are its coefficients, their products the exact
     covariances."""
     m = 5
@@ -174,12 +175,12 @@ def test_independent_and_shared_noise_are_the_draws_themselves(device):
 @pytest.mark.parametrize("kind", NOISES)
 def test_frame_k_of_every_noise_does_not_depend_on_how_many_follow(device, kind):
     independent, shared = random(5, 4, 3, 3).to(device), random(1, 4, 3, 3, seed=1).to(device)
-    assert torch.equal(correlate(independent, shared, kind, 0.5)[:3],
-        correlate(independent[:3], shared, kind, 0.5))
+    assert torch.equal(correlate(independent, shared, kind, 0.5)[:3], correlate(independent[:3], shared, kind, 0.5))
 
 
-@pytest.mark.parametrize("kind, strength, said",
-    [("white", 1.0, "white"), ("mixed", -1.0, "-1.0"), ("residual", 1.5, "1.5")])
+@pytest.mark.parametrize(
+    "kind, strength, said", [("white", 1.0, "white"), ("mixed", -1.0, "-1.0"), ("residual", 1.5, "1.5")]
+)
 def test_impossible_noises_are_refused(device, kind, strength, said):
     x = torch.zeros(2, 4, 3, 3, device=device)
     with pytest.raises(InputError, match=said):

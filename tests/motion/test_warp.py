@@ -74,10 +74,16 @@ def test_e7_offsets_grow_linearly_and_do_not_depend_on_the_number_of_frames():
     assert torch.equal(global_motion((12.0, -5.0), 2, start=4), offsets[4:])
 
 
-@pytest.mark.parametrize("delta, frames, said", [
-    ((math.nan, 1.0), 2, "nan"), ((math.inf, 1.0), 2, "inf"), ((1.0, 2.0, 3.0), 2, "3.0"),
-    ((1.0, 1.0), 0, "0"), ((1.0, 1.0), -2, "-2"),
-])
+@pytest.mark.parametrize(
+    "delta, frames, said",
+    [
+        ((math.nan, 1.0), 2, "nan"),
+        ((math.inf, 1.0), 2, "inf"),
+        ((1.0, 2.0, 3.0), 2, "3.0"),
+        ((1.0, 1.0), 0, "0"),
+        ((1.0, 1.0), -2, "-2"),
+    ],
+)
 def test_e7_impossible_motion_is_refused(delta, frames, said):
     with pytest.raises(InputError, match=said):
         global_motion(delta, frames)
@@ -99,9 +105,9 @@ def test_e8_a_source_per_frame(device):
     assert torch.equal(warp(x.to(device), flow).cpu(), warp_by_loop(x, flow, "nearest"))
 
 
-@pytest.mark.parametrize("convention, size, expected", [
-    ("release", 64, RELEASE_64), ("exact", 64, EXACT_64), ("release", 32, RELEASE_32),
-])
+@pytest.mark.parametrize(
+    "convention, size, expected", [("release", 64, RELEASE_64), ("exact", 64, EXACT_64), ("release", 32, RELEASE_32)]
+)
 def test_difference_2_measured_shift_of_a_warped_latent(device, convention, size, expected):
     x = random(1, 2, size, size)
     flow = translation_flow(global_motion((12.0, 12.0), 6), size, size, convention)
@@ -128,8 +134,7 @@ def test_difference_2_release_convention_equals_the_public_code_s_field(device, 
 
 def test_difference_2_release_slips_by_a_sixteenth_of_a_cell_and_exact_does_not():
     offsets = global_motion((12.0, 16.0), 3)
-    release, exact = (translation_flow(offsets, 64, 64, convention)[:, :, 5, 9]
-        for convention in ("release", "exact"))
+    release, exact = (translation_flow(offsets, 64, 64, convention)[:, :, 5, 9] for convention in ("release", "exact"))
     assert exact.tolist() == [[0.0, 0.0], [1.5, 2.0], [3.0, 4.0]]
     assert (release - exact).tolist() == [[-1 / 16, -1 / 16]] * 3
     assert "float64" in str(release.dtype)
@@ -215,8 +220,7 @@ def test_zoom_and_rotation_together_are_one_similarity():
 
 def test_zoom_by_one_moves_nothing(device):
     x = random(1, 2, 6, 9)
-    assert torch.equal(warp(x.to(device), zoom_flow(torch.tensor([1.0, 1.0]), 6, 9)).cpu(),
-        x.expand(2, -1, -1, -1))
+    assert torch.equal(warp(x.to(device), zoom_flow(torch.tensor([1.0, 1.0]), 6, 9)).cpu(), x.expand(2, -1, -1, -1))
 
 
 def test_zoom_by_three_shows_the_middle_third_with_every_cell_three_times(device):
@@ -237,8 +241,7 @@ def test_zoom_factor_zero_is_refused():
 
 
 @pytest.mark.parametrize("size", [8, 9])
-@pytest.mark.parametrize("degrees, quarters",
-    [(0.0, 0), (90.0, 1), (180.0, 2), (270.0, 3), (360.0, 0), (-90.0, -1)])
+@pytest.mark.parametrize("degrees, quarters", [(0.0, 0), (90.0, 1), (180.0, 2), (270.0, 3), (360.0, 0), (-90.0, -1)])
 def test_rotation_by_quarter_turns_equals_rot90_clockwise(device, size, degrees, quarters):
     x = random(1, 2, size, size)
     turned = warp(x.to(device), rotation_flow(torch.tensor([degrees]), size, size)).cpu()

@@ -88,8 +88,16 @@ def test_e14_residuals_of_several_add_each_with_its_scale_and_its_share_of_the_s
     controls = [pictures(3, seed=1), pictures(3, seed=2)]
     acts = [{801, 601}, {601, 401, 201}]  # of five steps: 0 to 0.4, and 0.2 to 0.8
     expected = e14_written_out(sd, nets, controls, [0.5, 1.4], lambda i, t: t in acts[i], shared)
-    video = make(tiny, controls, controlnet=nets, steps=5, noise={"shared": shared}, control_scale=[0.5, 1.4],
-                 control_start=[0.0, 0.2], control_end=[0.4, 0.8])
+    video = make(
+        tiny,
+        controls,
+        controlnet=nets,
+        steps=5,
+        noise={"shared": shared},
+        control_scale=[0.5, 1.4],
+        control_start=[0.0, 0.2],
+        control_end=[0.4, 0.8],
+    )
     assert relative(video.latents.to(device), expected) < 1e-5
 
 
@@ -139,8 +147,14 @@ def test_difference_5_chunk_size_does_not_change_the_video(tiny, variant):
 
 
 def test_difference_5_chunks_with_several_controlnets_and_motion(tiny):
-    options = {"control": [pictures(seed=1), pictures(seed=2)], "controlnet": tiny[1], "motion": (128.0, 0.0),
-               "t_prime": 334, "t": 667, "control_end": [0.7, 1.0]}
+    options = {
+        "control": [pictures(seed=1), pictures(seed=2)],
+        "controlnet": tiny[1],
+        "motion": (128.0, 0.0),
+        "t_prime": 334,
+        "t": 667,
+        "control_end": [0.7, 1.0],
+    }
     whole = make(tiny, **options).latents
     assert relative(make(tiny, chunk=2, **options).latents, whole) <= 1e-5
 
@@ -306,9 +320,12 @@ def test_bad_input_is_one_line_before_any_work(tiny, case):
 
 def test_several_controls_that_do_not_go_together(tiny):
     sd, nets = tiny
-    for control, words in (([pictures(2), pictures(3)], "2 frames of 32×48, 3 frames of 32×48"),
-                           ([pictures(2), pictures(2, 32, 32)], "differ"), ([pictures(2)], "as many control videos"),
-                           (pictures(2), "as many control videos")):
+    for control, words in (
+        ([pictures(2), pictures(3)], "2 frames of 32×48, 3 frames of 32×48"),
+        ([pictures(2), pictures(2, 32, 32)], "differ"),
+        ([pictures(2)], "as many control videos"),
+        (pictures(2), "as many control videos"),
+    ):
         with pytest.raises(InputError, match=words):
             control_video(sd, PROMPT, control, nets, steps=2)
     with pytest.raises(InputError, match="3 numbers for 2 ControlNets"):

@@ -82,6 +82,7 @@ def test_e15_written_out(sd, device):
     source = sd.vae.encode(images)
     grey, text = sd.encode_text(["grey", INSTRUCTION])[:, None]
     for t in (667, 334, 1):
+
         def predict(beside, context, x=x, t=t):
             return sd.unet(torch.cat([x, beside], dim=1)[None], t, context, "first")[0]
 
@@ -128,23 +129,29 @@ def test_frames_do_not_depend_on_how_many_follow_but_on_the_first(sd):
     assert relative(edit(sd, other, attention="own", sampler="ddim").latents[3:], alone[3:]) <= 1e-5
 
 
-@pytest.mark.parametrize("image_scale, text_scale, batch", [(1.0, 7.5, 2), (2.0, 2.0, 2), (1.5, 0.0, 2), (1.0, 1.0, 1),
-                                                            (0.0, 0.0, 1), (1.5, 7.5, 3), (0.0, 7.5, 3)])
+@pytest.mark.parametrize(
+    "image_scale, text_scale, batch",
+    [(1.0, 7.5, 2), (2.0, 2.0, 2), (1.5, 0.0, 2), (1.0, 1.0, 1), (0.0, 0.0, 1), (1.5, 7.5, 3), (0.0, 7.5, 3)],
+)
 @torch.no_grad()
 def test_e15_a_prediction_of_weight_zero_is_not_computed_and_not_missed(sd, device, image_scale, text_scale, batch):
     x, source = (torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(seed)).to(device) for seed in (0, 1))
     texts, unet = sd.encode_text(["", INSTRUCTION]), Watched(sd.unet)
     eps = EditPredictor(unet, texts, source, image_scale, text_scale)(x, 501)
-    none, image, both = (sd.unet(torch.cat([x, beside], dim=1)[None], 501, texts[i : i + 1], "first")[0]
-                         for beside, i in ((0 * source, 0), (source, 0), (source, 1)))
+    none, image, both = (
+        sd.unet(torch.cat([x, beside], dim=1)[None], 501, texts[i : i + 1], "first")[0]
+        for beside, i in ((0 * source, 0), (source, 0), (source, 1))
+    )
     expected = (1 - image_scale) * none + (image_scale - text_scale) * image + text_scale * both
     assert unet.batches == [batch] and relative(eps, expected) < 1e-5
 
 
 def test_noise_is_drawn_by_frame_and_each_draw_can_be_replaced(sd):
     drawn = edit(sd)
-    noise = {"initial": Noise(0).frames("initial", range(4), LATENT),
-             "ancestral": torch.stack([Noise(0).frames(f"ancestral at {t}", range(4), LATENT) for t in (999, 500, 0)])}
+    noise = {
+        "initial": Noise(0).frames("initial", range(4), LATENT),
+        "ancestral": torch.stack([Noise(0).frames(f"ancestral at {t}", range(4), LATENT) for t in (999, 500, 0)]),
+    }
     assert torch.equal(edit(sd, noise=noise, seed=5).latents, drawn.latents)
     for name, tensor in noise.items():
         assert relative(edit(sd, noise={**noise, name: tensor.roll(1, -1)}).latents, drawn.latents) > 1e-2
@@ -172,8 +179,12 @@ def test_settings_survive_json_and_progress_ends_at_its_total(sd):
     told = []
     video = edit(sd, seed=3, image_scale=1.5, progress=lambda done, total, stage: told.append((done, total, stage)))
     settings = EditSettings.from_dict(json.loads(json.dumps(video.settings)))
-    assert (settings.prompt, settings.seed, settings.image_scale, settings.sampler) == (INSTRUCTION, 3, 1.5,
-                                                                                        "euler_ancestral")
+    assert (settings.prompt, settings.seed, settings.image_scale, settings.sampler) == (
+        INSTRUCTION,
+        3,
+        1.5,
+        "euler_ancestral",
+    )
     assert told[-1][0] == told[-1][1] == 4 * (1 + 3 + 1)
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
     assert {stage for *_, stage in told} == {"encoding", "all frames", "decoding"}
@@ -200,26 +211,44 @@ def test_a_nan_stops_the_edit_and_names_step_and_frame(sd):
         edit(sd, noise=noise)
 
 
-@pytest.mark.parametrize("frames, said", [
-    (pictures()[:0], "no frames"), (pictures().astype(np.float32), "float32"), (pictures()[0], "uint8"),
-    (pictures(height=20), "height = 20.*16 or 24"), (pictures(width=50), "width = 50"), (None, "NoneType"),
-    ("dance.mp4", "uint8"), (pictures()[..., :1], "uint8"), (iter(pictures()), "iterator"),
-])
+@pytest.mark.parametrize(
+    "frames, said",
+    [
+        (pictures()[:0], "no frames"),
+        (pictures().astype(np.float32), "float32"),
+        (pictures()[0], "uint8"),
+        (pictures(height=20), "height = 20.*16 or 24"),
+        (pictures(width=50), "width = 50"),
+        (None, "NoneType"),
+        ("dance.mp4", "uint8"),
+        (pictures()[..., :1], "uint8"),
+        (iter(pictures()), "iterator"),
+    ],
+)
 def test_a_source_that_is_no_video_is_refused_in_one_line(sd, frames, said):
     with pytest.raises(InputError, match=said) as caught:
         edit_video(sd, frames, INSTRUCTION)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"instruction": " "}, "make it snow"), ({"image_scale": -1.0}, "-1.0"), ({"image_scale": float("nan")}, "nan"),
-    ({"sampler": "dpm"}, "euler_ancestral, ddim"), ({"steps": 0}, "0"), ({"steps": 1001}, "1001"),
-    ({"guidance_scale": -2}, "-2"), ({"attention": "frist"}, "frist"), ({"chunk": 0}, "0"),
-    ({"noise": {"x_T": torch.zeros(1)}}, "initial, shared, ancestral"),
-    ({"noise": {"initial": torch.zeros(3, *LATENT)}}, r"\(4, 4, 4, 6\)"),
-    ({"noise": {"ancestral": torch.zeros(2, 4, *LATENT)}}, r"\(3, 4, 4, 4, 6\)"),
-    ({"noise": {"ancestral": torch.zeros(3, 4, *LATENT)}, "sampler": "ddim"}, "no use"),
-])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"instruction": " "}, "make it snow"),
+        ({"image_scale": -1.0}, "-1.0"),
+        ({"image_scale": float("nan")}, "nan"),
+        ({"sampler": "dpm"}, "euler_ancestral, ddim"),
+        ({"steps": 0}, "0"),
+        ({"steps": 1001}, "1001"),
+        ({"guidance_scale": -2}, "-2"),
+        ({"attention": "frist"}, "frist"),
+        ({"chunk": 0}, "0"),
+        ({"noise": {"x_T": torch.zeros(1)}}, "initial, shared, ancestral"),
+        ({"noise": {"initial": torch.zeros(3, *LATENT)}}, r"\(4, 4, 4, 6\)"),
+        ({"noise": {"ancestral": torch.zeros(2, 4, *LATENT)}}, r"\(3, 4, 4, 4, 6\)"),
+        ({"noise": {"ancestral": torch.zeros(3, 4, *LATENT)}, "sampler": "ddim"}, "no use"),
+    ],
+)
 def test_an_impossible_request_is_refused_before_the_first_frame_is_encoded(sd, changes, said):
     sd.vae.encode = None  # whoever calls it fails
     request = {"instruction": INSTRUCTION, "steps": 3, **changes}

@@ -35,8 +35,7 @@ class Linear:
         self.calls = []
 
     def __call__(self, x, t, context, attention, start=0, memory=None, record=None):
-        self.calls.append(SimpleNamespace(shape=tuple(x.shape), t=t, start=start, attention=attention,
-            memory=memory))
+        self.calls.append(SimpleNamespace(shape=tuple(x.shape), t=t, start=start, attention=attention, memory=memory))
         if record is not None:
             squares = torch.stack([square(start + k, *x.shape[3:]) for k in range(x.shape[1])]).flatten(1)
             weights = torch.ones(len(x), x.shape[1], 1, squares.shape[1], 77)
@@ -53,12 +52,18 @@ def stand_in(device, numbers=(0.5, 1.0)):
         return latents[:, :3].repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)
 
     return SimpleNamespace(
-        unet=Linear(), device=device, dtype=torch.float32, vae_dtype=torch.float32,
-        schedule=NoiseSchedule(), default_size=16,
+        unet=Linear(),
+        device=device,
+        dtype=torch.float32,
+        vae_dtype=torch.float32,
+        schedule=NoiseSchedule(),
+        default_size=16,
         vae=SimpleNamespace(factor=8, config=SimpleNamespace(scaling_factor=0.18215), decode=decode),
-        tokenizer=SimpleNamespace(positions=lambda prompt, words: [1, 2],
-                                  encode=lambda prompt: SimpleNamespace(used=4)),
-        prompt_notes=lambda prompt: [], encode_text=lambda prompts: context,
+        tokenizer=SimpleNamespace(
+            positions=lambda prompt, words: [1, 2], encode=lambda prompt: SimpleNamespace(used=4)
+        ),
+        prompt_notes=lambda prompt: [],
+        encode_text=lambda prompts: context,
     )
 
 
@@ -72,11 +77,15 @@ def some_settings(generator):
     t_prime, t = sorted((generator.randrange(1000), generator.randrange(1000)))
     motion = generator.choice([None, (0.0, 0.0), (12.0, 12.0), (500.0, -3.0)])
     return dict(
-        frames=generator.randint(1, 4), steps=generator.randint(1, 12), t_prime=t_prime, t=t,
+        frames=generator.randint(1, 4),
+        steps=generator.randint(1, 12),
+        t_prime=t_prime,
+        t=t,
         chunk=generator.choice([None, 1, 2, 7]),
         motion=motion,
         attention=generator.choice(VARIANTS),
-        smooth_background=generator.choice([0.0, 0.6]), eta=generator.choice([0.0, 1.0]),
+        smooth_background=generator.choice([0.0, 0.6]),
+        eta=generator.choice([0.0, 1.0]),
         guidance_scale=generator.choice([1.0, 7.5]),
         initial_noise=generator.choice(NOISES) if motion is None else "independent",
     )
@@ -90,8 +99,14 @@ def test_progress_ends_exactly_at_its_total_for_any_settings(device, seed):
     masks = torch.ones(1, 1, 16, 16) if generator.random() < 0.5 else None
     with_flow = generator.random() < 0.4 and chosen.initial_noise == "independent"
     flow = torch.zeros(m, 2, 2, 2) if with_flow else None
-    generate(stand_in(device), chosen, masks=masks, flow=flow, on_step=steps.append,
-             progress=lambda done, total, stage: told.append((done, total, stage)))
+    generate(
+        stand_in(device),
+        chosen,
+        masks=masks,
+        flow=flow,
+        on_step=steps.append,
+        progress=lambda done, total, stage: told.append((done, total, stage)),
+    )
     done = [entry[0] for entry in told]
     assert len({entry[1] for entry in told}) == 1  # the total is known from the start
     assert done == sorted(done) and done[0] == 0
@@ -101,8 +116,7 @@ def test_progress_ends_exactly_at_its_total_for_any_settings(device, seed):
 @pytest.mark.parametrize("steps", range(1, 61))
 def test_difference_3_any_number_of_steps_works_and_snapped_timesteps_are_reported(device, steps):
     grid = [i * (1000 // steps) + 1 for i in range(steps)]
-    T, T_prime = (max((t for t in grid), key=lambda t, asked=asked: (-abs(t - asked), t))
-        for asked in (941, 881))
+    T, T_prime = (max((t for t in grid), key=lambda t, asked=asked: (-abs(t - asked), t)) for asked in (941, 881))
     seen = []
     video = generate(stand_in(device), settings(steps=steps), on_step=seen.append)
     assert next(step.t for step in seen if step.stage == "all frames") == T
@@ -154,8 +168,11 @@ def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(dev
     generate(sd, settings(steps=50, frames=2), on_step=steps.append)
     x_T, x_T_prime = steps[1].x_s, steps[4].x_s
     kept = {}
-    whole = list(denoise(NoisePredictor(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t,
-        sd.schedule.timesteps(50), 50, sd.schedule))
+    whole = list(
+        denoise(
+            NoisePredictor(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t, sd.schedule.timesteps(50), 50, sd.schedule
+        )
+    )
     for step in whole:
         kept[step.s] = step.x_s
     assert len(whole) - 5 == 45
@@ -163,8 +180,9 @@ def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(dev
     torch.testing.assert_close(kept[881], x_T_prime)
 
 
-@pytest.mark.parametrize("chunk, calls", [(None, [(0, 7)]), (3, [(0, 3), (3, 3), (6, 1)]), (7, [(0, 7)]),
-    (1, [(k, 1) for k in range(7)])])
+@pytest.mark.parametrize(
+    "chunk, calls", [(None, [(0, 7)]), (3, [(0, 3), (3, 3), (6, 1)]), (7, [(0, 7)]), (1, [(k, 1) for k in range(7)])]
+)
 def test_chunks_cover_all_frames_in_order_with_one_memory_per_timestep(device, chunk, calls):
     sd = stand_in(device)
     generate(sd, settings(frames=7, chunk=chunk, motion=None))
@@ -215,16 +233,14 @@ def test_denoise_follows_the_closed_form_of_a_linear_prediction(device):
 def test_eta_gives_frame_1_the_same_noise_in_every_stage_and_every_frame_its_own(device):
     """With ε = 0 a step leaves √(ᾱ_s/ᾱ_t)·x_t + σ·z, so z can be read off."""
     steps, schedule = [], NoiseSchedule()
-    generate(stand_in(device, numbers=(0.0, 0.0)), settings(eta=1.0, t_prime=401, t=801, steps=5),
-        on_step=steps.append)
+    generate(stand_in(device, numbers=(0.0, 0.0)), settings(eta=1.0, t_prime=401, t=801, steps=5), on_step=steps.append)
     noises = {}
     for step in steps:
         a_t, a_s = schedule.alpha_bar_at(step.t), schedule.alpha_bar_at(step.s)
         sigma = ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)) ** 0.5
         noises[step.stage, step.t] = (step.x_s - (a_s / a_t) ** 0.5 * step.x_t) / sigma
     for t in (801, 601):
-        torch.testing.assert_close(noises["frame 1 to T'", t][0], noises["all frames", t][0], rtol=1e-4,
-            atol=1e-4)
+        torch.testing.assert_close(noises["frame 1 to T'", t][0], noises["all frames", t][0], rtol=1e-4, atol=1e-4)
     drawn = torch.cat([noise for (stage, _), noise in noises.items() if stage == "all frames"])
     assert len(drawn) == 15 and float(torch.corrcoef(drawn.flatten(1)).triu(1).abs().max()) < 0.99
     assert float(drawn.var()) == pytest.approx(1.0, abs=5 * (2 / drawn.numel()) ** 0.5)
@@ -233,12 +249,12 @@ def test_eta_gives_frame_1_the_same_noise_in_every_stage_and_every_frame_its_own
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3])
 def test_e13_masks_from_attention_blend_outside_the_subject_whatever_the_chunk(device, chunk):
     """16 × 12 cells; the subject moves by a cell a frame. Release: frame 1's subject is left out as well."""
-    chosen = dict(frames=3, height=128, width=96, smooth_background=0.6, t_prime=601, t=801, motion=None,
-        chunk=chunk)
+    chosen = dict(frames=3, height=128, width=96, smooth_background=0.6, t_prime=601, t=801, motion=None, chunk=chunk)
     steps = []
     generate(stand_in(device), settings(**chosen), on_step=steps.append)
-    x_T, blended = (next(s.x_t for s in steps if s.stage == stage)
-        for stage in ("all frames, to find the foreground", "all frames"))
+    x_T, blended = (
+        next(s.x_t for s in steps if s.stage == stage) for stage in ("all frames, to find the foreground", "all frames")
+    )
     for k in range(3):
         keep = torch.zeros(16, 12, dtype=torch.bool, device=device)
         for i in (0, k):
@@ -249,8 +265,11 @@ def test_e13_masks_from_attention_blend_outside_the_subject_whatever_the_chunk(d
 
 def test_inputs_that_cannot_work_are_refused_before_the_first_step(device):
     sd = stand_in(device)
-    for wrong in ({"masks": torch.ones(3, 16, 16)}, {"flow": torch.zeros(3, 2, 3, 3)},
-        {"noise": {"x_t": torch.zeros(1)}}):
+    for wrong in (
+        {"masks": torch.ones(3, 16, 16)},
+        {"flow": torch.zeros(3, 2, 3, 3)},
+        {"noise": {"x_t": torch.zeros(1)}},
+    ):
         with pytest.raises(InputError):
             generate(sd, settings(smooth_background=0.5), **wrong)
     assert sd.unet.calls == []

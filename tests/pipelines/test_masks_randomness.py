@@ -12,18 +12,21 @@ from t2vz.pipelines.masks import foreground_from_attention, layer_sizes, otsu_th
 from t2vz.pipelines.randomness import Noise
 
 
-@pytest.mark.parametrize("prompt, words", [
-    ("a red ball on a green meadow", ["red", "ball"]),
-    ("a picture of a white cat in a room", ["white", "cat"]),
-    ("a photo of two dogs", ["dogs"]),
-    ("Three yellow Ducks, swimming in a pond.", ["yellow", "ducks", "swimming"]),
-    ("the blue kite and the sun over the sea", ["blue", "kite", "sun"]),
-    ("a cup of tea on a table", ["cup"]),
-    ("an astronaut is skiing down a hill", ["astronaut", "skiing", "down", "hill"]),
-    ("in the forest a bear walks", ["forest", "bear", "walks"]),
-    ("the", ["the"]),
-    ("a (big) dog", ["big", "dog"]),
-])
+@pytest.mark.parametrize(
+    "prompt, words",
+    [
+        ("a red ball on a green meadow", ["red", "ball"]),
+        ("a picture of a white cat in a room", ["white", "cat"]),
+        ("a photo of two dogs", ["dogs"]),
+        ("Three yellow Ducks, swimming in a pond.", ["yellow", "ducks", "swimming"]),
+        ("the blue kite and the sun over the sea", ["blue", "kite", "sun"]),
+        ("a cup of tea on a table", ["cup"]),
+        ("an astronaut is skiing down a hill", ["astronaut", "skiing", "down", "hill"]),
+        ("in the forest a bear walks", ["forest", "bear", "walks"]),
+        ("the", ["the"]),
+        ("a (big) dog", ["big", "dog"]),
+    ],
+)
 def test_subject_words_are_those_before_the_first_preposition(prompt, words):
     assert subject_words(prompt) == words
 
@@ -43,8 +46,9 @@ def between(below, above):
 @pytest.mark.parametrize("seed", range(6))
 def test_otsu_threshold_separates_as_well_as_the_best_split_by_brute_force(seed):
     generator = torch.Generator().manual_seed(seed)
-    values = torch.cat([torch.randn(80, generator=generator),
-        2 + seed + torch.randn(30 + 20 * seed, generator=generator)])
+    values = torch.cat(
+        [torch.randn(80, generator=generator), 2 + seed + torch.randn(30 + 20 * seed, generator=generator)]
+    )
     threshold = otsu_threshold(values)
     reached = between(values[values <= threshold].tolist(), values[values > threshold].tolist())
     assert reached >= 0.995 * otsu_by_brute_force(values)  # 256 bins, so not every split can be named
@@ -55,8 +59,9 @@ def test_otsu_threshold_of_two_values_stands_between_them_and_of_one_value_is_th
     assert otsu_threshold(torch.full((3, 4), 0.7)) == pytest.approx(0.7)
 
 
-@pytest.mark.parametrize("n, size", [(64 * 48, (64, 48)), (32 * 24, (32, 24)), (16 * 12, (16, 12)),
-    (8 * 6, None), (5, None)])
+@pytest.mark.parametrize(
+    "n, size", [(64 * 48, (64, 48)), (32 * 24, (32, 24)), (16 * 12, (16, 12)), (8 * 6, None), (5, None)]
+)
 def test_layers_from_full_to_quarter_size_are_used(n, size):
     assert layer_sizes(64, 48).get(n) == size
 
@@ -98,8 +103,11 @@ def test_a_draw_is_fixed_by_seed_name_and_frame_alone():
     assert latent.dtype == torch.float32 and latent.device.type == "cpu"
     assert torch.equal(latent, Noise(7).draw("forward", 3, (4, 6, 5)))
     assert torch.equal(latent, noise.draw("forward", 3, (4, 6, 5)))  # no hidden state is used up
-    for other in (Noise(8).draw("forward", 3, (4, 6, 5)), noise.draw("initial", 3, (4, 6, 5)),
-        noise.draw("forward", 2, (4, 6, 5))):
+    for other in (
+        Noise(8).draw("forward", 3, (4, 6, 5)),
+        noise.draw("initial", 3, (4, 6, 5)),
+        noise.draw("forward", 2, (4, 6, 5)),
+    ):
         assert not torch.equal(latent, other)
 
 

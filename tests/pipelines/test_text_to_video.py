@@ -60,11 +60,14 @@ def plain_ddim(sd, x, timesteps, prompts=("", PROMPT), w=7.5, steps=5):
 def algorithm_1(sd, noise, flow, ratio, m):
     """The paper's Algorithm 1, written out for five steps, T' = 601, T = 801; E10 with first-frame
     attention."""
-    x_T, x_T_prime = noise["x_T"], plain_ddim(sd, noise["x_T"],
-        [801])  # T is the first timestep: E6 has nothing to do before
-    frames = [x_T] + [ratio**0.5 * warp(x_T_prime,
-        flow[k : k + 1]) + (1 - ratio) ** 0.5 * noise["forward"][k - 1 : k]
-                      for k in range(1, m)]
+    x_T, x_T_prime = (
+        noise["x_T"],
+        plain_ddim(sd, noise["x_T"], [801]),
+    )  # T is the first timestep: E6 has nothing to do before
+    frames = [x_T] + [
+        ratio**0.5 * warp(x_T_prime, flow[k : k + 1]) + (1 - ratio) ** 0.5 * noise["forward"][k - 1 : k]
+        for k in range(1, m)
+    ]
     x, table, context = torch.cat(frames), NoiseSchedule().alpha_bar, sd.encode_text(["", PROMPT])
     for t in (801, 601, 401, 201, 1):
         with torch.no_grad():
@@ -102,8 +105,7 @@ def test_difference_5_chunk_size_does_not_change_the_video(sd, variant):
 
 
 def test_difference_5_chunk_size_does_not_change_a_smoothed_video_nor_one_with_eta(sd):
-    for changes in ({"smooth_background": 0.6}, {"smooth_background": 0.6, "masks": half_mask(5)},
-        {"eta": 0.7}):
+    for changes in ({"smooth_background": 0.6}, {"smooth_background": 0.6, "masks": half_mask(5)}, {"eta": 0.7}):
         assert relative(make(sd, chunk=2, **changes).latents, make(sd, **changes).latents) <= 1e-5
 
 
@@ -111,8 +113,9 @@ def test_difference_5_other_side_noise_repeated_from_chunk_to_chunk_depends_on_t
     """The public recipe: chunks reuse one seed, so frames in the same place of two chunks get the same
     noise."""
     forward, x_T = normal(4, *LATENT, seed=1).to(device), normal(1, *LATENT).to(device)
-    by_size = [make(sd, noise={"x_T": x_T, "forward": forward[[i % size for i in range(4)]]}).latents
-        for size in (1, 2)]
+    by_size = [
+        make(sd, noise={"x_T": x_T, "forward": forward[[i % size for i in range(4)]]}).latents for size in (1, 2)
+    ]
     assert relative(*by_size) > 1e-2
 
 
@@ -123,8 +126,9 @@ def test_frames_1_to_k_do_not_depend_on_m(sd, variant):
         assert relative(make(sd, k, attention=variant).latents, many[:k]) <= 1e-5
 
 
-@pytest.mark.parametrize("changes", [{"eta": 1.0}, {"motion": None, "initial_noise": "progressive"},
-    {"zoom": 1.2, "rotation": 10.0}])
+@pytest.mark.parametrize(
+    "changes", [{"eta": 1.0}, {"motion": None, "initial_noise": "progressive"}, {"zoom": 1.2, "rotation": 10.0}]
+)
 def test_frames_1_to_k_do_not_depend_on_m_with_other_settings(sd, changes):
     assert relative(make(sd, 2, **changes).latents, make(sd, 5, **changes).latents[:2]) <= 1e-5
 
@@ -142,14 +146,12 @@ def test_same_seed_same_video_other_seed_other_video(sd):
 
 def test_noise_given_equals_noise_drawn_and_is_not_changed(sd):
     draws = Noise(0)
-    noise = {"x_T": draws.frames("x_T", range(1), LATENT),
-        "forward": draws.frames("forward", range(1, 5), LATENT)}
+    noise = {"x_T": draws.frames("x_T", range(1), LATENT), "forward": draws.frames("forward", range(1, 5), LATENT)}
     before = {name: tensor.clone() for name, tensor in noise.items()}
     assert torch.equal(make(sd, noise=noise, seed=9).latents, make(sd, seed=0).latents)
     assert all(torch.equal(noise[name], before[name]) for name in noise)
     noise = {"initial": draws.frames("initial", range(5), LATENT)}
-    assert torch.equal(make(sd, noise=noise, motion=None, seed=9).latents,
-        make(sd, motion=None, seed=0).latents)
+    assert torch.equal(make(sd, noise=noise, motion=None, seed=9).latents, make(sd, motion=None, seed=0).latents)
 
 
 def test_noise_of_a_wrong_shape_is_refused_before_any_work(sd):
@@ -158,11 +160,18 @@ def test_noise_of_a_wrong_shape_is_refused_before_any_work(sd):
             make(sd, noise=noise, on_step=lambda _: pytest.fail("it began to work"))
 
 
-@pytest.mark.parametrize("name, changes", [
-    ("eta", {}), ("initial", {}), ("shared", {"eta": 0.5}), ("x_T", {"motion": None}),
-    ("shared", {"motion": None}), ("shared", {"motion": None, "initial_noise": "progressive"}),
-    ("initial", {"motion": None, "initial_noise": "shared"}),
-])
+@pytest.mark.parametrize(
+    "name, changes",
+    [
+        ("eta", {}),
+        ("initial", {}),
+        ("shared", {"eta": 0.5}),
+        ("x_T", {"motion": None}),
+        ("shared", {"motion": None}),
+        ("shared", {"motion": None, "initial_noise": "progressive"}),
+        ("initial", {"motion": None, "initial_noise": "shared"}),
+    ],
+)
 def test_noise_that_would_be_ignored_is_refused(sd, name, changes):
     with pytest.raises(InputError, match=f'noise "{name}" has no use with'):
         make(sd, noise={name: normal(5, *LATENT)}, **changes)
@@ -191,8 +200,7 @@ def test_motion_off_own_attention_makes_independent_pictures(sd, device):
     x = normal(3, *LATENT, seed=2).to(device)
     video = make(sd, 3, motion=None, attention="own", noise={"initial": x})
     for k in range(3):
-        assert relative(video.latents[k : k + 1],
-            plain_ddim(sd, x[k : k + 1], (801, 601, 401, 201, 1))) < 1e-5
+        assert relative(video.latents[k : k + 1], plain_ddim(sd, x[k : k + 1], (801, 601, 401, 201, 1))) < 1e-5
 
 
 @pytest.mark.parametrize("kind", NOISES)
@@ -220,8 +228,12 @@ def test_e8_e9_all_frames_start_from_warped_and_noised_frame_1(sd, device, chang
             shift = torch.tensor([128.0 * k / 8, -128.0 * k / 8])
         else:
             shift = torch.tensor([128.0 * k * 8 / 512 - 8 / 1024, -128.0 * k * 6 / 512 - 6 / 1024])
-        flow = torch.stack([x * (shrink - 1) + x * (angle.cos() - 1) + y * angle.sin() + shift[0],
-                            y * (shrink - 1) + y * (angle.cos() - 1) - x * angle.sin() + shift[1]])
+        flow = torch.stack(
+            [
+                x * (shrink - 1) + x * (angle.cos() - 1) + y * angle.sin() + shift[0],
+                y * (shrink - 1) + y * (angle.cos() - 1) - x * angle.sin() + shift[1],
+            ]
+        )
         expected = ratio**0.5 * warp(x_T_prime, flow[None])[0] + (1 - ratio) ** 0.5 * forward[k - 1]
         torch.testing.assert_close(x_T[k], expected, rtol=1e-5, atol=1e-5)
 
@@ -232,12 +244,12 @@ def test_a_flow_of_the_caller_s_takes_motion_s_place(sd):
     assert torch.equal(make(sd, motion=None, flow=flow).latents, by_motion.latents)
     assert torch.equal(make(sd, motion=(1.0, 1.0), flow=flow).latents, by_motion.latents)
     still = make(sd, flow=torch.zeros(5, 2, 6, 8)).latents
-    assert relative(still[1:], by_motion.latents[1:]) > 1e-2 and relative(still[:1],
-        by_motion.latents[:1]) < 1e-5
+    assert relative(still[1:], by_motion.latents[1:]) > 1e-2 and relative(still[:1], by_motion.latents[:1]) < 1e-5
 
 
-@pytest.mark.parametrize("flow", [torch.zeros(4, 2, 6, 8), torch.zeros(5, 2, 8, 6),
-    torch.full((5, 2, 6, 8), float("nan"))])
+@pytest.mark.parametrize(
+    "flow", [torch.zeros(4, 2, 6, 8), torch.zeros(5, 2, 8, 6), torch.full((5, 2, 6, 8), float("nan"))]
+)
 def test_a_flow_that_cannot_be_used_is_refused_before_any_work(sd, flow):
     steps = []
     with pytest.raises(InputError, match="flow"):
@@ -279,8 +291,7 @@ def test_e13_masks_from_attention_take_a_first_run_of_all_frames(sd):
     assert torch.equal(steps[5].x_s, make(sd).latents)  # looking does not change what is seen
 
 
-@pytest.mark.parametrize("foreground, positions",
-    [(None, [2, 3]), (("ball",), [3]), (("green", "meadow"), [6, 7])])
+@pytest.mark.parametrize("foreground, positions", [(None, [2, 3]), (("ball",), [3]), (("green", "meadow"), [6, 7])])
 def test_e13_foreground_words_are_found_and_their_attention_recorded(sd, monkeypatch, foreground, positions):
     asked = []
 
@@ -320,8 +331,10 @@ def test_steps_are_seen_whole_and_in_order(sd):
     steps, table = [], NoiseSchedule().alpha_bar
     video = make(sd, 3, steps=10, t_prime=601, t=801, on_step=steps.append)
     assert [(s.stage, s.t, s.s) for s in steps] == (
-        [("frame 1 to T", 901, 801)] + [("frame 1 to T'", t, t - 100) for t in (801, 701)]
-        + [("all frames", t, t - 100) for t in (801, 701, 601, 501, 401, 301, 201, 101, 1)])
+        [("frame 1 to T", 901, 801)]
+        + [("frame 1 to T'", t, t - 100) for t in (801, 701)]
+        + [("all frames", t, t - 100) for t in (801, 701, 601, 501, 401, 301, 201, 101, 1)]
+    )
     assert torch.equal(steps[-1].x_s, video.latents)
     for step in steps:
         a_t = float(table[step.t])
@@ -355,8 +368,9 @@ def test_negative_prompt_and_guidance_matter(sd):
     plain = make(sd, 2)
     assert relative(make(sd, 2, negative_prompt="blue kite").latents, plain.latents) > 1e-3
     assert relative(make(sd, 2, guidance_scale=2.0).latents, plain.latents) > 1e-2
-    assert torch.equal(make(sd, 2, guidance_scale=1.0, negative_prompt="blue kite").latents,
-        make(sd, 2, guidance_scale=1.0).latents)
+    assert torch.equal(
+        make(sd, 2, guidance_scale=1.0, negative_prompt="blue kite").latents, make(sd, 2, guidance_scale=1.0).latents
+    )
 
 
 def test_guidance_0_is_the_negative_prompt_alone(sd):

@@ -39,10 +39,16 @@ def traced(sd, *patterns, points=None, **changes):
     return video, run
 
 
-@pytest.mark.parametrize("changes, points", [
-    ({}, None), ({"chunk": 2}, [(0.5, 0.5), (1.0, 0.0)]), ({"motion": None, "eta": 1.0}, [(0.2, 0.9)]),
-    ({"attention": "causal", "chunk": 2, "smooth_background": 0.6}, None),
-], ids=str)
+@pytest.mark.parametrize(
+    "changes, points",
+    [
+        ({}, None),
+        ({"chunk": 2}, [(0.5, 0.5), (1.0, 0.0)]),
+        ({"motion": None, "eta": 1.0}, [(0.2, 0.9)]),
+        ({"attention": "causal", "chunk": 2, "smooth_background": 0.6}, None),
+    ],
+    ids=str,
+)
 def test_a_trace_of_everything_changes_no_bit(sd, changes, points):
     changes = {"frames": 3, **changes}
     plain = make(sd, **changes)
@@ -97,8 +103,9 @@ def test_e12_attention_maps_are_softmax_of_the_layers_queries_and_keys(sd, varia
     _, run = traced(sd, f"attention/{LAYER}/all frames/*", frames=3, attention=variant)
     hook.remove()
     tokens = inputs[-1]  # (b, f, n, c) of the last step
-    q, k = (rearrange(linear(tokens), "b f n (heads c) -> b f heads n c", heads=8)
-            for linear in (module.to_q, module.to_k))
+    q, k = (
+        rearrange(linear(tokens), "b f n (heads c) -> b f heads n c", heads=8) for linear in (module.to_q, module.to_k)
+    )
     maps = run.steps(f"attention/{LAYER}")[1]
     torch.testing.assert_close(maps.sum(dim=(-2, -1)), torch.ones(2, 3, 48))
     for i in range(3):
@@ -107,7 +114,7 @@ def test_e12_attention_maps_are_softmax_of_the_layers_queries_and_keys(sd, varia
         scores = torch.einsum("b h n c, b h l c -> b h n l", q[:, i], keys) / q.shape[-1] ** 0.5
         expected = (scores.exp() / scores.exp().sum(-1, keepdim=True)).mean(1).cpu()
         torch.testing.assert_close(maps[:, i, :, : len(seen)].flatten(2), expected, rtol=1e-4, atol=1e-6)
-        assert not maps[:, i, :, len(seen):].any(), "a frame that sees fewer has zeros in the last places"
+        assert not maps[:, i, :, len(seen) :].any(), "a frame that sees fewer has zeros in the last places"
 
 
 def test_e12_maps_of_chunks_stand_side_by_side(sd):

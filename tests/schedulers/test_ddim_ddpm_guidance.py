@@ -23,8 +23,7 @@ PAIRS = [(981, 961), (941, 881), (500, 499), (1, 0), (999, 0)]  # t, s
 
 
 def draws(device, *seeds, shape=(2, 4, 3, 5), dtype=torch.float64):
-    return [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).to(device)
-        for seed in seeds]
+    return [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).to(device) for seed in seeds]
 
 
 def levels(t, s):
@@ -55,8 +54,7 @@ def test_difference_1_release_jump_equals_e1_steps_taken_one_timestep_early(devi
 
 
 def test_e2_jumps_compose(device):
-    once, first, second = (SCHEDULE.jump_ratio(*ends, "paper")
-        for ends in ((200, 700), (200, 450), (450, 700)))
+    once, first, second = (SCHEDULE.jump_ratio(*ends, "paper") for ends in ((200, 700), (200, 450), (450, 700)))
     assert first * second == pytest.approx(once, rel=1e-12)
 
 
@@ -133,15 +131,15 @@ def test_e4_posterior_is_bayes_rule_of_two_gaussians(device, t, s):
 def test_e4_step_equals_e3_at_eta_1(device, t, s):
     x_t, eps, z = draws(device, 4, 5, 6)
     a_t, a_s = levels(t, s)
-    torch.testing.assert_close(ddpm_step(x_t, eps, a_t, a_s, z), ddim_step(x_t, eps, a_t, a_s, 1.0, z),
-        rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(
+        ddpm_step(x_t, eps, a_t, a_s, z), ddim_step(x_t, eps, a_t, a_s, 1.0, z), rtol=1e-8, atol=1e-8
+    )
 
 
 def test_e4_last_step_to_the_clean_latent_is_the_prediction_itself(device):
     x_t, eps, z = draws(device, 4, 5, 6)
     a_t = SCHEDULE.alpha_bar_at(0)
-    torch.testing.assert_close(ddpm_step(x_t, eps, a_t, 1.0, z),
-        (x_t - math.sqrt(1 - a_t) * eps) / math.sqrt(a_t))
+    torch.testing.assert_close(ddpm_step(x_t, eps, a_t, 1.0, z), (x_t - math.sqrt(1 - a_t) * eps) / math.sqrt(a_t))
 
 
 def test_e5_guidance_at_0_1_and_beyond(device):
@@ -159,10 +157,11 @@ def test_every_step_keeps_type_and_device_and_leaves_its_inputs_alone(device, dt
     before = [tensor.clone() for tensor in (x, eps, z)]
     a_t, a_s = levels(941, 881)
     results = [
-        forward_step(x, 0.01, z), forward_jump(x, 0.6, z), ddim_step(x, eps, a_t, a_s, 0.5, z),
+        forward_step(x, 0.01, z),
+        forward_jump(x, 0.6, z),
+        ddim_step(x, eps, a_t, a_s, 0.5, z),
         ddpm_step(x, eps, a_t, a_s, z),
         classifier_free_guidance(x, eps, 7.5),
     ]
-    assert all(result.dtype == dtype and result.device == x.device and result.shape == x.shape
-        for result in results)
+    assert all(result.dtype == dtype and result.device == x.device and result.shape == x.shape for result in results)
     assert all(torch.equal(a, b) for a, b in zip(before, (x, eps, z)))

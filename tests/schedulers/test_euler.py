@@ -23,8 +23,9 @@ PAIRS = [(981, 961), (999, 0), (500, 499), (1, 0)]  # t, s
 
 
 def draws(device, *seeds, dtype=torch.float64):
-    return [torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype).to(device)
-            for seed in seeds]
+    return [
+        torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype).to(device) for seed in seeds
+    ]
 
 
 @pytest.mark.parametrize("t, s", PAIRS)
@@ -34,8 +35,9 @@ def test_a_step_is_e4_s_in_other_letters(device, t, s):
     for a_s, sigma_s in ((SCHEDULE.alpha_bar_at(s), sigma_at(SCHEDULE, s)), (1.0, 0.0)):
         a_t = SCHEDULE.alpha_bar_at(t)
         z_s = euler_ancestral_step(x_t / math.sqrt(a_t), eps, sigma_at(SCHEDULE, t), sigma_s, noise)
-        torch.testing.assert_close(scale_input(z_s, sigma_s), ddpm_step(x_t, eps, a_t, a_s, noise),
-                                   rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            scale_input(z_s, sigma_s), ddpm_step(x_t, eps, a_t, a_s, noise), rtol=1e-9, atol=1e-9
+        )
 
 
 def test_noise_goes_down_and_up_again_to_the_level_asked_for():
@@ -99,7 +101,10 @@ def test_e15_special_cases(device):
 def test_type_and_inputs_are_left_alone(device, dtype):
     tensors = [tensor.to(dtype) for tensor in draws(device, 6, 7, 8)]
     before = [tensor.clone() for tensor in tensors]
-    results = [euler_ancestral_step(*tensors[:2], 9.0, 4.0, tensors[2]), scale_input(tensors[0], 3.0),
-               image_text_guidance(*tensors, 1.5, 7.5)]
+    results = [
+        euler_ancestral_step(*tensors[:2], 9.0, 4.0, tensors[2]),
+        scale_input(tensors[0], 3.0),
+        image_text_guidance(*tensors, 1.5, 7.5),
+    ]
     assert all(result.dtype == dtype and result.shape == tensors[0].shape for result in results)
     assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))

@@ -9,10 +9,56 @@ from t2vz.errors import InputError
 from t2vz.schedulers import NoiseSchedule
 
 FIFTY = [
-    981, 961, 941, 921, 901, 881, 861, 841, 821, 801, 781, 761, 741, 721, 701, 681, 661, 641, 621, 601, 581,
-    561, 541, 521,
-    501, 481, 461, 441, 421, 401, 381, 361, 341, 321, 301, 281, 261, 241, 221, 201, 181, 161, 141, 121, 101,
-    81, 61, 41, 21, 1,
+    981,
+    961,
+    941,
+    921,
+    901,
+    881,
+    861,
+    841,
+    821,
+    801,
+    781,
+    761,
+    741,
+    721,
+    701,
+    681,
+    661,
+    641,
+    621,
+    601,
+    581,
+    561,
+    541,
+    521,
+    501,
+    481,
+    461,
+    441,
+    421,
+    401,
+    381,
+    361,
+    341,
+    321,
+    301,
+    281,
+    261,
+    241,
+    221,
+    201,
+    181,
+    161,
+    141,
+    121,
+    101,
+    81,
+    61,
+    41,
+    21,
+    1,
 ]
 
 
@@ -57,8 +103,9 @@ def test_fifty_steps_visit_981_961_to_1(schedule):
     assert schedule.timesteps(50) == FIFTY
 
 
-@pytest.mark.parametrize("steps, first, last",
-    [(1, 1, 1), (2, 501, 1), (3, 667, 1), (20, 951, 1), (999, 999, 1), (1000, 999, 0)])
+@pytest.mark.parametrize(
+    "steps, first, last", [(1, 1, 1), (2, 501, 1), (3, 667, 1), (20, 951, 1), (999, 999, 1), (1000, 999, 0)]
+)
 def test_first_and_last_timestep_for_other_numbers_of_steps(schedule, steps, first, last):
     grid = schedule.timesteps(steps)
     assert (grid[0], grid[-1]) == (first, last)
@@ -81,8 +128,7 @@ def test_an_impossible_number_of_steps_is_refused(schedule, steps):
 
 
 def test_snap_takes_the_nearest_timestep_and_the_noisier_of_two(schedule):
-    assert [schedule.snap(t, 50) for t in (881, 941, 885, 891, 890, 999, 0)] == [881, 941, 881, 901, 881, 981,
-        1]
+    assert [schedule.snap(t, 50) for t in (881, 941, 885, 891, 890, 999, 0)] == [881, 941, 881, 901, 881, 981, 1]
     for steps in (1, 2, 7, 25, 50, 333, 1000):
         grid = schedule.timesteps(steps)
         snapped = [schedule.snap(t, steps) for t in range(0, 1000, 7)]
@@ -96,7 +142,8 @@ def test_difference_1_paper_convention_multiplies_s_plus_1_to_t(schedule):
     expected = math.prod(1.0 - beta(i) for i in range(882, 942))
     assert schedule.jump_ratio(881, 941, "paper") == pytest.approx(expected, rel=1e-12)
     assert schedule.jump_ratio(881, 941, "paper") == pytest.approx(
-        schedule.alpha_bar_at(941) / schedule.alpha_bar_at(881), rel=1e-12)
+        schedule.alpha_bar_at(941) / schedule.alpha_bar_at(881), rel=1e-12
+    )
 
 
 def test_difference_1_release_convention_multiplies_s_to_t_minus_1(schedule):

@@ -33,8 +33,7 @@ def test_the_empty_prompt_is_start_and_76_times_end(tokenizer):
     assert (tokens.used, tokens.cut) == (0, "")
 
 
-@pytest.mark.parametrize("words, cut", [(74, ""), (75, ""), (76, "pond"), (77, "sea pond"),
-    (78, "kite sea pond")])
+@pytest.mark.parametrize("words, cut", [(74, ""), (75, ""), (76, "pond"), (77, "sea pond"), (78, "kite sea pond")])
 def test_what_is_past_75_tokens_is_cut_and_named(tokenizer, words, cut):
     tokens = tokenizer.encode(" ".join(["ball"] * (words - 3) + ["kite", "sea", "pond"]))
     assert tokens.used == min(words, 75) and tokens.cut == cut
@@ -49,15 +48,18 @@ def test_prompt_notes_say_what_was_cut_in_one_line(sd):
     assert "\n" not in note and len(note) < 250
 
 
-@pytest.mark.parametrize("prompt, words, positions", [
-    ("a red ball on a green meadow", ["ball"], [3]),
-    ("a red ball on a green meadow", ["red", "meadow"], [2, 7]),
-    ("a red ball on a green meadow", ["meadow", "red", "red"], [2, 7]),  # in the order of the prompt, once
-    ("a red ball on a green meadow", ["a"], [1, 5]),  # every occurrence
-    ("a red ball on a green meadow", ["red ball"], [2, 3]),
-    ("A RED Ball", ["red"], [2]),
-    ("a red ball on a green meadow", [], []),
-])
+@pytest.mark.parametrize(
+    "prompt, words, positions",
+    [
+        ("a red ball on a green meadow", ["ball"], [3]),
+        ("a red ball on a green meadow", ["red", "meadow"], [2, 7]),
+        ("a red ball on a green meadow", ["meadow", "red", "red"], [2, 7]),  # in the order of the prompt, once
+        ("a red ball on a green meadow", ["a"], [1, 5]),  # every occurrence
+        ("a red ball on a green meadow", ["red ball"], [2, 3]),
+        ("A RED Ball", ["red"], [2]),
+        ("a red ball on a green meadow", [], []),
+    ],
+)
 def test_positions_of_words_among_the_77(tokenizer, prompt, words, positions):
     assert tokenizer.positions(prompt, words) == positions
 
@@ -65,14 +67,22 @@ def test_positions_of_words_among_the_77(tokenizer, prompt, words, positions):
 def test_positions_of_a_word_of_several_tokens(tokenizer):
     n = len(tokenizer.text_ids("xylophone"))
     assert n > 1  # the tiny tokenizer never saw it
-    assert tokenizer.positions("a xylophone and a xylophone", ["xylophone"]) == [*range(2, 2 + n),
-        *range(4 + n, 4 + 2 * n)]
+    assert tokenizer.positions("a xylophone and a xylophone", ["xylophone"]) == [
+        *range(2, 2 + n),
+        *range(4 + n, 4 + 2 * n),
+    ]
 
 
-@pytest.mark.parametrize("prompt, word", [
-    ("a red ball", "duck"), ("a red ball", "redhead"), ("a redhead", "red"), ("a red ball", ""),
-    ("ball " * 75 + "duck", "duck"),
-])
+@pytest.mark.parametrize(
+    "prompt, word",
+    [
+        ("a red ball", "duck"),
+        ("a red ball", "redhead"),
+        ("a redhead", "red"),
+        ("a red ball", ""),
+        ("ball " * 75 + "duck", "duck"),
+    ],
+)
 def test_a_word_the_prompt_does_not_have_is_refused_and_named(tokenizer, prompt, word):
     with pytest.raises(InputError) as caught:
         tokenizer.positions(prompt, [word])
@@ -83,10 +93,8 @@ def test_text_states_are_all_77_of_the_last_layer_after_the_final_norm(sd):
     states = sd.encode_text(["a red ball", ""])
     ids = torch.stack([sd.tokenizer.encode(prompt).ids for prompt in ("a red ball", "")]).to(sd.device)
     hidden = sd.text_encoder(input_ids=ids, output_hidden_states=True).hidden_states[-1]
-    norm = next(module for name, module in sd.text_encoder.named_modules()
-        if name.endswith("final_layer_norm"))
-    normalised = (hidden - hidden.mean(-1, keepdim=True)) / (hidden.var(-1, keepdim=True,
-        unbiased=False) + 1e-5).sqrt()
+    norm = next(module for name, module in sd.text_encoder.named_modules() if name.endswith("final_layer_norm"))
+    normalised = (hidden - hidden.mean(-1, keepdim=True)) / (hidden.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
     assert states.shape == (2, 77, 64) and not states.requires_grad
     torch.testing.assert_close(states, normalised * norm.weight + norm.bias, rtol=1e-4, atol=1e-5)
 

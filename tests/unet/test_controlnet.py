@@ -13,8 +13,14 @@ from t2vz.errors import InputError
 from t2vz.unet import ControlNet, ControlNetConfig, UNet, UNetConfig
 
 MANIFEST = Path(__file__).parents[1] / "checkpoints/data/controlnet.json"
-SIZES = {"widths": (16, 32, 32), "attention": (True, True, False), "resnets": 1, "heads": (2, 4, 4), "context_dim": 6,
-         "norm_groups": 8}
+SIZES = {
+    "widths": (16, 32, 32),
+    "attention": (True, True, False),
+    "resnets": 1,
+    "heads": (2, 4, 4),
+    "context_dim": 6,
+    "norm_groups": 8,
+}
 CONFIG = ControlNetConfig(**SIZES, condition_widths=(4, 6, 8))  # pictures are 4 times the latents
 ZERO = ("controlnet_down_blocks", "controlnet_mid_block", "controlnet_cond_embedding.conv_out")
 
@@ -50,7 +56,14 @@ def test_e14_residuals_are_what_the_unet_adds_to_its_skips_and_its_middle(contro
     residuals = controlnet(x, 501, context, pictures)
     # conv_in; resnet, halve; resnet, halve; resnet; the middle
     assert [tuple(r.shape[1:]) for r in residuals] == [
-        (16, 8, 6), (16, 8, 6), (16, 4, 3), (32, 4, 3), (32, 2, 2), (32, 2, 2), (32, 2, 2)]
+        (16, 8, 6),
+        (16, 8, 6),
+        (16, 4, 3),
+        (32, 4, 3),
+        (32, 2, 2),
+        (32, 2, 2),
+        (32, 2, 2),
+    ]
     steered = unet(x, 501, context, residuals=residuals)
     assert steered.shape == x.shape and not torch.allclose(steered, unet(x, 501, context), atol=1e-3)
 
@@ -95,8 +108,10 @@ def test_difference_5_chunks_equal_the_whole(controlnet, inputs, variant, chunk)
     x, context, pictures = inputs
     whole = [r.unflatten(0, (2, 3)) for r in controlnet(x, 501, context, pictures, variant)]
     memory = FrameMemory()
-    parts = [controlnet(x[:, i : i + chunk], 501, context, pictures[:, i : i + chunk], variant, start=i, memory=memory)
-             for i in range(0, 3, chunk)]
+    parts = [
+        controlnet(x[:, i : i + chunk], 501, context, pictures[:, i : i + chunk], variant, start=i, memory=memory)
+        for i in range(0, 3, chunk)
+    ]
     close([torch.cat([r.unflatten(0, (2, -1)) for r in row], dim=1) for row in zip(*parts, strict=True)], whole)
 
 
@@ -142,8 +157,10 @@ def test_from_unet_s_copy_walks_the_unet_s_way_down(unet, inputs):
             conv.weight.copy_(torch.eye(len(conv.weight))[:, :, None, None])
     skips = []
     hooks = [block.register_forward_hook(lambda _, __, out: skips.extend(out[1])) for block in unet.down_blocks]
-    hooks += [unet.conv_in.register_forward_hook(lambda _, __, out: skips.append(out)),
-              unet.mid_block.register_forward_hook(lambda _, __, out: skips.append(out))]
+    hooks += [
+        unet.conv_in.register_forward_hook(lambda _, __, out: skips.append(out)),
+        unet.mid_block.register_forward_hook(lambda _, __, out: skips.append(out)),
+    ]
     unet(x, 501, context, "first")
     for hook in hooks:
         hook.remove()

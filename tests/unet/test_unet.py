@@ -16,9 +16,15 @@ from t2vz.unet.embedding import timestep_embedding
 from t2vz.unet.transformer import FeedForward, SelfAttention
 
 MANIFEST = Path(__file__).parents[1] / "checkpoints/data/sd15.json"
-TINY = UNetConfig(widths=(16, 32, 32), attention=(True, True, False), resnets=1, heads=(2, 4, 4),
-    context_dim=6, norm_groups=8,
-                  sample_size=8)
+TINY = UNetConfig(
+    widths=(16, 32, 32),
+    attention=(True, True, False),
+    resnets=1,
+    heads=(2, 4, 4),
+    context_dim=6,
+    norm_groups=8,
+    sample_size=8,
+)
 SKIPS = 6  # conv_in; resnet, halve; resnet, halve; resnet
 
 
@@ -78,18 +84,24 @@ def test_e12_frames_that_equal_the_first_are_denoised_alike(unet, inputs):
     torch.testing.assert_close(eps[:, :1], unet(x[:, :1], 501, context, "own"), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant, moved", [
-    ("own", {1}), ("first", {1}), ("previous", {1, 2, 3}), ("first_previous", {1, 2, 3}),
-    ("causal", {1, 2, 3}), ("all", {0, 1, 2, 3}),
-])
+@pytest.mark.parametrize(
+    "variant, moved",
+    [
+        ("own", {1}),
+        ("first", {1}),
+        ("previous", {1, 2, 3}),
+        ("first_previous", {1, 2, 3}),
+        ("causal", {1, 2, 3}),
+        ("all", {0, 1, 2, 3}),
+    ],
+)
 def test_a_changed_second_frame_reaches_only_those_who_look_at_it(unet, inputs, variant, moved):
     """Through several layers: frame 3 sees frame 2 in one layer, so frame 4 sees it in the next."""
     context = inputs[1]
     x = random(2, 4, 4, 8, 8, seed=5).to(context.device)
     changed = x.clone()
     changed[:, 1] += 1.0
-    difference = (unet(x, 501, context, variant) - unet(changed, 501, context, variant)).abs().amax(dim=(0, 2,
-        3, 4))
+    difference = (unet(x, 501, context, variant) - unet(changed, 501, context, variant)).abs().amax(dim=(0, 2, 3, 4))
     assert {k for k in range(4) if float(difference[k]) > 1e-4} == moved
 
 
@@ -99,8 +111,7 @@ def test_difference_5_chunks_equal_the_whole(unet, inputs, variant, chunk):
     context = inputs[1]
     x = random(2, 5, 4, 8, 8, seed=6).to(context.device)
     memory = FrameMemory()
-    parts = [unet(x[:, i : i + chunk], 501, context, variant, start=i, memory=memory)
-        for i in range(0, 5, chunk)]
+    parts = [unet(x[:, i : i + chunk], 501, context, variant, start=i, memory=memory) for i in range(0, 5, chunk)]
     torch.testing.assert_close(torch.cat(parts, dim=1), unet(x, 501, context, variant), rtol=1e-4, atol=1e-5)
 
 
@@ -119,8 +130,9 @@ def test_difference_6_first_frame_attention_projects_one_frame_in_every_layer(un
     for module in unet.modules():
         if isinstance(module, SelfAttention):
             for name in ("to_q", "to_k", "to_v"):
-                getattr(module, name).register_forward_hook(lambda _, x, __,
-                    name=name: seen.append((name, x[0].shape[1])))
+                getattr(module, name).register_forward_hook(
+                    lambda _, x, __, name=name: seen.append((name, x[0].shape[1]))
+                )
     unet(inputs[0], 501, inputs[1], "first")
     assert set(seen) == {("to_q", 3), ("to_k", 1), ("to_v", 1)}
 
@@ -130,8 +142,7 @@ def test_difference_8_a_change_of_frame_1_is_felt_by_all_frames(unet, inputs):
     x, context = inputs
     changed = x.clone()
     changed[:, 0] += 1.0
-    difference = (unet(x, 501, context, "first") - unet(changed, 501, context, "first")).abs().amax(dim=(0, 2,
-        3, 4))
+    difference = (unet(x, 501, context, "first") - unet(changed, 501, context, "first")).abs().amax(dim=(0, 2, 3, 4))
     assert bool((difference > 1e-3).all())
 
 
@@ -147,8 +158,9 @@ def test_difference_4_guidance_halves_do_not_mix(unet, inputs):
     x, context = inputs
     changed = x.clone()
     changed[1] += 1.0
-    torch.testing.assert_close(unet(changed, 501, context, "first")[0], unet(x, 501, context, "first")[0],
-        rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        unet(changed, 501, context, "first")[0], unet(x, 501, context, "first")[0], rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("t", [0, 1, 21, 981, 999, 500.5])
@@ -207,8 +219,9 @@ def test_downsampling_pads_all_sides_by_one(device):
         down.conv.bias.zero_()
         out = down(x)
     assert out.shape == (1, 1, 3, 3)
-    assert torch.equal(out[0, 0, 1:, 1:], x[0, 0, 1:4:2, 1:4:2]) and not out[0, 0, 0].any() and not out[0, 0,
-        :, 0].any()
+    assert (
+        torch.equal(out[0, 0, 1:, 1:], x[0, 0, 1:4:2, 1:4:2]) and not out[0, 0, 0].any() and not out[0, 0, :, 0].any()
+    )
 
 
 def test_feed_forward_gates_with_the_exact_gelu(device):
@@ -253,14 +266,17 @@ def test_e14_a_wrong_number_of_residuals_is_refused(unet, inputs):
         unet(x, 501, context, residuals=residuals(unet, x, 0.0)[1:])
 
 
-@pytest.mark.parametrize("x_shape, t, context_shape, said", [
-    ((2, 4, 8, 8), 1, (2, 5, 6), "(2, 4, 8, 8)"),
-    ((2, 3, 5, 8, 8), 1, (2, 5, 6), "(2, 3, 5, 8, 8)"),
-    ((2, 3, 4, 8, 8), 1, (3, 5, 6), "(3, 5, 6)"),
-    ((2, 3, 4, 8, 8), 1, (2, 5, 7), "(2, 5, 7)"),
-    ((2, 3, 4, 8, 8), 1, (5, 6), "(5, 6)"),
-    ((2, 3, 4, 8, 8), torch.tensor([1, 2, 3]), (2, 5, 6), "(3,)"),
-])
+@pytest.mark.parametrize(
+    "x_shape, t, context_shape, said",
+    [
+        ((2, 4, 8, 8), 1, (2, 5, 6), "(2, 4, 8, 8)"),
+        ((2, 3, 5, 8, 8), 1, (2, 5, 6), "(2, 3, 5, 8, 8)"),
+        ((2, 3, 4, 8, 8), 1, (3, 5, 6), "(3, 5, 6)"),
+        ((2, 3, 4, 8, 8), 1, (2, 5, 7), "(2, 5, 7)"),
+        ((2, 3, 4, 8, 8), 1, (5, 6), "(5, 6)"),
+        ((2, 3, 4, 8, 8), torch.tensor([1, 2, 3]), (2, 5, 6), "(3,)"),
+    ],
+)
 def test_shapes_that_do_not_fit_are_refused_and_named(unet, device, x_shape, t, context_shape, said):
     with pytest.raises(InputError) as caught:
         unet(random(*x_shape).to(device), t, random(*context_shape).to(device))

@@ -69,8 +69,7 @@ def test_latents_are_eight_times_smaller_each_way(vae, device, size):
 
 
 def test_the_factor_follows_the_number_of_levels():
-    assert [VAE(VAEConfig(widths=(4,) * levels, resnets=1, norm_groups=2)).factor
-        for levels in (1, 2, 3)] == [1, 2, 4]
+    assert [VAE(VAEConfig(widths=(4,) * levels, resnets=1, norm_groups=2)).factor for levels in (1, 2, 3)] == [1, 2, 4]
 
 
 @pytest.mark.parametrize("size", [(12, 16), (16, 20), (7, 7)])
@@ -112,8 +111,17 @@ def test_bfloat16_is_finite_and_near_float32(vae, device):
 
 
 def test_to_pixels_clamps_rounds_and_puts_channels_last(device):
-    values = [-2.0, -1.0, -1 + 2 * 0.49 / 255, -1 + 2 * 0.51 / 255, 0.2, 1 - 2 * 0.51 / 255,
-        1 - 2 * 0.49 / 255, 1.0, 3.0]
+    values = [
+        -2.0,
+        -1.0,
+        -1 + 2 * 0.49 / 255,
+        -1 + 2 * 0.51 / 255,
+        0.2,
+        1 - 2 * 0.51 / 255,
+        1 - 2 * 0.49 / 255,
+        1.0,
+        3.0,
+    ]
     images = torch.tensor(values, device=device).view(1, 1, 3, 3).expand(1, 3, 3, 3)
     pixels = to_pixels(images)
     assert pixels.dtype == torch.uint8 and pixels.shape == (1, 3, 3, 3)
@@ -123,8 +131,7 @@ def test_to_pixels_clamps_rounds_and_puts_channels_last(device):
 def test_to_pixels_undoes_the_scaling_of_every_byte(device):
     bytes_ = torch.arange(256, device=device).view(1, 1, 16, 16).expand(2, 3, 16, 16)
     for dtype in (torch.float32, torch.float64):
-        assert torch.equal(to_pixels(bytes_.to(dtype) / 127.5 - 1),
-            bytes_.permute(0, 2, 3, 1).to(torch.uint8))
+        assert torch.equal(to_pixels(bytes_.to(dtype) / 127.5 - 1), bytes_.permute(0, 2, 3, 1).to(torch.uint8))
 
 
 def test_sd15_keys_shapes_and_parameter_count():

@@ -25,24 +25,28 @@ def numbered(m, fps, height=64, width=64, step=4):
 
 
 def sound(path, seconds=1):
-    subprocess.run([find_ffmpeg(), "-loglevel", "error", "-f", "lavfi", "-i", f"sine=duration={seconds}", str(path)],
-                   check=True)
+    subprocess.run(
+        [find_ffmpeg(), "-loglevel", "error", "-f", "lavfi", "-i", f"sine=duration={seconds}", str(path)], check=True
+    )
 
 
-@pytest.mark.parametrize("height, width, resolution, expected", [
-    (720, 1280, 512, (256, 512)),  # 288 is 4.5·64, and half goes to the even 4
-    (1080, 1920, 512, (256, 512)),
-    (1920, 1080, 512, (512, 256)),
-    (576, 720, 512, (384, 512)),
-    (500, 500, 512, (512, 512)),
-    (128, 128, 512, (512, 512)),  # smaller videos grow, as in the release
-    (481, 641, 256, (192, 256)),
-    (100, 100, 100, (128, 128)),
-    (90, 160, 128, (64, 128)),
-    (20, 160, 128, (16, 128)),  # 64·round(0.25) would be 0
-    (1, 1000, 128, (8, 128)),
-    (7, 7, 8, (8, 8)),
-])
+@pytest.mark.parametrize(
+    "height, width, resolution, expected",
+    [
+        (720, 1280, 512, (256, 512)),  # 288 is 4.5·64, and half goes to the even 4
+        (1080, 1920, 512, (256, 512)),
+        (1920, 1080, 512, (512, 256)),
+        (576, 720, 512, (384, 512)),
+        (500, 500, 512, (512, 512)),
+        (128, 128, 512, (512, 512)),  # smaller videos grow, as in the release
+        (481, 641, 256, (192, 256)),
+        (100, 100, 100, (128, 128)),
+        (90, 160, 128, (64, 128)),
+        (20, 160, 128, (16, 128)),  # 64·round(0.25) would be 0
+        (1, 1000, 128, (8, 128)),
+        (7, 7, 8, (8, 8)),
+    ],
+)
 def test_sizes(height, width, resolution, expected):
     k = float(resolution) / max(height, width)  # the release's own lines
     release = tuple(int(np.round(side * k / 64.0)) * 64 for side in (height, width))

@@ -27,9 +27,7 @@ def clip(request, tmp_path):
     return tmp_path / request.param
 
 
-@pytest.mark.parametrize("m, fps, wanted", [
-    (60, 30, 4), (24, 24, 8), (50, 25, 10), (8, 4, 8), (8, 4, 30), (7, 4, 4),
-])
+@pytest.mark.parametrize("m, fps, wanted", [(60, 30, 4), (24, 24, 8), (50, 25, 10), (8, 4, 8), (8, 4, 30), (7, 4, 4)])
 def test_rates(clip, m, fps, wanted):
     numbered(m, fps).save(clip)
     video = read_video(clip, fps=wanted)
@@ -39,9 +37,10 @@ def test_rates(clip, m, fps, wanted):
     assert all(math.floor(t - 0.51) <= n <= t for n, t in zip(numbers(video), middle, strict=True))
 
 
-@pytest.mark.parametrize("fps, start, end", [
-    (4, 0.5, 1.5), (4, 0.25, None), (30, 0.25, None), (30, None, 0.5), (25, 1.0, 1.04), (5, 0.2, 0.6),
-])
+@pytest.mark.parametrize(
+    "fps, start, end",
+    [(4, 0.5, 1.5), (4, 0.25, None), (30, 0.25, None), (30, None, 0.5), (25, 1.0, 1.04), (5, 0.2, 0.6)],
+)
 def test_start_and_end(clip, fps, start, end):
     m = 2 * fps
     numbered(m, fps).save(clip)
@@ -113,15 +112,18 @@ def make_truncated(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
 
-@pytest.mark.parametrize("name, make, error, words", [
-    ("none.mp4", lambda p: None, InputError, "no file or folder"),
-    ("folder", lambda p: p.mkdir(), InputError, "no pictures"),
-    ("text.mp4", lambda p: p.write_text("hello"), InputError, "not a video"),
-    ("empty.mkv", lambda p: p.write_bytes(b""), InputError, "not a video"),
-    ("text.gif", lambda p: p.write_text("hello"), InputError, "not a picture"),
-    ("sound.wav", make_sound, InputError, "only sound"),
-    ("half.mp4", make_truncated, FailedError, "damaged after"),
-])
+@pytest.mark.parametrize(
+    "name, make, error, words",
+    [
+        ("none.mp4", lambda p: None, InputError, "no file or folder"),
+        ("folder", lambda p: p.mkdir(), InputError, "no pictures"),
+        ("text.mp4", lambda p: p.write_text("hello"), InputError, "not a video"),
+        ("empty.mkv", lambda p: p.write_bytes(b""), InputError, "not a video"),
+        ("text.gif", lambda p: p.write_text("hello"), InputError, "not a picture"),
+        ("sound.wav", make_sound, InputError, "only sound"),
+        ("half.mp4", make_truncated, FailedError, "damaged after"),
+    ],
+)
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path, name, make, error, words):
     path = tmp_path / name
     make(path)
@@ -147,10 +149,16 @@ def test_sizes_must_agree(tmp_path):
         read_video(tmp_path)
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ({"start": -1}, "start is -1"), ({"end": float("nan")}, "end is nan"),
-    ({"start": 2, "end": 1}, "come later"), ({"fps": 0}, "fps is 0"), ({"start": 99}, "no frame between 99"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"start": -1}, "start is -1"),
+        ({"end": float("nan")}, "end is nan"),
+        ({"start": 2, "end": 1}, "come later"),
+        ({"fps": 0}, "fps is 0"),
+        ({"start": 99}, "no frame between 99"),
+    ],
+)
 def test_wrong_times(clip, arguments, words):
     numbered(4, 4).save(clip)
     with pytest.raises(InputError, match=words):

@@ -17,10 +17,10 @@ def flat_frames(m, height, width, seed=0):
     return np.broadcast_to(colours, (m, height, width, 3)).copy()
 
 
-@pytest.mark.parametrize("m, height, width, columns", [
-    (8, 128, 128, None), (8, 512, 512, None), (1, 64, 64, None), (20, 32, 48, None),
-    (5, 40, 24, 2), (3, 8, 8, 9),
-])
+@pytest.mark.parametrize(
+    "m, height, width, columns",
+    [(8, 128, 128, None), (8, 512, 512, None), (1, 64, 64, None), (20, 32, 48, None), (5, 40, 24, 2), (3, 8, 8, 9)],
+)
 def test_frames_stand_in_reading_order(m, height, width, columns):
     frames = flat_frames(m, height, width, seed=m)
     sheet = contact_sheet(frames, columns)

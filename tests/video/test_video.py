@@ -57,10 +57,10 @@ def test_folder_round_trip_is_exact(tmp_path, m, height, width):
     assert back.fps == DEFAULT_FPS
 
 
-@pytest.mark.parametrize("m, height, width, fps", [
-    (8, 64, 64, 4), (1, 64, 64, 4), (5, 33, 47, 10),
-    (3, 48, 31, 30000 / 1001), (2, 1, 1, 4), (30, 64, 48, 24),
-])
+@pytest.mark.parametrize(
+    "m, height, width, fps",
+    [(8, 64, 64, 4), (1, 64, 64, 4), (5, 33, 47, 10), (3, 48, 31, 30000 / 1001), (2, 1, 1, 4), (30, 64, 48, 24)],
+)
 def test_mp4_round_trip(tmp_path, m, height, width, fps):
     frames = moving_blobs(m, height, width, seed=m)
     assert Video(frames, fps=fps).save(tmp_path / "out.mp4") == tmp_path / "out.mp4"
@@ -85,9 +85,7 @@ def test_mp4_plays_in_a_browser(tmp_path):
     assert "h264" in stream and "yuv420p" in stream and "bt709" in stream and "4 fps" in stream
 
 
-@pytest.mark.parametrize("colour", [
-    (255, 0, 0), (0, 255, 0), (0, 0, 255), (12, 200, 180), (0, 0, 0), (255, 255, 255),
-])
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (12, 200, 180), (0, 0, 0), (255, 255, 255)])
 def test_mp4_keeps_colours(tmp_path, colour):
     """A wrong YUV matrix (BT.601 for BT.709) would be off by 20 and more here; a wrong range by 16."""
     frames = np.broadcast_to(np.uint8(colour), (2, 32, 32, 3)).copy()
@@ -149,7 +147,11 @@ def test_other_endings_are_refused(tmp_path, monkeypatch, name):
 
 def test_endings_are_read_as_a_person_would(tmp_path):
     assert [write.output_kind(p) for p in ("A.MP4", "a/b.Gif", "dir.v2/", "dir", Path("dir"))] == [
-        "mp4", "gif", "folder", "folder", "folder",
+        "mp4",
+        "gif",
+        "folder",
+        "folder",
+        "folder",
     ]
 
 
@@ -225,11 +227,14 @@ def fake_ffmpeg(monkeypatch, tmp_path_factory, script):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs /bin/sh")
-@pytest.mark.parametrize("script, words", [
-    ("echo 'noise' >&2; echo 'write_frame(): No space left on device' >&2; exit 228", "disk is full"),
-    ("head -c 9 >/dev/null; echo '[h264 @ 0x5] Unknown encoder' >&2; exit 1", "the video: Unknown encoder$"),
-    ("cat >/dev/null; exit 1", "stopped silently"),
-])
+@pytest.mark.parametrize(
+    "script, words",
+    [
+        ("echo 'noise' >&2; echo 'write_frame(): No space left on device' >&2; exit 228", "disk is full"),
+        ("head -c 9 >/dev/null; echo '[h264 @ 0x5] Unknown encoder' >&2; exit 1", "the video: Unknown encoder$"),
+        ("cat >/dev/null; exit 1", "stopped silently"),
+    ],
+)
 def test_what_ffmpeg_says_becomes_one_line(tmp_path, tmp_path_factory, monkeypatch, script, words):
     (tmp_path / "out.mp4").write_bytes(b"old")
     fake_ffmpeg(monkeypatch, tmp_path_factory, script)
@@ -296,7 +301,10 @@ def test_real_ctrl_c_in_a_real_process(tmp_path):
     root = Path(write.__file__).parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "out.mp4")],
-        cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     assert process.stdout.readline() == b"running\n"
     time.sleep(0.1)
@@ -325,8 +333,11 @@ def test_bad_frames_name_the_frame_and_leave_nothing(tmp_path):
 def test_video_checks_what_it_is_given():
     frames = np.zeros((2, 8, 8, 3), np.uint8)
     for bad, words in (
-        (frames / 255, "float64"), (torch.zeros(2, 8, 8, 3), "float32"), (frames[0], r"\(8, 8, 3\)"),
-        (frames[:0], r"\(0,"), (frames.transpose(0, 3, 1, 2), "shape"),
+        (frames / 255, "float64"),
+        (torch.zeros(2, 8, 8, 3), "float32"),
+        (frames[0], r"\(8, 8, 3\)"),
+        (frames[:0], r"\(0,"),
+        (frames.transpose(0, 3, 1, 2), "shape"),
     ):
         with pytest.raises(InputError, match=words):
             Video(bad)

@@ -1,0 +1,45 @@
+"""The picture world: captioned scenes, painted from a seed at any size, from which the embedded model learns.
+
+`canvas` holds ink and paper, `look` what a thing may look like, `objects` the things, `decoration` what
+places share, `backgrounds` the places; `scene` puts them together, `edits` change one fact of them,
+and `clip` makes them move.
+"""
+
+from .clip import paint_clip, paint_clip_after
+from .edits import Edit, changed_mask, instruction_words, paint_after, sample_edit
+from .scene import (
+    BACKGROUNDS,
+    COLOURS,
+    OBJECTS,
+    Scene,
+    caption,
+    foreground_mask,
+    is_held_out,
+    paint,
+    paint_backdrop,
+    sample_scene,
+    scene_from_words,
+    vocabulary,
+)
+
+__all__ = [
+    "BACKGROUNDS",
+    "COLOURS",
+    "Edit",
+    "OBJECTS",
+    "Scene",
+    "caption",
+    "changed_mask",
+    "foreground_mask",
+    "instruction_words",
+    "is_held_out",
+    "paint",
+    "paint_after",
+    "paint_backdrop",
+    "paint_clip",
+    "paint_clip_after",
+    "sample_edit",
+    "sample_scene",
+    "scene_from_words",
+    "vocabulary",
+]

@@ -1,0 +1,152 @@
+"""The whole training at toy size, its commands, and the folder it ends in."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from t2vz.errors import InputError
+from t2vz.unet.config import UNetConfig
+from t2vz.vae.config import VAEConfig
+from training import stages
+from training.__main__ import main
+from training.clip import CLIPSizes
+from training.export import export
+from training.stages import Options, load_clip, load_unet, load_vae, train_all
+from training.state import read_facts
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two steps of everything at 64 pixels."""
+    options = Options(
+        out=tmp_path_factory.mktemp("run"),
+        size=64,
+        pictures=40,
+        unseen=4,
+        latents=36,
+        edits=16,
+        steps=2,
+        threads=1,
+        clip=CLIPSizes(width=64, text_layers=1, image_layers=1, image_size=32, patch=16),
+        vae=VAEConfig(widths=(16, 16, 16, 16), resnets=1, norm_groups=4, scaling_factor=1.0),
+        unet=UNetConfig(widths=(16, 16, 16, 16), resnets=1, heads=(2,) * 4, norm_groups=4),
+    )
+    train_all(options)
+    return options
+
+
+def test_everything_is_written(trained):
+    for name in stages.STAGES:
+        for file in (f"{name}.safetensors", "state.safetensors", "losses.csv", "losses.png"):
+            assert (trained.out / name / file).is_file()
+    assert (trained.out / "vae/sheet.png").is_file() and (trained.out / "unet/sheet.png").is_file()
+    for name in ("decoder", "edit", "controlnet"):
+        assert (trained.out / f"{name}/sheet.png").is_file()
+    assert load_unet(trained.out).config.sample_size == 8
+
+
+def test_finished_stages_are_not_run_again(trained, monkeypatch):
+    monkeypatch.setattr(stages, "paint_pictures", lambda *_: pytest.fail("a finished stage began again"))
+    train_all(trained)
+
+
+def test_exported_folder_holds_the_same_networks(trained, tmp_path):
+    from t2vz.model import StableDiffusion
+
+    export(trained.out, tmp_path / "embedded")
+    sd = StableDiffusion.load(tmp_path / "embedded")
+    assert sd.vae.config.scaling_factor == pytest.approx(load_vae(trained.out).config.scaling_factor)
+    for loaded, own in ((sd.unet, load_unet(trained.out)), (sd.vae, load_vae(trained.out))):
+        for a, b in zip(loaded.parameters(), own.parameters()):
+            torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
+    own = load_clip(trained.out).text_model(input_ids=sd.tokenizer.encode("a red ball").ids[None]).last_hidden_state
+    torch.testing.assert_close(sd.encode_text(["a red ball"]), own, atol=1e-2, rtol=1e-2)
+    card = (tmp_path / "embedded/README.md").read_text(encoding="utf-8")
+    assert "| vae |" in card and "dB PSNR on 4 unseen" in card
+
+
+def test_exported_edit_unet_and_controlnet_run(trained, tmp_path):
+    from t2vz.model import StableDiffusion, load_controlnet
+
+    export(trained.out, tmp_path / "small")
+    assert {path.name for path in tmp_path.iterdir()} == {"small", "small-edit", "small-control"}
+    controlnet = load_controlnet(tmp_path / "small-control")
+    sd = StableDiffusion.load(tmp_path / "small")
+    x, text = torch.randn(1, 2, 4, 8, 8, generator=torch.Generator().manual_seed(3)), sd.encode_text(["a red ball"])
+    residuals = controlnet(x, 500, text, torch.ones(1, 2, 3, 64, 64))
+    assert sd.unet(x, 500, text, residuals=residuals).shape == x.shape
+    own = stages.load_edit_unet(trained.out)
+    stored = load_file(tmp_path / "small-edit/unet/diffusion_pytorch_model.safetensors")
+    assert stored["conv_in.weight"].shape[1] == 8
+    torch.testing.assert_close(stored["conv_in.weight"].float(), own.conv_in.weight, atol=1e-3, rtol=1e-3)
+    assert "make" in json.loads((tmp_path / "small-edit/words.json").read_text())["others"]
+
+
+def test_whole_clip_loads_in_transformers(trained, tmp_path):
+    from transformers import CLIPModel
+
+    export(trained.out, tmp_path / "embedded")
+    clip = CLIPModel.from_pretrained(tmp_path / "embedded/clip").float().eval()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    ids = torch.zeros(2, 77, dtype=torch.long)
+    ours = load_clip(trained.out)(input_ids=ids, pixel_values=images)
+    theirs = clip(input_ids=ids, pixel_values=images)
+    torch.testing.assert_close(theirs.image_embeds, ours.image_embeds, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(theirs.text_embeds, ours.text_embeds, atol=1e-2, rtol=1e-2)
+    json.loads((tmp_path / "embedded/clip/preprocessor_config.json").read_text())
+
+
+def test_unet_before_vae_says_what_to_do(tmp_path, capsys):
+    assert main(["unet", "--out", str(tmp_path), "--steps", "1"]) == 2
+    assert "train vae first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--steps", "1", "--minutes", "1"], ["--size", "33"], ["--steps", "0"]])
+def test_wrong_use_is_one_line(tmp_path, capsys, arguments):
+    assert main(["clip", "--out", str(tmp_path), "--pictures", "1", *arguments]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("t2vz: ")
+
+
+def test_minutes_of_all_are_shared(monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(
+        stages, "STAGES", {name: lambda o, name=name: given.update({name: o.minutes}) for name in stages.SHARES}
+    )
+    train_all(Options(out=tmp_path, minutes=60.0))
+    assert sum(given.values()) == pytest.approx(60.0) and given["unet"] > given["clip"]
+
+
+def test_a_shipped_folder_can_be_trained_further(trained, tmp_path, capsys):
+    """unpack gives back what was exported (to float16); --further begins there, and not from nothing."""
+    export(trained.out, tmp_path / "small")
+    again = tmp_path / "again"
+    arguments = ["--out", str(again), "--size", "64", "--pictures", "40"]
+    assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 0
+    for load in (load_clip, load_vae, load_unet):
+        for (name, ours), (_, theirs) in zip(
+            load(again).named_parameters(), load(trained.out).named_parameters(), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3, msg=name)
+    assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 2  # it would be overwritten
+    assert "choose another" in capsys.readouterr().err
+
+    start, options = load_unet(again), replace(trained, out=again, steps=1, further=True)
+    stages.train_unet_stage(options)
+    moved = [(a - b).abs().max() for a, b in zip(load_unet(again).parameters(), start.parameters())]
+    assert 0 < max(moved) < 0.02  # one step of AdamW away; another start would differ by much more
+    with pytest.raises(InputError, match="train the decoder further"):
+        stages.train_vae_stage(options)
+
+    stages.train_unet_stage(options)  # and once more: what was spent before counts
+    assert read_facts(again / "unet/unet.safetensors")["spent"]["steps"] == 2
+    export(again, tmp_path / "further")
+    card = (tmp_path / "further/README.md").read_text()
+    assert "M | 2 |" in card and "as it was" in card
+
+
+def test_unpacking_what_has_no_clip_says_so(tmp_path, capsys):
+    assert main(["unpack", "--from", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "holds no clip/" in capsys.readouterr().err
