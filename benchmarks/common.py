@@ -38,8 +38,8 @@ SIZES = {
         },
     ),
     "small": (
-        UNetConfig(widths=(64, 128, 256, 256), context_dim=64, sample_size=32),
-        VAEConfig(widths=(32, 64, 128, 128)),
+        UNetConfig(block_out_channels=(64, 128, 256, 256), context_dim=64, sample_size=32),
+        VAEConfig(block_out_channels=(32, 64, 128, 128)),
         TEXT,
     ),
     "tiny": (UNET, VAE_SIZES, TEXT),

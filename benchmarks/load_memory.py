@@ -102,8 +102,8 @@ def single_file_shapes():
     """(key, shape) of every SD 1.5 tensor, by its single-file name."""
     with torch.device("meta"):
         unet, vae, text = UNet(UNetConfig()), VAE(VAEConfig()), CLIPTextModel(SD15_TEXT)
-    unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.attention, unet.config.resnets)))
-    vae_names = ldm.inverse(dict(ldm.vae_modules(len(vae.config.widths), vae.config.resnets)))
+    unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.has_attention, unet.config.layers_per_block)))
+    vae_names = ldm.inverse(dict(ldm.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block)))
     for key, tensor in unet.state_dict().items():
         yield ldm.UNET + ldm.rename(key, unet_names), list(tensor.shape)
     for key, tensor in vae.state_dict().items():

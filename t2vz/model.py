@@ -174,8 +174,8 @@ def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:
     """Raise InputError unless the ControlNet's residuals, text states and pictures are those of the model it steers."""
     ours, theirs = controlnet.config, sd.unet.config
     for name, found, wanted in (
-        ("widths", ours.widths, theirs.widths),
-        ("resnets per level", ours.resnets, theirs.resnets),
+        ("widths", ours.block_out_channels, theirs.block_out_channels),
+        ("resnets per level", ours.layers_per_block, theirs.layers_per_block),
         ("latent channels", ours.in_channels, theirs.in_channels),
         ("text width", ours.context_dim, theirs.context_dim),
         ("picture sides per latent side", controlnet.factor, sd.vae.factor),
@@ -251,7 +251,7 @@ def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:
     if own is not None:
         facts += [
             ("scaling factor of latents", vae.config.scaling_factor, own.config.scaling_factor),
-            ("levels", len(vae.config.widths), len(own.config.widths)),
+            ("levels", len(vae.config.block_out_channels), len(own.config.block_out_channels)),
         ]
     for what, found, wanted in facts:
         if found != wanted:

@@ -37,7 +37,7 @@ def models(tmp_path_factory):
         folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"), dtype=torch.float32
     )
     for seed, name in enumerate(("net", "net2")):
-        config = ControlNetConfig(**vars(UNET), condition_widths=(8, 8, 8, 8))
+        config = ControlNetConfig(**vars(UNET), condition_out_channels=(8, 8, 8, 8))
         save_controlnet(folder / name, randomize(ControlNet(config), seed), dtype=torch.float32)
     return folder
 
@@ -271,7 +271,7 @@ def test_the_embedded_controlnet_reads_edges_only(run):
 def test_a_controlnet_of_another_model_is_refused_before_the_work(run, models, tmp_path, monkeypatch):
     from dataclasses import replace
 
-    other = ControlNetConfig(**vars(replace(UNET, widths=(64, 64))), condition_widths=(8, 8, 8, 8))
+    other = ControlNetConfig(**vars(replace(UNET, block_out_channels=(64, 64))), condition_out_channels=(8, 8, 8, 8))
     save_controlnet(tmp_path / "wide", randomize(ControlNet(other), 0))
     monkeypatch.setattr("t2vz.conditions.condition_frames", lambda *args: pytest.fail("the work began"))
     code, _, err = run("car", "x", "--quiet", nets=(str(tmp_path / "wide"),))

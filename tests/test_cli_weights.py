@@ -17,9 +17,15 @@ from t2vz.vae import VAEConfig
 
 # Head counts, norm groups and a scaling factor that no single file's names and shapes tell.
 UNET = UNetConfig(
-    widths=(24, 48), attention=(True, False), resnets=1, heads=(2, 4), context_dim=64, norm_groups=6, sample_size=8
+    block_out_channels=(24, 48),
+    has_attention=(True, False),
+    layers_per_block=1,
+    heads=(2, 4),
+    context_dim=64,
+    norm_groups=6,
+    sample_size=8,
 )
-VAE_SIZES = VAEConfig(widths=(24, 24, 24, 48), resnets=1, norm_groups=12, scaling_factor=0.731)
+VAE_SIZES = VAEConfig(block_out_channels=(24, 24, 24, 48), layers_per_block=1, norm_groups=12, scaling_factor=0.731)
 TO_Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 FAST = {"frames": 2, "steps": 3, "height": 64, "width": 64, "seed": 4}
 

@@ -23,9 +23,15 @@ from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
 UNET = UNetConfig(
-    widths=(32, 64), attention=(True, False), resnets=1, heads=(8, 8), context_dim=64, norm_groups=32, sample_size=8
+    block_out_channels=(32, 64),
+    has_attention=(True, False),
+    layers_per_block=1,
+    heads=(8, 8),
+    context_dim=64,
+    norm_groups=32,
+    sample_size=8,
 )
-VAE_SIZES = VAEConfig(widths=(32, 32, 32, 64), resnets=1, norm_groups=32)
+VAE_SIZES = VAEConfig(block_out_channels=(32, 32, 32, 64), layers_per_block=1, norm_groups=32)
 TEXT = {
     "hidden_size": 64,
     "intermediate_size": 128,

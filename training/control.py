@@ -40,7 +40,7 @@ LOSS = UNetLoss(no_prompt=0.5)
 
 def new_controlnet(unet: UNet, seed: int = 0) -> ControlNet:
     """An untrained ControlNet for a UNet: it changes nothing yet."""
-    controlnet = ControlNet.from_unet(unet, condition_widths=STEM)
+    controlnet = ControlNet.from_unet(unet, condition_out_channels=STEM)
     wake(controlnet.controlnet_cond_embedding, seed)
     return controlnet
 

@@ -353,5 +353,16 @@ def load_controlnet(out: Path, file: str = "controlnet.safetensors") -> ControlN
     return load_network(path, ControlNet(ControlNetConfig(**_tuples(read_facts(path)["config"]))))
 
 
+# A config's fields as older training folders name them.
+OLD_FIELDS = {
+    "widths": "block_out_channels",
+    "attention": "has_attention",
+    "resnets": "layers_per_block",
+    "condition_widths": "condition_out_channels",
+}
+
+
 def _tuples(config: dict) -> dict:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return {
+        OLD_FIELDS.get(key, key): tuple(value) if isinstance(value, list) else value for key, value in config.items()
+    }

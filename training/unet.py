@@ -27,7 +27,7 @@ from t2vz.vae.vae import VAE
 from .common import Settings, fit
 from .log import write_sheet
 
-EMBEDDED = UNetConfig(widths=(64, 96, 96, 80), heads=(2, 4, 4, 4), context_dim=128, norm_groups=8)
+EMBEDDED = UNetConfig(block_out_channels=(64, 96, 96, 80), heads=(2, 4, 4, 4), context_dim=128, norm_groups=8)
 SETTINGS = Settings(minutes=55, batch=16, learning_rate=8e-4, warmup=150, weight_decay=1e-3, ema=0.999)
 SHEET_PROMPTS = [
     "a red ball on a green meadow",

@@ -154,7 +154,7 @@ def unet_from_json(json: Mapping[str, Any], where: str = "unet/config.json") -> 
     options = _Options(json, where)
     sizes = _sizes_going_down(options)
     up = options.names("up_block_types", [PLAIN_UP] + [CROSS_UP] * 3)
-    if up != [CROSS_UP if has else PLAIN_UP for has in reversed(sizes["attention"])]:
+    if up != [CROSS_UP if has else PLAIN_UP for has in reversed(sizes["has_attention"])]:
         options.refuse("up_block_types", up, "the levels of down_block_types in reverse")
     config = UNetConfig(
         out_channels=options.whole("out_channels", 4), sample_size=options.whole("sample_size", 64), **sizes
@@ -169,7 +169,7 @@ def controlnet_from_json(json: Mapping[str, Any], where: str = "config.json") ->
     options = _Options(json, where)
     config = ControlNetConfig(
         condition_channels=options.whole("conditioning_channels", 3),
-        condition_widths=options.per_level("conditioning_embedding_out_channels", [16, 32, 96, 256]),
+        condition_out_channels=options.per_level("conditioning_embedding_out_channels", [16, 32, 96, 256]),
         **_sizes_going_down(options),
     )
     options.built(CONTROLNET_BUILT)
@@ -187,9 +187,9 @@ def _sizes_going_down(options: _Options) -> dict[str, Any]:
     default_heads = options.per_level("attention_head_dim", 8, levels)
     return {
         "in_channels": options.whole("in_channels", 4),
-        "widths": widths,
-        "attention": tuple(block == CROSS_DOWN for block in down),
-        "resnets": options.whole("layers_per_block", 2),
+        "block_out_channels": widths,
+        "has_attention": tuple(block == CROSS_DOWN for block in down),
+        "layers_per_block": options.whole("layers_per_block", 2),
         "heads": options.per_level("num_attention_heads", default_heads, levels),
         "context_dim": options.whole("cross_attention_dim", 1280),
         "norm_groups": options.whole("norm_num_groups", 32),
@@ -197,11 +197,11 @@ def _sizes_going_down(options: _Options) -> dict[str, Any]:
 
 
 def _check_divisors(options: _Options, config: UNetConfig) -> None:
-    for width, heads in zip(config.widths, config.heads, strict=True):
+    for width, heads in zip(config.block_out_channels, config.heads, strict=True):
         if width % heads or width % config.norm_groups:
             options.refuse(
                 "block_out_channels",
-                config.widths,
+                config.block_out_channels,
                 f"widths that {config.heads} heads and {config.norm_groups} norm groups divide",
             )
 
@@ -214,7 +214,7 @@ def unet_to_json(config: UNetConfig) -> dict[str, Any]:
         | {
             "_class_name": "UNet2DConditionModel",
             "out_channels": config.out_channels,
-            "up_block_types": [CROSS_UP if has else PLAIN_UP for has in reversed(config.attention)],
+            "up_block_types": [CROSS_UP if has else PLAIN_UP for has in reversed(config.has_attention)],
             "sample_size": config.sample_size,
         }
     )
@@ -228,7 +228,7 @@ def controlnet_to_json(config: ControlNetConfig) -> dict[str, Any]:
         | {
             "_class_name": "ControlNetModel",
             "conditioning_channels": config.condition_channels,
-            "conditioning_embedding_out_channels": list(config.condition_widths),
+            "conditioning_embedding_out_channels": list(config.condition_out_channels),
         }
     )
 
@@ -236,9 +236,9 @@ def controlnet_to_json(config: ControlNetConfig) -> dict[str, Any]:
 def _going_down_to_json(config: UNetConfig) -> dict[str, Any]:
     return {
         "in_channels": config.in_channels,
-        "block_out_channels": list(config.widths),
-        "down_block_types": [CROSS_DOWN if has else PLAIN_DOWN for has in config.attention],
-        "layers_per_block": config.resnets,
+        "block_out_channels": list(config.block_out_channels),
+        "down_block_types": [CROSS_DOWN if has else PLAIN_DOWN for has in config.has_attention],
+        "layers_per_block": config.layers_per_block,
         "attention_head_dim": list(config.heads),
         "cross_attention_dim": config.context_dim,
         "norm_num_groups": config.norm_groups,
@@ -256,8 +256,8 @@ def vae_from_json(json: Mapping[str, Any], where: str = "vae/config.json") -> VA
     config = VAEConfig(
         in_channels=options.whole("in_channels", 3),
         latent_channels=options.whole("latent_channels", 4),
-        widths=widths,
-        resnets=options.whole("layers_per_block", 1),
+        block_out_channels=widths,
+        layers_per_block=options.whole("layers_per_block", 1),
         norm_groups=options.whole("norm_num_groups", 32),
         scaling_factor=options.number("scaling_factor", 0.18215),
     )
@@ -274,10 +274,10 @@ def vae_to_json(config: VAEConfig) -> dict[str, Any]:
         "in_channels": config.in_channels,
         "out_channels": config.in_channels,
         "latent_channels": config.latent_channels,
-        "block_out_channels": list(config.widths),
-        "down_block_types": ["DownEncoderBlock2D"] * len(config.widths),
-        "up_block_types": ["UpDecoderBlock2D"] * len(config.widths),
-        "layers_per_block": config.resnets,
+        "block_out_channels": list(config.block_out_channels),
+        "down_block_types": ["DownEncoderBlock2D"] * len(config.block_out_channels),
+        "up_block_types": ["UpDecoderBlock2D"] * len(config.block_out_channels),
+        "layers_per_block": config.layers_per_block,
         "norm_num_groups": config.norm_groups,
         "scaling_factor": config.scaling_factor,
     }

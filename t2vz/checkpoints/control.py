@@ -99,7 +99,7 @@ def _config_beside(path: Path, layout: str) -> ControlNetConfig | None:
 
 def _refuse_relatives(path: Path, found: ControlNetConfig, by_name: bool) -> None:
     """ControlNets of other models; and those that average their residuals, which the name alone tells in a file."""
-    if found.widths[0] == 320 and found.context_dim in BY_CONTEXT:
+    if found.block_out_channels[0] == 320 and found.context_dim in BY_CONTEXT:
         raise InputError(f"{path}: this is a ControlNet for {BY_CONTEXT[found.context_dim][1]}; {ADVICE}")
     if by_name and "shuffle" in path.name.lower():
         raise InputError(

@@ -39,8 +39,16 @@ FOLDERS = {
     "text": ("text_encoder", "model"),
 }
 SINGLE = {
-    "unet": (ldm.UNET, sizes.unet_from_shapes, lambda found: ldm.unet_modules(found.attention, found.resnets)),
-    "vae": (ldm.VAE, sizes.vae_from_shapes, lambda found: ldm.vae_modules(len(found.widths), found.resnets)),
+    "unet": (
+        ldm.UNET,
+        sizes.unet_from_shapes,
+        lambda found: ldm.unet_modules(found.has_attention, found.layers_per_block),
+    ),
+    "vae": (
+        ldm.VAE,
+        sizes.vae_from_shapes,
+        lambda found: ldm.vae_modules(len(found.block_out_channels), found.layers_per_block),
+    ),
     "text": (ldm.TEXT, sizes.text_from_shapes, None),
 }
 WHOLE = ("sd1", "instruct-pix2pix", "inpainting")

@@ -214,13 +214,13 @@ def _folder_advice(path: Path) -> str:
 
 def _single_unet(path: Path, entries: dict[str, Entry], said: Mapping[str, str]) -> Part:
     unet = hear_unsaid("unet", sizes.unet_from_shapes(shapes_of(entries), str(path)), said, str(path))
-    modules = dict(ldm.unet_modules(unet.attention, unet.resnets))
+    modules = dict(ldm.unet_modules(unet.has_attention, unet.layers_per_block))
     return Part("unet", path, unet, renamed(path, ldm.UNET, entries, modules))
 
 
 def _single_vae(path: Path, entries: dict[str, Entry], said: Mapping[str, str]) -> Part:
     vae = hear_unsaid("vae", sizes.vae_from_shapes(shapes_of(entries), str(path)), said, str(path))
-    by_name = renamed(path, ldm.VAE, entries, dict(ldm.vae_modules(len(vae.widths), vae.resnets)))
+    by_name = renamed(path, ldm.VAE, entries, dict(ldm.vae_modules(len(vae.block_out_channels), vae.layers_per_block)))
     return Part("vae", path, vae, {name: squeeze_attention(entry) for name, entry in by_name.items()})
 
 

@@ -178,7 +178,7 @@ def _refuse_other_models(path: Path, modules: Mapping[str, Mapping[str, Entry]],
 def _names(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[str, str]]]:
     """Every name that a LoRA file may give a weight of the model, and (part, tensor name)."""
     unet = checkpoint.unet.config
-    single = ldm.inverse(dict(ldm.unet_modules(unet.attention, unet.resnets)))
+    single = ldm.inverse(dict(ldm.unet_modules(unet.has_attention, unet.layers_per_block)))
     for path, name in _weights(checkpoint.unet):
         original = ldm.rename(name, single).removesuffix(".weight")
         for alias in (path, path.replace(".to_out.0", ".to_out"), original):

@@ -111,8 +111,8 @@ def save_single_file(
     Raises InputError if `path` exists; FailedError if writing fails, and then leaves nothing behind.
     """
     path = Path(path)
-    unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.attention, unet.config.resnets)))
-    vae_names = ldm.inverse(dict(ldm.vae_modules(len(vae.config.widths), vae.config.resnets)))
+    unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.has_attention, unet.config.layers_per_block)))
+    vae_names = ldm.inverse(dict(ldm.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block)))
     unet_state = {ldm.rename(key, unet_names): tensor for key, tensor in unet.state_dict().items()}
     vae_state = {}
     for key, tensor in vae.state_dict().items():

@@ -34,9 +34,9 @@ def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
     return UNetConfig(
         in_channels=_shape(shapes, "input_blocks.0.0.weight", where)[1],
         out_channels=_shape(shapes, "out.2.weight", where)[0],
-        widths=tuple(_shape(shapes, f"input_blocks.{n}.{conv}", where)[0] for n in first_blocks),
-        attention=attention,
-        resnets=resnets,
+        block_out_channels=tuple(_shape(shapes, f"input_blocks.{n}.{conv}", where)[0] for n in first_blocks),
+        has_attention=attention,
+        layers_per_block=resnets,
         heads=(UNET_HEADS,) * len(first_blocks),
         context_dim=_shape(shapes, text_key, where)[1],
     )
@@ -61,13 +61,13 @@ def controlnet_from_shapes(shapes: Shapes, where: str) -> ControlNetConfig:
     text_key = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     return ControlNetConfig(
         in_channels=_shape(shapes, "conv_in.weight", where)[1],
-        widths=tuple(_shape(shapes, f"down_blocks.{i}.resnets.0.conv2.weight", where)[0] for i in levels),
-        attention=tuple(f"down_blocks.{i}.attentions.0.proj_in.weight" in shapes for i in levels),
-        resnets=_count(shapes, r"down_blocks\.0\.resnets\.(\d+)\.", where),
+        block_out_channels=tuple(_shape(shapes, f"down_blocks.{i}.resnets.0.conv2.weight", where)[0] for i in levels),
+        has_attention=tuple(f"down_blocks.{i}.attentions.0.proj_in.weight" in shapes for i in levels),
+        layers_per_block=_count(shapes, r"down_blocks\.0\.resnets\.(\d+)\.", where),
         heads=(UNET_HEADS,) * len(levels),
         context_dim=_shape(shapes, text_key, where)[1],
         condition_channels=first[1],
-        condition_widths=(first[0], *(_shape(shapes, f"{stem}.blocks.{i}.weight", where)[0] for i in halving)),
+        condition_out_channels=(first[0], *(_shape(shapes, f"{stem}.blocks.{i}.weight", where)[0] for i in halving)),
     )
 
 
@@ -80,8 +80,8 @@ def vae_from_shapes(shapes: Shapes, where: str, layout: str = "single-file") -> 
     return VAEConfig(
         in_channels=_shape(shapes, "encoder.conv_in.weight", where)[1],
         latent_channels=_shape(shapes, "decoder.conv_in.weight", where)[1],
-        widths=tuple(_shape(shapes, f"encoder.{level}.{n}.{conv}", where)[0] for n in range(levels)),
-        resnets=_count(shapes, rf"encoder\.{level}\.0\.{block}\.(\d+)\.", where),
+        block_out_channels=tuple(_shape(shapes, f"encoder.{level}.{n}.{conv}", where)[0] for n in range(levels)),
+        layers_per_block=_count(shapes, rf"encoder\.{level}\.0\.{block}\.(\d+)\.", where),
     )
 
 

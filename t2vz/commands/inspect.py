@@ -97,7 +97,7 @@ def _counted(counts: dict) -> str:
 
 
 def _sizes(sizes: dict) -> str:
-    """widths 320, 640, 1280, 1280; heads 8; …: a list of equal numbers as one of them."""
+    """block out channels 320, 640, 1280, 1280; heads 8; …: a list of equal numbers as one of them."""
     return "; ".join(f"{name.replace('_', ' ')} {_values(value)}" for name, value in sizes.items())
 
 

@@ -51,19 +51,21 @@ class ControlNet(Encoder):
     def __init__(self, config: ControlNetConfig):
         super().__init__(config)
         self.controlnet_cond_embedding = ConditionStem(
-            config.condition_channels, config.condition_widths, config.widths[0]
+            config.condition_channels, config.condition_out_channels, config.block_out_channels[0]
         )
         self.controlnet_down_blocks = nn.ModuleList(
             [_zero(nn.Conv2d(width, width, kernel_size=1)) for width in self.skip_widths]
         )
-        self.controlnet_mid_block = _zero(nn.Conv2d(config.widths[-1], config.widths[-1], kernel_size=1))
+        self.controlnet_mid_block = _zero(
+            nn.Conv2d(config.block_out_channels[-1], config.block_out_channels[-1], kernel_size=1)
+        )
 
     @classmethod
     def from_unet(cls, unet: UNet, **stem) -> "ControlNet":
         """Where training begins: a UNet's weights going down, zero convolutions after them.
 
-        stem: condition_channels and condition_widths, if not the usual ones. The ControlNet has the UNet's float type
-        and device and a copy of its weights; its residuals are zero.
+        stem: condition_channels and condition_out_channels, if not the usual ones. The ControlNet has the UNet's float
+        type and device and a copy of its weights; its residuals are zero.
         """
         controlnet = cls(ControlNetConfig(**asdict(unet.config), **stem))
         weight = unet.conv_in.weight
@@ -75,7 +77,7 @@ class ControlNet(Encoder):
     @property
     def factor(self) -> int:
         """How many times larger a condition picture's sides are than a latent's: 8 with four widths."""
-        return 2 ** (len(self.config.condition_widths) - 1)
+        return 2 ** (len(self.config.condition_out_channels) - 1)
 
     def forward(
         self,

@@ -19,13 +19,13 @@ class Encoder(nn.Module):
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = config
-        widths, levels = config.widths, len(config.widths)
+        widths, levels = config.block_out_channels, len(config.block_out_channels)
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], kernel_size=3, padding=1)
         self.time_embedding = TimestepMLP(widths[0])
         self.down_blocks = nn.ModuleList()
         for i in range(levels):
-            path = [widths[max(i - 1, 0)]] + [widths[i]] * config.resnets
-            attends = self.transformer(i, f"down_blocks.{i}") if config.attention[i] else None
+            path = [widths[max(i - 1, 0)]] + [widths[i]] * config.layers_per_block
+            attends = self.transformer(i, f"down_blocks.{i}") if config.has_attention[i] else None
             halve = i < levels - 1
             self.down_blocks.append(DownBlock(path, 4 * widths[0], config.norm_groups, attends, halve))
         middle = self.transformer(levels - 1, "mid_block")
@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         """The arguments of a level's transformers; layer: the block's place in the checkpoint."""
         config = self.config
         return {
-            "width": config.widths[level],
+            "width": config.block_out_channels[level],
             "context_dim": config.context_dim,
             "heads": config.heads[level],
             "norm_groups": config.norm_groups,
@@ -45,9 +45,9 @@ class Encoder(nn.Module):
     @property
     def skip_widths(self) -> list[int]:
         """Channels of the skips in the order they are left: conv_in's, each resnet's, each downsampler's."""
-        config, last = self.config, len(self.config.widths) - 1
-        levels = ([width] * (config.resnets + (i < last)) for i, width in enumerate(config.widths))
-        return [config.widths[0], *(width for level in levels for width in level)]
+        config, last = self.config, len(self.config.block_out_channels) - 1
+        levels = ([width] * (config.layers_per_block + (i < last)) for i, width in enumerate(config.block_out_channels))
+        return [config.block_out_channels[0], *(width for level in levels for width in level)]
 
     def go_down(self, x: Tensor, time: Tensor, context: Tensor, view: FrameView) -> tuple[list[Tensor], Tensor]:
         """From conv_in's maps x (b·f, c, h, w) to all skips, x the first of them, and the middle's maps."""
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
     def embed_time(self, t: int | float | Tensor, b: int, f: int, like: Tensor) -> Tensor:
         """The timestep's embedding for each of b·f maps: (b·f, 4·width), in the type and on the device of `like`."""
         t = torch.as_tensor(t, device=like.device).reshape(-1).expand(b)
-        sinusoids = timestep_embedding(t, self.config.widths[0]).to(like.dtype)
+        sinusoids = timestep_embedding(t, self.config.block_out_channels[0]).to(like.dtype)
         return self.time_embedding(sinusoids).repeat_interleave(f, dim=0)
 
     def check_inputs(self, x: Tensor, t: int | float | Tensor, context: Tensor) -> None:

@@ -36,15 +36,15 @@ class UNet(Encoder):
 
     def __init__(self, config: UNetConfig):
         super().__init__(config)  # conv_in, the timestep, down and mid
-        widths, levels, groups = config.widths, len(config.widths), config.norm_groups
+        widths, levels, groups = config.block_out_channels, len(config.block_out_channels), config.norm_groups
         skips, width = self.skip_widths, widths[-1]
         self.up_blocks = nn.ModuleList()
         for i, level in enumerate(reversed(range(levels))):
             c_ins = []
-            for _ in range(config.resnets + 1):
+            for _ in range(config.layers_per_block + 1):
                 c_ins.append(width + skips.pop())
                 width = widths[level]
-            attends = self.transformer(level, f"up_blocks.{i}") if config.attention[level] else None
+            attends = self.transformer(level, f"up_blocks.{i}") if config.has_attention[level] else None
             self.up_blocks.append(UpBlock(c_ins, width, 4 * widths[0], groups, attends, upsample=level > 0))
         self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=1e-5)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, kernel_size=3, padding=1)

@@ -116,11 +116,13 @@ class Encoder(nn.Module):
 
     def __init__(self, config: VAEConfig):
         super().__init__()
-        widths, groups, last = config.widths, config.norm_groups, len(config.widths) - 1
+        widths, groups, last = config.block_out_channels, config.norm_groups, len(config.block_out_channels) - 1
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], kernel_size=3, padding=1)
         self.down_blocks = nn.ModuleList(
             [
-                Level(widths[max(i - 1, 0)], width, config.resnets, groups, "downsamplers" if i < last else None)
+                Level(
+                    widths[max(i - 1, 0)], width, config.layers_per_block, groups, "downsamplers" if i < last else None
+                )
                 for i, width in enumerate(widths)
             ]
         )
@@ -140,12 +142,18 @@ class Decoder(nn.Module):
 
     def __init__(self, config: VAEConfig):
         super().__init__()
-        widths, groups, last = config.widths[::-1], config.norm_groups, len(config.widths) - 1
+        widths, groups, last = config.block_out_channels[::-1], config.norm_groups, len(config.block_out_channels) - 1
         self.conv_in = nn.Conv2d(config.latent_channels, widths[0], kernel_size=3, padding=1)
         self.mid_block = MidBlock(widths[0], groups)
         self.up_blocks = nn.ModuleList(
             [
-                Level(widths[max(i - 1, 0)], width, config.resnets + 1, groups, "upsamplers" if i < last else None)
+                Level(
+                    widths[max(i - 1, 0)],
+                    width,
+                    config.layers_per_block + 1,
+                    groups,
+                    "upsamplers" if i < last else None,
+                )
                 for i, width in enumerate(widths)
             ]
         )
@@ -174,7 +182,7 @@ class VAE(nn.Module):
     @property
     def factor(self) -> int:
         """How many times smaller a latent's sides are than its picture's: 8 with four levels."""
-        return 2 ** (len(self.config.widths) - 1)
+        return 2 ** (len(self.config.block_out_channels) - 1)
 
     def encode_moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The posterior q(z | image).

@@ -99,9 +99,9 @@ def test_a_pruned_single_file_is_named(manifest, key):
         UNetConfig(),
         UNetConfig(in_channels=8),
         UNetConfig(
-            widths=(32, 96),
-            attention=(False, True),
-            resnets=3,
+            block_out_channels=(32, 96),
+            has_attention=(False, True),
+            layers_per_block=3,
             heads=(2, 4),
             context_dim=24,
             norm_groups=16,
@@ -114,7 +114,7 @@ def test_unet_config_survives_writing_and_diffusers(unet):
 
     written = json.loads(json.dumps(config.unet_to_json(unet)))
     assert config.unet_from_json(written) == unet
-    if unet.widths[0] > 32:
+    if unet.block_out_channels[0] > 32:
         return  # the real size is only compared as a dictionary
     theirs = UNet2DConditionModel.from_config(written)
     assert config.unet_from_json(json.loads(theirs.to_json_string())) == unet  # with every option it knows
@@ -122,14 +122,19 @@ def test_unet_config_survives_writing_and_diffusers(unet):
 
 @pytest.mark.parametrize(
     "vae",
-    [VAEConfig(), VAEConfig(widths=(32, 64, 64), resnets=1, norm_groups=8, latent_channels=3, scaling_factor=0.5)],
+    [
+        VAEConfig(),
+        VAEConfig(
+            block_out_channels=(32, 64, 64), layers_per_block=1, norm_groups=8, latent_channels=3, scaling_factor=0.5
+        ),
+    ],
 )
 def test_vae_config_survives_writing_and_diffusers(vae):
     from diffusers import AutoencoderKL
 
     written = json.loads(json.dumps(config.vae_to_json(vae)))
     assert config.vae_from_json(written) == vae
-    if vae.widths[0] == 32:
+    if vae.block_out_channels[0] == 32:
         assert config.vae_from_json(json.loads(AutoencoderKL.from_config(written).to_json_string())) == vae
 
 

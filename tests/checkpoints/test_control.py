@@ -27,9 +27,9 @@ def original():
     """diffusers' own small ControlNet, every weight random."""
     with torch.random.fork_rng():
         network = ControlNetModel(
-            block_out_channels=UNET.widths,
+            block_out_channels=UNET.block_out_channels,
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            layers_per_block=UNET.resnets,
+            layers_per_block=UNET.layers_per_block,
             cross_attention_dim=UNET.context_dim,
             attention_head_dim=8,
         )
@@ -44,7 +44,7 @@ def folder(original, tmp_path):
 
 def single_file(path, state, prefix=ldm.CONTROL, **more):
     """Write the weights under the original program's names."""
-    names = ldm.inverse(dict(ldm.control_modules(UNET.attention, UNET.resnets, halvings=3)))
+    names = ldm.inverse(dict(ldm.control_modules(UNET.has_attention, UNET.layers_per_block, halvings=3)))
     tensors = {prefix + ldm.rename(key, names): tensor.contiguous() for key, tensor in state.items()}
     save_file(tensors | more, path)
     return path
@@ -97,14 +97,14 @@ def test_diffusers_folder_and_its_lone_file(folder, original, dtype, device):
 
 def test_a_config_beside_a_lone_file_tells_what_shapes_cannot(tmp_path):
     sizes = ControlNetConfig(
-        widths=(24, 48),
-        attention=(True, True),
-        resnets=2,
+        block_out_channels=(24, 48),
+        has_attention=(True, True),
+        layers_per_block=2,
         heads=(3, 6),
         context_dim=10,
         norm_groups=4,
         condition_channels=1,
-        condition_widths=(3, 5),
+        condition_out_channels=(3, 5),
     )
     save_controlnet(tmp_path / "mine", ControlNet(sizes))
     assert load_controlnet(tmp_path / "mine" / WEIGHTS).config == load_controlnet(tmp_path / "mine").config == sizes
@@ -144,7 +144,7 @@ def test_differences_are_added_to_the_unet_they_were_taken_from(original, prefix
     with pytest.raises(InputError, match=r"differences .* unet=sd.unet"):
         load_controlnet(path)
     with pytest.raises(InputError, match="UNet of other sizes"):
-        load_controlnet(path, unet=UNet(type(UNET)(**{**vars(UNET), "widths": (64, 64)})))
+        load_controlnet(path, unet=UNet(type(UNET)(**{**vars(UNET), "block_out_channels": (64, 64)})))
 
 
 def test_saved_folder_comes_back_and_diffusers_loads_it(original, tmp_path, recwarn):
@@ -246,7 +246,12 @@ def test_what_is_no_controlnet_is_named(folder, original, tmp_path):
 @pytest.mark.parametrize("context, words", [(1024, "Stable Diffusion 2.x"), (2048, "SDXL")])
 def test_controlnets_of_other_models_are_named(context, words, tmp_path):
     sizes = ControlNetConfig(
-        widths=(320,), attention=(True,), resnets=1, heads=(8,), context_dim=context, condition_widths=(4, 4)
+        block_out_channels=(320,),
+        has_attention=(True,),
+        layers_per_block=1,
+        heads=(8,),
+        context_dim=context,
+        condition_out_channels=(4, 4),
     )
     save_controlnet(tmp_path / "other", ControlNet(sizes))
     with pytest.raises(InputError, match=f"a ControlNet for {words}"):
@@ -270,7 +275,13 @@ def test_missing_unknown_and_misshaped_tensors_are_named(original, tmp_path):
 def test_a_controlnet_that_does_not_fit_the_model_is_refused(tmp_path):
     sd = tiny_sd(tmp_path)
     check_controlnet(sd, ControlNet(SIZES))
-    misfits = {"widths": (32, 32), "resnets": 2, "context_dim": 9, "in_channels": 8, "condition_widths": (4, 4)}
+    misfits = {
+        "block_out_channels": (32, 32),
+        "layers_per_block": 2,
+        "context_dim": 9,
+        "in_channels": 8,
+        "condition_out_channels": (4, 4),
+    }
     said = ("widths", "resnets", "text", "latent channels", "picture sides")
     for (name, value), words in zip(misfits.items(), said, strict=True):
         with pytest.raises(InputError, match=words) as caught:
@@ -278,7 +289,7 @@ def test_a_controlnet_that_does_not_fit_the_model_is_refused(tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="float64"):
         check_controlnet(sd, ControlNet(SIZES).double())
-    assert len(VAE_SIZES.widths) == len(SIZES.condition_widths)  # both 8 times
+    assert len(VAE_SIZES.block_out_channels) == len(SIZES.condition_out_channels)  # both 8 times
 
 
 def test_no_path_is_the_embedded_one_and_says_so_when_it_is_missing(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_sd15_as_a_single_file(manifest, tmp_path):
         assert parts[name]["parameters"] == PARAMETERS[name] and parts[name]["dtypes"] == {"F16": PARAMETERS[name]}
         assert [parts[name][fault] for fault in ("missing", "extra", "misshaped", "problem")] == [[], [], [], None]
     sizes = parts["unet"]["sizes"]
-    assert (sizes["widths"], sizes["heads"], sizes["norm_groups"]) == ([320, 640, 1280, 1280], [8] * 4, 32)
+    assert (sizes["block_out_channels"], sizes["heads"], sizes["norm_groups"]) == ([320, 640, 1280, 1280], [8] * 4, 32)
     assert sizes["context_dim"] == 768 and parts["vae"]["sizes"]["scaling_factor"] == 0.18215
     assert (parts["text"]["sizes"]["num_attention_heads"], parts["text"]["sizes"]["vocab_size"]) == (12, 49408)
     assert any("1.x's rules" in note for note in report["notes"])  # the heads are a guess, and it says so
@@ -125,9 +125,9 @@ def test_a_folder_with_its_faults(tmp_path):
     sd = tiny_sd(
         tmp_path,
         unet=UNetConfig(
-            widths=(24, 48),
-            attention=(True, False),
-            resnets=1,
+            block_out_channels=(24, 48),
+            has_attention=(True, False),
+            layers_per_block=1,
             heads=(2, 4),
             context_dim=64,
             norm_groups=6,
@@ -160,9 +160,9 @@ def test_our_single_file_says_its_sizes(tmp_path):
     sd = tiny_sd(
         tmp_path,
         unet=UNetConfig(
-            widths=(24, 48),
-            attention=(True, False),
-            resnets=1,
+            block_out_channels=(24, 48),
+            has_attention=(True, False),
+            layers_per_block=1,
             heads=(2, 4),
             context_dim=64,
             norm_groups=6,
@@ -248,7 +248,7 @@ def test_the_command_tells_in_a_few_lines_or_as_json(manifest, tmp_path, capsys)
     out, err = capsys.readouterr()
     assert not err and out.count("\n") < 12 and max(map(len, out.splitlines())) < 250
     assert "Stable Diffusion 1.x" in out and "3.97 GiB" in out and out.count("; complete") == 3
-    assert "859.52 M, F32" in out and "widths 320, 640, 1280, 1280; " in out and "heads 8;" in out
+    assert "859.52 M, F32" in out and "block out channels 320, 640, 1280, 1280; " in out and "heads 8;" in out
 
     assert main(["inspect", str(good), str(tmp_path / "gone.safetensors"), str(tmp_path / "x.ckpt"), "--json"]) == 2
     out, err = capsys.readouterr()

@@ -67,9 +67,14 @@ def test_folder_sizes_and_schedule(diffusers_folder):
     checkpoint = open_checkpoint(str(diffusers_folder))
     assert (checkpoint.kind, checkpoint.layout) == ("sd1", "folder")
     assert checkpoint.unet.config == UNetConfig(
-        widths=(32, 64), attention=(True, False), resnets=1, heads=(8, 8), context_dim=16, sample_size=8
+        block_out_channels=(32, 64),
+        has_attention=(True, False),
+        layers_per_block=1,
+        heads=(8, 8),
+        context_dim=16,
+        sample_size=8,
     )
-    assert checkpoint.vae.config == VAEConfig(widths=(32, 64), resnets=1)
+    assert checkpoint.vae.config == VAEConfig(block_out_channels=(32, 64), layers_per_block=1)
     assert checkpoint.text.config.num_hidden_layers == 2
     assert checkpoint.schedule.alpha_bar_at(999) == pytest.approx(0.0046601, abs=1e-6)
 

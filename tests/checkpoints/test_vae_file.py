@@ -79,9 +79,12 @@ def test_a_checkpoint_without_vae_needs_one_named(place, tmp_path):
 @pytest.mark.parametrize(
     "sizes, words",
     [
-        (VAEConfig(widths=(32, 32, 32, 64), resnets=1, latent_channels=16), "latent channels 16"),
-        (VAEConfig(widths=(32, 32, 32, 64), resnets=1, scaling_factor=0.13025), "scaling factor of latents 0.13025"),
-        (VAEConfig(widths=(32, 32, 64), resnets=1), "levels 3"),
+        (VAEConfig(block_out_channels=(32, 32, 32, 64), layers_per_block=1, latent_channels=16), "latent channels 16"),
+        (
+            VAEConfig(block_out_channels=(32, 32, 32, 64), layers_per_block=1, scaling_factor=0.13025),
+            "scaling factor of latents 0.13025",
+        ),
+        (VAEConfig(block_out_channels=(32, 32, 64), layers_per_block=1), "levels 3"),
     ],
 )
 def test_a_vae_of_another_model_is_refused(place, tmp_path, sizes, words):

@@ -93,13 +93,21 @@ def their_single_file(path: Path, configs: Path):
         "unet/config.json",
         {"_class_name": "UNet2DConditionModel"}
         | unet_options(
-            UNetConfig(widths=widths, attention=attention, resnets=resnets, heads=heads, context_dim=context)
+            UNetConfig(
+                block_out_channels=widths,
+                has_attention=attention,
+                layers_per_block=resnets,
+                heads=heads,
+                context_dim=context,
+            )
         ),
     )
     write(
         "vae/config.json",
         {"_class_name": "AutoencoderKL"}
-        | vae_options(VAEConfig(widths=tuple(down[level] for level in sorted(down)), resnets=per_level)),
+        | vae_options(
+            VAEConfig(block_out_channels=tuple(down[level] for level in sorted(down)), layers_per_block=per_level)
+        ),
     )
     write(
         "text_encoder/config.json",

@@ -27,17 +27,17 @@ THEIR_WORDS = {
 }
 SIZES = {
     "tiny": (UNET, {}),
-    "sd15 topology": (UNetConfig(widths=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24), {}),
+    "sd15 topology": (UNetConfig(block_out_channels=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24), {}),
     "small stem": (
         UNetConfig(
-            widths=(24, 48, 72),
-            attention=(False, True, True),
-            resnets=1,
+            block_out_channels=(24, 48, 72),
+            has_attention=(False, True, True),
+            layers_per_block=1,
             heads=(2, 4, 6),
             context_dim=20,
             norm_groups=8,
         ),
-        {"condition_channels": 1, "condition_widths": (5, 7, 9)},
+        {"condition_channels": 1, "condition_out_channels": (5, 7, 9)},
     ),
 }
 

@@ -16,23 +16,41 @@ from t2vz.vae import VAE, VAEConfig
 TYPES = [torch.float64, torch.float32]
 UNETS = {
     "tiny": UNET,
-    "sd15 topology": UNetConfig(widths=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24),
+    "sd15 topology": UNetConfig(block_out_channels=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24),
     # widths whose halves are no powers of two: the frequencies of the time embedding round differently there
     "odd heads": UNetConfig(
-        widths=(24, 48, 72), attention=(False, True, True), resnets=1, heads=(2, 4, 6), context_dim=20, norm_groups=8
+        block_out_channels=(24, 48, 72),
+        has_attention=(False, True, True),
+        layers_per_block=1,
+        heads=(2, 4, 6),
+        context_dim=20,
+        norm_groups=8,
     ),
     "no groups": UNetConfig(
-        widths=(40, 20), attention=(True, True), resnets=2, heads=(5, 2), context_dim=7, norm_groups=1
+        block_out_channels=(40, 20),
+        has_attention=(True, True),
+        layers_per_block=2,
+        heads=(5, 2),
+        context_dim=7,
+        norm_groups=1,
     ),
     "8 channels in": UNetConfig(
-        in_channels=8, widths=(16, 32), attention=(True, False), resnets=2, heads=(1, 2), context_dim=12, norm_groups=4
+        in_channels=8,
+        block_out_channels=(16, 32),
+        has_attention=(True, False),
+        layers_per_block=2,
+        heads=(1, 2),
+        context_dim=12,
+        norm_groups=4,
     ),
 }
 VAES = {
     "tiny": VAE_SIZES,
-    "sd15 topology": VAEConfig(widths=(32, 64, 96, 96)),
-    "two levels": VAEConfig(widths=(12, 20), resnets=1, norm_groups=4),
-    "3 latent channels": VAEConfig(latent_channels=3, widths=(8, 16, 24), resnets=3, norm_groups=2),
+    "sd15 topology": VAEConfig(block_out_channels=(32, 64, 96, 96)),
+    "two levels": VAEConfig(block_out_channels=(12, 20), layers_per_block=1, norm_groups=4),
+    "3 latent channels": VAEConfig(
+        latent_channels=3, block_out_channels=(8, 16, 24), layers_per_block=3, norm_groups=2
+    ),
 }
 
 

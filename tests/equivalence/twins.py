@@ -26,13 +26,13 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 def unet_options(config) -> dict:
     """A UNetConfig in the words of UNet2DConditionModel."""
-    attention = config.attention
+    attention = config.has_attention
     return {
         "in_channels": config.in_channels,
         "out_channels": config.out_channels,
         "sample_size": config.sample_size,
-        "block_out_channels": tuple(config.widths),
-        "layers_per_block": config.resnets,
+        "block_out_channels": tuple(config.block_out_channels),
+        "layers_per_block": config.layers_per_block,
         "down_block_types": tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention),
         "up_block_types": tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
         "cross_attention_dim": config.context_dim,
@@ -45,7 +45,7 @@ def control_options(config) -> dict:
     """A ControlNetConfig in the words of ControlNetModel."""
     options = unet_options(config) | {
         "conditioning_channels": config.condition_channels,
-        "conditioning_embedding_out_channels": config.condition_widths,
+        "conditioning_embedding_out_channels": config.condition_out_channels,
     }
     return {
         name: value for name, value in options.items() if name not in ("out_channels", "sample_size", "up_block_types")
@@ -54,15 +54,15 @@ def control_options(config) -> dict:
 
 def vae_options(config) -> dict:
     """A VAEConfig in the words of AutoencoderKL."""
-    levels = len(config.widths)
+    levels = len(config.block_out_channels)
     return {
         "in_channels": config.in_channels,
         "out_channels": config.in_channels,
         "latent_channels": config.latent_channels,
-        "block_out_channels": tuple(config.widths),
+        "block_out_channels": tuple(config.block_out_channels),
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "layers_per_block": config.resnets,
+        "layers_per_block": config.layers_per_block,
         "norm_num_groups": config.norm_groups,
         "scaling_factor": config.scaling_factor,
     }

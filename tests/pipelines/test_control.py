@@ -336,7 +336,7 @@ def test_several_controls_that_do_not_go_together(tiny):
 
 def test_a_controlnet_for_another_model_is_refused(tiny):
     sd, _ = tiny
-    wide = ControlNet(ControlNetConfig(**{**vars(UNET), "widths": (64, 64)}))
+    wide = ControlNet(ControlNetConfig(**{**vars(UNET), "block_out_channels": (64, 64)}))
     with pytest.raises(InputError, match="does not fit the model"):
         control_video(sd, PROMPT, pictures(2), wide.to(sd.device), steps=2)
 

@@ -187,9 +187,9 @@ def test_threads_settle_on_the_fastest(monkeypatch):
 
 def test_finished_network_round_trips(tmp_path):
     model, other = line(1)[0], line(2)[0]
-    save_network(tmp_path / "net/net.safetensors", model, {"config": {"widths": [1, 2]}})
+    save_network(tmp_path / "net/net.safetensors", model, {"config": {"block_out_channels": [1, 2]}})
     load_network(tmp_path / "net/net.safetensors", other)
     torch.testing.assert_close(model.weight, other.weight)
-    assert read_facts(tmp_path / "net/net.safetensors") == {"config": {"widths": [1, 2]}, "parameters": 2}
+    assert read_facts(tmp_path / "net/net.safetensors") == {"config": {"block_out_channels": [1, 2]}, "parameters": 2}
     with pytest.raises(InputError, match="train vae first"):
         read_facts(tmp_path / "vae/vae.safetensors")

@@ -8,7 +8,9 @@ from t2vz.unet.config import UNetConfig
 from t2vz.unet.unet import UNet
 from training.control import as_condition, new_controlnet
 
-TINY = UNetConfig(widths=(16, 16, 16, 16), resnets=1, heads=(2,) * 4, context_dim=8, norm_groups=4, sample_size=8)
+TINY = UNetConfig(
+    block_out_channels=(16, 16, 16, 16), layers_per_block=1, heads=(2,) * 4, context_dim=8, norm_groups=4, sample_size=8
+)
 
 
 def drawings(seed, count=4, size=64):

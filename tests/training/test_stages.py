@@ -31,8 +31,8 @@ def trained(tmp_path_factory):
         steps=2,
         threads=1,
         clip=CLIPSizes(width=64, text_layers=1, image_layers=1, image_size=32, patch=16),
-        vae=VAEConfig(widths=(16, 16, 16, 16), resnets=1, norm_groups=4, scaling_factor=1.0),
-        unet=UNetConfig(widths=(16, 16, 16, 16), resnets=1, heads=(2,) * 4, norm_groups=4),
+        vae=VAEConfig(block_out_channels=(16, 16, 16, 16), layers_per_block=1, norm_groups=4, scaling_factor=1.0),
+        unet=UNetConfig(block_out_channels=(16, 16, 16, 16), layers_per_block=1, heads=(2,) * 4, norm_groups=4),
     )
     train_all(options)
     return options

@@ -27,7 +27,14 @@ from training.unet import (
 )
 from training.vae import new_vae
 
-TINY = UNetConfig(widths=(16, 16), attention=(True, False), resnets=1, heads=(2, 2), context_dim=64, norm_groups=4)
+TINY = UNetConfig(
+    block_out_channels=(16, 16),
+    has_attention=(True, False),
+    layers_per_block=1,
+    heads=(2, 2),
+    context_dim=64,
+    norm_groups=4,
+)
 ALPHA_BAR = NoiseSchedule.stable_diffusion().alpha_bar
 
 
@@ -142,7 +149,7 @@ def test_no_prompt_share(text, tmp_path, monkeypatch):
     encoder, tokenizer = text
     examples = make_examples(torch.randn(2, 4, 4, 4), ["a red ball", "a blue cat"], encoder, tokenizer)
     settings = Settings(steps=1, batch=4, threads=1, learning_rate=1e-3)
-    vae = new_vae(VAEConfig(widths=(16, 16), resnets=1, norm_groups=4), 0)
+    vae = new_vae(VAEConfig(block_out_channels=(16, 16), layers_per_block=1, norm_groups=4), 0)
     for share in (0.0, 1.0):
         contexts = []
         forward = UNet.forward

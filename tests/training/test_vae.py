@@ -23,7 +23,7 @@ from training.vae import (
     vae_losses,
 )
 
-TINY = VAEConfig(widths=(16, 16, 16, 24), resnets=1, norm_groups=4, scaling_factor=1.0)
+TINY = VAEConfig(block_out_channels=(16, 16, 16, 24), layers_per_block=1, norm_groups=4, scaling_factor=1.0)
 
 
 def painted(count, size=32, seed=0):

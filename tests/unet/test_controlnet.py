@@ -14,14 +14,14 @@ from t2vz.unet import ControlNet, ControlNetConfig, UNet, UNetConfig
 
 MANIFEST = Path(__file__).parents[1] / "checkpoints/data/controlnet.json"
 SIZES = {
-    "widths": (16, 32, 32),
-    "attention": (True, True, False),
-    "resnets": 1,
+    "block_out_channels": (16, 32, 32),
+    "has_attention": (True, True, False),
+    "layers_per_block": 1,
     "heads": (2, 4, 4),
     "context_dim": 6,
     "norm_groups": 8,
 }
-CONFIG = ControlNetConfig(**SIZES, condition_widths=(4, 6, 8))  # pictures are 4 times the latents
+CONFIG = ControlNetConfig(**SIZES, condition_out_channels=(4, 6, 8))  # pictures are 4 times the latents
 ZERO = ("controlnet_down_blocks", "controlnet_mid_block", "controlnet_cond_embedding.conv_out")
 
 
@@ -133,7 +133,7 @@ def test_a_new_controlnet_changes_nothing(unet, inputs):
 
 
 def test_from_unet_copies_what_goes_down_and_starts_from_zero(unet, inputs):
-    new = ControlNet.from_unet(unet, condition_widths=(4, 6, 8))
+    new = ControlNet.from_unet(unet, condition_out_channels=(4, 6, 8))
     assert new.config == CONFIG
     state, source = new.state_dict(), unet.state_dict()
     shared = {name for name in state if not name.startswith("controlnet_")}
@@ -151,7 +151,7 @@ def test_from_unet_copies_what_goes_down_and_starts_from_zero(unet, inputs):
 def test_from_unet_s_copy_walks_the_unet_s_way_down(unet, inputs):
     """With pictures that say nothing, its maps are the UNet's own skips: seen through zero convolutions set to one."""
     x, context, pictures = inputs
-    new = ControlNet.from_unet(unet, condition_widths=(4, 6, 8))
+    new = ControlNet.from_unet(unet, condition_out_channels=(4, 6, 8))
     with torch.no_grad():
         for conv in (*new.controlnet_down_blocks, new.controlnet_mid_block):
             conv.weight.copy_(torch.eye(len(conv.weight))[:, :, None, None])
@@ -170,7 +170,7 @@ def test_from_unet_s_copy_walks_the_unet_s_way_down(unet, inputs):
 def test_from_unet_keeps_float_type_and_in_training_only_the_zero_convolutions_move_first(unet, inputs):
     assert ControlNet.from_unet(unet.to(torch.float64)).conv_in.weight.dtype == torch.float64
     unet.to(torch.float32)
-    new = ControlNet.from_unet(unet, condition_widths=(4, 6, 8)).requires_grad_(True)
+    new = ControlNet.from_unet(unet, condition_out_channels=(4, 6, 8)).requires_grad_(True)
     x, context, pictures = inputs
     unet(x, 501, context, residuals=new(x, 501, context, pictures)).square().mean().backward()
     moving = {name for name, p in new.named_parameters() if p.grad is not None and p.grad.any()}

@@ -17,9 +17,9 @@ from t2vz.unet.transformer import FeedForward, SelfAttention
 
 MANIFEST = Path(__file__).parents[1] / "checkpoints/data/sd15.json"
 TINY = UNetConfig(
-    widths=(16, 32, 32),
-    attention=(True, True, False),
-    resnets=1,
+    block_out_channels=(16, 32, 32),
+    has_attention=(True, True, False),
+    layers_per_block=1,
     heads=(2, 4, 4),
     context_dim=6,
     norm_groups=8,

@@ -11,7 +11,7 @@ from t2vz.vae import VAE, VAEConfig, to_pixels
 from t2vz.vae.vae import Attention, Downsample, Upsample
 
 MANIFEST = Path(__file__).parents[1] / "checkpoints/data/sd15.json"
-TINY = VAEConfig(widths=(8, 8, 16, 16), resnets=1, norm_groups=4)
+TINY = VAEConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_groups=4)
 
 
 def random(*shape, seed=0):
@@ -69,7 +69,10 @@ def test_latents_are_eight_times_smaller_each_way(vae, device, size):
 
 
 def test_the_factor_follows_the_number_of_levels():
-    assert [VAE(VAEConfig(widths=(4,) * levels, resnets=1, norm_groups=2)).factor for levels in (1, 2, 3)] == [1, 2, 4]
+    assert [
+        VAE(VAEConfig(block_out_channels=(4,) * levels, layers_per_block=1, norm_groups=2)).factor
+        for levels in (1, 2, 3)
+    ] == [1, 2, 4]
 
 
 @pytest.mark.parametrize("size", [(12, 16), (16, 20), (7, 7)])
