@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from t2vz.errors import FailedError, InputError
+from t2vz.world import STYLES
 
 DESCRIPTION = """Train the small embedded models on painted pictures: a CLIP, an autoencoder, a UNet; then
 the autoencoder's decoder once more, a UNet that edits, and a ControlNet that follows edges.
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the training: pictures, states, curves, sheets"
+    )
+    parser.add_argument(
+        "--style", choices=list(STYLES), default="bold", help="of the painting; fine: for 256 pixels and more"
     )
     parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels (default 128)")
     parser.add_argument("--pictures", type=int, default=24_000, help="how many pictures to paint (default 24000)")
@@ -97,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         steps=args.steps,
         seed=args.seed,
+        style=args.style,
         device=ranks.device_of(args.device),
         threads=args.threads,
         further=args.further,

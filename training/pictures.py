@@ -42,19 +42,25 @@ class Pictures:
         return chosen.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
 
 
-def paint_one(i: int, size: int, seed: int, stream: str) -> tuple[np.ndarray, str]:
+def paint_one(i: int, size: int, seed: int, stream: str, style: str = "bold") -> tuple[np.ndarray, str]:
     """Picture i of a stream: uint8 (size, size, 3), and its caption."""
-    scene = scene_of(i, seed, stream)
+    scene = scene_of(i, seed, stream, style)
     return paint(scene, size), scene.caption
 
 
-def scene_of(i: int, seed: int, stream: str) -> Scene:
+def scene_of(i: int, seed: int, stream: str, style: str = "bold") -> Scene:
     """The scene of picture i of a stream."""
-    return sample_scene(np.random.default_rng([seed, STREAMS[stream], i]), held_out=stream == "held-out")
+    return sample_scene(np.random.default_rng([seed, STREAMS[stream], i]), held_out=stream == "held-out", style=style)
 
 
 def paint_pictures(
-    folder: str | Path, count: int, size: int, seed: int = 0, stream: str = "training", processes: int | None = None
+    folder: str | Path,
+    count: int,
+    size: int,
+    seed: int = 0,
+    stream: str = "training",
+    processes: int | None = None,
+    style: str = "bold",
 ) -> Pictures:
     """Paint `count` pictures into `folder`, or open them if they were painted before.
 
@@ -63,17 +69,19 @@ def paint_pictures(
     """
     if count < 1 or stream not in STREAMS:
         raise InputError(f"{count} pictures of stream {stream!r}: at least 1, of one of {', '.join(STREAMS)}")
-    name = f"{stream}-{size}px-{count}-seed{seed}"
+    name = f"{stream}-{style}-{size}px-{count}-seed{seed}"
     array, captions = Path(folder) / f"{name}.npy", Path(folder) / f"{name}.json"
     if not captions.is_file():  # written last: if it is there, so are the pictures
-        write_json(captions, _paint_into(array, count, size, seed, stream, processes))
+        write_json(captions, _paint_into(array, count, size, seed, stream, processes, style))
     return Pictures(np.load(array, mmap_mode="r"), json.loads(captions.read_text(encoding="utf-8")))
 
 
-def _paint_into(path: Path, count: int, size: int, seed: int, stream: str, processes: int | None) -> list[str]:
+def _paint_into(
+    path: Path, count: int, size: int, seed: int, stream: str, processes: int | None, style: str
+) -> list[str]:
     """Paint into an .npy file at `path`; returns the captions."""
     processes = min(processes or os.cpu_count() or 1, count)
-    work = partial(paint_one, size=size, seed=seed, stream=stream)
+    work = partial(paint_one, size=size, seed=seed, stream=stream, style=style)
     captions = []
     with atomic_path(path) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, size, size, 3))

@@ -66,6 +66,7 @@ class Options:
     vae: VAEConfig = vae_training.EMBEDDED
     unet: UNetConfig = unet_training.EMBEDDED
     edits: int = 8_000  # how many of the pictures the edit UNet learns to edit
+    style: str = "bold"  # of the painting: "bold", or "fine" for 256 pixels and more
     further: bool = False  # train a finished stage on from its weights
 
     def __post_init__(self):
@@ -82,11 +83,11 @@ class Options:
     def paint(self, stream: str, count: int) -> Pictures:
         """`count` pictures of a stream ("training", "unseen"), painted once and kept in out/pictures."""
         with ranks.rank_0_first():
-            return paint_pictures(self.out / "pictures", count, self.size, self.seed, stream)
+            return paint_pictures(self.out / "pictures", count, self.size, self.seed, stream, style=self.style)
 
     def cache(self, name: str, count: int) -> Path:
         """Where something made of the first `count` training pictures is kept."""
-        return self.out / f"{name}-{self.size}px-{count}-seed{self.seed}.safetensors"
+        return self.out / f"{name}-{self.style}-{self.size}px-{count}-seed{self.seed}.safetensors"
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer in out/tokenizer, written first if there is none: its numbers belong to the CLIP."""
@@ -105,11 +106,11 @@ class Options:
             return False
         if not self.further:
             return True
-        if target.parent.name == "vae":
-            raise InputError(
-                "the autoencoder is not trained further: its latents would change their meaning under all "
-                "that learned from them; train the decoder further"
-            )
+        if target.parent.name == "vae":  # what was encoded before means something else afterwards
+            if (self.out / "decoder").exists():
+                raise InputError(f"{self.out}/decoder belongs to the autoencoder as it was; move it away first")
+            for cache in [*self.out.glob("unet/latents-*"), *self.out.glob("edit/after-*")]:
+                cache.unlink()
         target.replace(target.with_name(START))
         (target.parent / "state.safetensors").unlink(missing_ok=True)
         return False
@@ -142,7 +143,7 @@ def train_vae_stage(options: Options) -> None:
         return
     pictures, unseen = options.paint("training", options.pictures), options.paint("unseen", options.unseen)
     settings = options.settings(vae_training.SETTINGS)
-    vae = vae_training.new_vae(options.vae, options.seed)
+    vae = begin(load_vae, target) or vae_training.new_vae(options.vae, options.seed)
     vae = vae_training.train_vae(vae, pictures, unseen, target.parent, settings).cpu()
     finish(target, vae, {"config": asdict(vae.config), "psnr": vae_training.measure_psnr(vae, unseen)})
 
@@ -225,7 +226,7 @@ def cached_edits(options: Options, vae: VAE, more: int) -> tuple[Tensor, list[st
     """An edit of each of the first `options.edits` + `more` training pictures, painted and encoded once into
     out/edit/: scaled latents of the pictures after it (count, 4, h, w), and the instructions."""
     count = min(options.edits + more, options.latents, options.pictures)
-    edits = [edit_of_picture(i, options.seed) for i in range(count)]
+    edits = [edit_of_picture(i, options) for i in range(count)]
 
     def encode() -> Tensor:
         painted = np.stack([paint_after(edit, options.size) for edit in tqdm(edits, "painting edits")])
@@ -234,10 +235,10 @@ def cached_edits(options: Options, vae: VAE, more: int) -> tuple[Tensor, list[st
     return kept(options.cache("edit/after", count), "after", encode), [e.instruction for e in edits]
 
 
-def edit_of_picture(i: int, seed: int) -> Edit:
+def edit_of_picture(i: int, options: Options) -> Edit:
     """The edit that belongs to training picture i."""
-    scene = scene_of(i, seed, "training")
-    return sample_edit(np.random.default_rng([seed, 1_000, i]), scene)
+    scene = scene_of(i, options.seed, "training", options.style)
+    return sample_edit(np.random.default_rng([options.seed, 1_000, i]), scene)
 
 
 def cached_edges(options: Options, pictures: Pictures) -> np.ndarray:
@@ -261,7 +262,7 @@ def cached_things(options: Options, count: int, side: int) -> Tensor:
     255 in every cell that a thing covers or that is next to such a one."""
 
     def find() -> Tensor:
-        scenes = (scene_of(i, options.seed, "training") for i in tqdm(range(count), "masks"))
+        scenes = (scene_of(i, options.seed, "training", options.style) for i in tqdm(range(count), "masks"))
         masks = np.stack([foreground_mask(scene, options.size) for scene in scenes])
         covered = F.adaptive_avg_pool2d(torch.from_numpy(masks)[:, None].float(), side)
         return F.max_pool2d(covered, 3, stride=1, padding=1).round().byte()
@@ -325,10 +326,10 @@ def load_clip(out: Path, file: str = "clip.safetensors"):
     return load_network(path, clip_training.new_clip(Tokenizer(out / "tokenizer"), sizes))
 
 
-def load_vae(out: Path) -> VAE:
+def load_vae(out: Path, file: str = "vae.safetensors") -> VAE:
     """The finished VAE of a training folder, with its scaling factor; with the later decoder if there is
     one."""
-    path, later = out / "vae/vae.safetensors", out / "decoder/decoder.safetensors"
+    path, later = out / "vae" / file, out / "decoder/decoder.safetensors"
     vae = load_network(path, VAE(VAEConfig(**_tuples(read_facts(path)["config"]))))
     if later.is_file():
         load_network(later, vae_training.LatentsToImages(vae))

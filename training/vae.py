@@ -27,7 +27,7 @@ from .log import write_sheet
 from .pictures import Pictures
 
 EMBEDDED = VAEConfig(block_out_channels=(16, 32, 64, 128), layers_per_block=1, norm_groups=8, scaling_factor=1.0)
-SETTINGS = Settings(minutes=35, batch=2, learning_rate=1.2e-3, warmup=200, ema=0.999, sheet_minutes=4)
+SETTINGS = Settings(minutes=35, batch=8, learning_rate=8e-4, warmup=100, ema=0.999, sheet_minutes=4)
 DECODER_SETTINGS = replace(SETTINGS, minutes=10, learning_rate=7e-4)
 DECODER_NOISE = 0.05  # in units of the latents' own spread
 

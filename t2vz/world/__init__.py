@@ -21,8 +21,10 @@ from .scene import (
     scene_from_words,
     vocabulary,
 )
+from .style import STYLES
 
 __all__ = [
+    "STYLES",
     "BACKGROUNDS",
     "COLOURS",
     "Edit",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
+from .style import STYLES, Style
+
 SUPERSAMPLE = 3
 RGB = tuple[int, int, int]
 
@@ -59,9 +61,13 @@ def blob(points, steps: int = 6) -> np.ndarray:
 
 
 class Canvas:
-    """A square sheet. In mode "RGB" it takes colours; in mode "L", a stencil, every stroke leaves 255."""
+    """A square sheet. In mode "RGB" it takes colours; in mode "L", a stencil, every stroke leaves 255.
 
-    def __init__(self, size: int, mode: str = "RGB"):
+    What is smaller than the style's `least_shape` or thinner than its `least_line` leaves no mark.
+    """
+
+    def __init__(self, size: int, mode: str = "RGB", style: Style = STYLES["fine"]):
+        self.style = style
         self.side = size * SUPERSAMPLE
         self.image = Image.new(mode, (self.side, self.side))
         self.draw = ImageDraw.Draw(self.image)
@@ -79,7 +85,7 @@ class Canvas:
 
     def panned(self, shift: float) -> "Canvas":
         """A copy whose content lies `shift` (fraction of the side) farther right; its mirror fills the gap."""
-        copy, pixels = Canvas(self.side // SUPERSAMPLE, self.image.mode), round(shift * self.side)
+        copy, pixels = Canvas(self.side // SUPERSAMPLE, self.image.mode, self.style), round(shift * self.side)
         copy.image.paste(self.image, (pixels, 0))
         mirrored = ImageOps.mirror(self.image)
         copy.image.paste(mirrored, (pixels - self.side if pixels > 0 else pixels + self.side, 0))
@@ -117,10 +123,14 @@ class Pen:
 
     def fill(self, points, colour: RGB) -> None:
         """A filled outline, flat."""
+        if self._too_small(points):
+            return
         self._polygon(self.pixels(points), colour)
 
     def line(self, points, colour: RGB, width: float) -> None:
         """An open stroke of `width` (pen's unit) with round ends and joints."""
+        if width * self.scale < self.canvas.style.least_line:
+            return
         pixels = self.pixels(points)
         thick = max(1, round(width * self.scale * self.canvas.side))
         ink = 255 if self.canvas.stencil else colour
@@ -137,6 +147,8 @@ class Pen:
 
     def surface(self, points, colour: RGB, shade: RGB, pattern: Pattern | None = None, depth: float = 0.14) -> None:
         """A filled outline, a pattern printed on it, a crescent of shade `depth` wide at its lower right."""
+        if self._too_small(points):
+            return
         pixels = self.pixels(points)
         if self.canvas.stencil:
             self._polygon(pixels, colour)
@@ -153,6 +165,10 @@ class Pen:
             self.canvas.image.paste(pattern.colour, (*where, where[0] + width, where[1] + height), printed)
         crescent = ImageChops.subtract(mask, ImageChops.offset(mask, -pad, -pad)).point(_HALF)
         self.canvas.image.paste(shade, (*where, where[0] + width, where[1] + height), crescent)
+
+    def _too_small(self, points) -> bool:
+        """Whether the smaller side of an outline is below the least size of the canvas's style."""
+        return np.ptp(np.asarray(points, dtype=float), axis=0).min() * self.scale < self.canvas.style.least_shape
 
     def _polygon(self, pixels: np.ndarray, colour: RGB) -> None:
         self.canvas.draw.polygon(pixels.ravel().tolist(), fill=255 if self.canvas.stencil else colour)

@@ -14,6 +14,7 @@ from .canvas import Canvas
 from .edits import Edit, things_after
 from .objects import KINDS
 from .scene import Placed, Scene, backdrop, draw_shadows, draw_things, layout, stencil
+from .style import STYLES
 
 GLIDE = 48  # frames from one side of the room there is to the other and back
 ROCK = 20  # frames of one swing, or of one bob up and down
@@ -47,7 +48,7 @@ def moving(place: Canvas, things: list[Placed], scene: Scene, size: int, frames:
         canvas = place.panned(_pan(scene, k))
         draw_shadows(canvas, moved)
         draw_things(canvas, moved)
-        pictures[k], masks[k] = canvas.finish(), stencil(moved, size)
+        pictures[k], masks[k] = canvas.finish(), stencil(moved, size, STYLES[scene.style])
     return pictures, masks
 
 

@@ -23,6 +23,7 @@ from .scene import (
     layout,
     stencil,
 )
+from .style import STYLES
 
 FIELDS = {"colour": "colour", "place": "background", "thing": "kind"}  # what an edit changes: the field of the scene
 EDITS = tuple(FIELDS)
@@ -55,7 +56,7 @@ def sample_edit(rng: np.random.Generator, scene: Scene, held_out: bool = False) 
         choices, now = {
             "colour": (tuple(COLOURS), scene.colour),
             "place": (BACKGROUNDS, scene.background),
-            "thing": (OBJECTS, scene.kind),
+            "thing": (tuple(kind for kind in OBJECTS if kind not in STYLES[scene.style].leave_out), scene.kind),
         }[what]
         to = choices[rng.integers(len(choices))]
         edit = Edit(scene, what, to, instruct(rng, scene, what, to))
@@ -89,18 +90,18 @@ def things_after(edit: Edit) -> list[Placed]:
     """The things of the scene where they were, with what the edit changes about them."""
     kind, colour = edit.after.kind, edit.after.colour
     return [
-        replace(thing, kind=kind, look=recoloured(thing.look, edit.before.seed, colour))
+        replace(thing, kind=kind, look=recoloured(thing.look, edit.before, colour))
         if thing.kind == edit.before.kind
         else thing
         for thing in layout(edit.before)
     ]
 
 
-def recoloured(look: Look, seed: int, colour: str) -> Look:
-    """A look in another colour: its shape, face and pattern stay, its inks are the new colour's."""
+def recoloured(look: Look, scene: Scene, colour: str) -> Look:
+    """A look of a scene in another colour: its shape, face and pattern stay, its inks are the new colour's."""
     if look.colour == COLOURS[colour]:
         return look
-    new = draw_look(np.random.default_rng([seed, 3]), colour)
+    new = draw_look(np.random.default_rng([scene.seed, 3]), colour, STYLES[scene.style])
     pattern = replace(look.pattern, colour=new.pattern.colour)
     return replace(new, pattern=pattern, vary=look.vary, face=look.face)
 
@@ -116,5 +117,6 @@ def paint_after(edit: Edit, size: int) -> np.ndarray:
 def changed_mask(edit: Edit, size: int) -> np.ndarray:
     """Where the edit may change the picture: uint8 (size, size), 255 inside. The things before or after it; for
     another place all but the things."""
-    before, after = stencil(layout(edit.before), size), stencil(things_after(edit), size)
+    style = STYLES[edit.before.style]
+    before, after = stencil(layout(edit.before), size, style), stencil(things_after(edit), size, style)
     return 255 - np.minimum(before, after) if edit.what == "place" else np.maximum(before, after)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .canvas import RGB, Pattern, Pen, arc, mix, oval
+from .style import Style
 
 COLOURS: dict[str, RGB] = {
     "red": (218, 28, 36),
@@ -41,7 +42,7 @@ class Look:
     vary: tuple[float, float, float]  # numbers in [0, 1] for whatever the drawing leaves open
 
 
-def draw_look(rng: np.random.Generator, colour_name: str) -> Look:
+def draw_look(rng: np.random.Generator, colour_name: str, style: Style) -> Look:
     """A random look in the named colour."""
     colour = COLOURS[colour_name]
     others = [rgb for name, rgb in COLOURS.items() if name not in (colour_name, "brown", "black")]
@@ -51,13 +52,13 @@ def draw_look(rng: np.random.Generator, colour_name: str) -> Look:
     printed = [mix(colour, PAPER, 0.82), darker, accent][rng.choice(3, p=[0.45, 0.2, 0.35])]
     if colour_name in ("black", "white"):
         printed = accent if rng.random() < 0.4 else (196, 198, 206)
-    name = ("plain", "stripes", "dots", "checks")[rng.choice(4, p=[0.34, 0.25, 0.25, 0.16])]
+    name = ("plain", "stripes", "dots", "checks")[rng.choice(4, p=style.patterns)]
     angle = (0.0, 90.0, 45.0, -30.0)[rng.integers(4)] if name != "dots" else 0.0
-    pattern = Pattern(name, printed, angle, float(rng.uniform(0.36, 0.56)))
+    pattern = Pattern(name, printed, angle, float(rng.uniform(*style.period)))
     edge = mix(colour, INK, 0.42 if colour_name == "white" else 0.6)
     if colour_name == "black":
         edge = (132, 132, 142)  # a light rim, or it would be lost in the night
-    eyes = int(rng.choice(4, p=[0.4, 0.2, 0.2, 0.2]))
+    eyes = int(rng.choice(4, p=style.faces))
     if eyes == 1 and colour_name in ("red", "blue", "purple", "brown"):
         eyes = 2  # dots would drown in a dark colour
     return Look(

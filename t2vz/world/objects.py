@@ -302,7 +302,7 @@ def mushroom(pen: Pen, look: Look) -> None:
 
 def umbrella(pen: Pen, look: Look) -> None:
     """An open umbrella of four panels."""
-    pen.line([(0, -0.95), (0, 0.72)], (118, 84, 60), 0.08)
+    pen.line([(0, -0.95), (0, 0.72)], (118, 84, 60), 0.1)
     pen.line(arc(0.17, 0.74, 0.17, 0.22, 180, 0), (118, 84, 60), 0.1)
     edge = [arc(x, 0.06, 0.27, 0.15, 0, -180, 8) for x in (0.81, 0.27, -0.27, -0.81)]
     canopy = np.concatenate([arc(0, 0.06, 1.08, 0.9, 180, 360, 24)] + edge)

@@ -16,6 +16,7 @@ from .backgrounds import PLACES
 from .canvas import Canvas, Pen, mix, oval
 from .look import COLOURS, Look, draw_look
 from .objects import KINDS
+from .style import STYLES, Style
 
 OBJECTS: tuple[str, ...] = tuple(KINDS)
 BACKGROUNDS: tuple[str, ...] = tuple(PLACES)
@@ -27,7 +28,6 @@ OPENINGS = ("", "a picture of ", "a drawing of ")
 # 0 stands for two different things.
 SHRINK = {0: 0.78, 1: 1.0, 2: 0.74, 3: 0.62, 4: 0.5, 5: 0.42}
 HALF_SPACE = {0: 0.24, 1: 0.47, 2: 0.24, 3: 0.165, 4: 0.125, 5: 0.12}
-SIZE_FACTOR = {"": 1.0, "small": 0.55, "big": 1.4}
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Scene:
     size: str = ""  # "", "small" or "big"
     floating: bool = False  # "over" the place, not on it
     companion: tuple[str, str] | None = None
+    style: str = "bold"  # or "fine"
 
 
 def is_held_out(kind: str, colour: str, background: str) -> bool:
@@ -53,20 +54,22 @@ def is_held_out(kind: str, colour: str, background: str) -> bool:
     return hashlib.sha256(f"{kind}/{colour}/{background}".encode()).digest()[0] < 26
 
 
-def sample_scene(rng: np.random.Generator, held_out: bool | None = False) -> Scene:
+def sample_scene(rng: np.random.Generator, held_out: bool | None = False, style: str = "bold") -> Scene:
     """A random scene of the training split (False), of the held-out split (True) or of both (None)."""
+    chances = STYLES[style]
+    kinds = [kind for kind in OBJECTS if kind not in chances.leave_out]
     while True:
-        kind, colour = OBJECTS[rng.integers(len(OBJECTS))], list(COLOURS)[rng.integers(len(COLOURS))]
+        kind, colour = kinds[rng.integers(len(kinds))], list(COLOURS)[rng.integers(len(COLOURS))]
         background = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
         if held_out is None or is_held_out(kind, colour, background) == held_out:
             break
     place = PLACES[background]
-    count = int(rng.choice([1, 2, 3, 4, 5], p=[0.76, 0.08, 0.06, 0.05, 0.05]))
+    count = int(rng.choice([1, 2, 3, 4, 5], p=chances.counts))
     size = SIZES[rng.integers(2)] if count == 1 and rng.random() < 0.12 else ""
     floating = KINDS[kind].floats and place.over is not None and rng.random() < 0.5
     companion = None
-    if count == 1 and not size and not floating and rng.random() < 0.08:
-        other = OBJECTS[rng.integers(len(OBJECTS))], list(COLOURS)[rng.integers(len(COLOURS))]
+    if count == 1 and not size and not floating and rng.random() < chances.companion:
+        other = kinds[rng.integers(len(kinds))], list(COLOURS)[rng.integers(len(COLOURS))]
         split_agrees = held_out is not False or not is_held_out(*other, background)
         companion = other if other[0] != kind and split_agrees else None
     usual = floating or rng.random() < 0.75
@@ -75,7 +78,7 @@ def sample_scene(rng: np.random.Generator, held_out: bool | None = False) -> Sce
     words = opening + name(kind, colour, count, size, one=rng.random() < 0.06)
     words += f" beside {name(*companion)}" if companion else ""
     return Scene(
-        kind, colour, background, count, f"{words} {phrase}", int(rng.integers(2**31)), size, floating, companion
+        kind, colour, background, count, f"{words} {phrase}", int(rng.integers(2**31)), size, floating, companion, style
     )
 
 
@@ -93,7 +96,7 @@ def caption(scene: Scene) -> str:
     return scene.caption
 
 
-def scene_from_words(words: str, seed: int) -> Scene:
+def scene_from_words(words: str, seed: int, style: str = "bold") -> Scene:
     """The scene of one thing that a description names: "a yellow kite over the city" (without a colour: red).
 
     Raises InputError unless it names a thing and a place of the picture world.
@@ -110,7 +113,7 @@ def scene_from_words(words: str, seed: int) -> Scene:
     kind, place = said[kinds[0]], PLACES[places[-1]]
     floating = KINDS[kind].floats and place.over is not None and "over" in said
     size = next((word for word in said if word in SIZES), "")
-    return Scene(kind, before[-1] if before else "red", places[-1], 1, words, seed, size, floating)
+    return Scene(kind, before[-1] if before else "red", places[-1], 1, words, seed, size, floating, style=style)
 
 
 def vocabulary() -> list[str]:
@@ -157,13 +160,13 @@ def paint_backdrop(scene: Scene, size: int) -> np.ndarray:
 def foreground_mask(scene: Scene, size: int) -> np.ndarray:
     """How much of each pixel the named things cover: uint8 (size, size), 255 inside them."""
     _check(scene, size)
-    return stencil(layout(scene), size)
+    return stencil(layout(scene), size, STYLES[scene.style])
 
 
 def backdrop(scene: Scene, size: int) -> Canvas:
     """The place alone, nothing standing in it yet. Raises InputError as `paint`."""
     _check(scene, size)
-    canvas = Canvas(size)
+    canvas = Canvas(size, style=STYLES[scene.style])
     PLACES[scene.background].draw(Pen(canvas), np.random.default_rng([scene.seed, 1]), _horizon(scene))
     return canvas
 
@@ -181,9 +184,9 @@ def draw_things(canvas: Canvas, things: list[Placed]) -> None:
         KINDS[thing.kind].draw(Pen(canvas, (thing.x, thing.y), thing.half, thing.angle, thing.mirror), thing.look)
 
 
-def stencil(things: list[Placed], size: int) -> np.ndarray:
+def stencil(things: list[Placed], size: int, style: Style) -> np.ndarray:
     """How much of each pixel the things cover: uint8 (size, size)."""
-    canvas = Canvas(size, "L")
+    canvas = Canvas(size, "L", style)
     draw_things(canvas, things)
     return canvas.finish()
 
@@ -196,6 +199,7 @@ def _check(scene: Scene, size: int) -> None:
         (scene.colour, COLOURS),
         (scene.background, BACKGROUNDS),
         (scene.size, ("", *SIZES)),
+        (scene.style, STYLES),
     ]
     if scene.companion:
         facts += [(scene.companion[0], OBJECTS), (scene.companion[1], COLOURS)]
@@ -217,11 +221,11 @@ def layout(scene: Scene) -> list[Placed]:
     """Where everything stands, the farthest first. All things of the caption's noun share one look."""
     horizon = _horizon(scene)
     rng = np.random.default_rng([scene.seed, 2])
-    place, kind = PLACES[scene.background], KINDS[scene.kind]
-    look = draw_look(np.random.default_rng([scene.seed, 3]), scene.colour)
+    place, kind, style = PLACES[scene.background], KINDS[scene.kind], STYLES[scene.style]
+    look = draw_look(np.random.default_rng([scene.seed, 3]), scene.colour, style)
     grounded = place.has_ground and not scene.floating
     number = 0 if scene.companion else scene.count
-    half = rng.uniform(0.19, 0.27) * SIZE_FACTOR[scene.size] * SHRINK[number]
+    half = rng.uniform(*style.half) * getattr(style, scene.size or "normal") * SHRINK[number]
     half = min(half, HALF_SPACE[number] / kind.half_width)
     mirror, lean = bool(rng.random() < 0.5), rng.normal(0, 3.0 if grounded else 9.0)
     things = []
@@ -229,7 +233,7 @@ def layout(scene: Scene) -> list[Placed]:
         things.append(Placed(scene.kind, look, x, y, half, lean + rng.normal(0, 1.5), mirror, grounded))
     if scene.companion:
         first, other = things[0], KINDS[scene.companion[0]]
-        second = draw_look(np.random.default_rng([scene.seed, 4]), scene.companion[1])
+        second = draw_look(np.random.default_rng([scene.seed, 4]), scene.companion[1], style)
         small = min(first.half * rng.uniform(0.85, 1.1), 0.24 / other.half_width)
         things.append(
             Placed(

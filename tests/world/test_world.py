@@ -11,6 +11,7 @@ from t2vz.world import (
     BACKGROUNDS,
     COLOURS,
     OBJECTS,
+    STYLES,
     Scene,
     caption,
     foreground_mask,
@@ -20,13 +21,14 @@ from t2vz.world import (
     sample_scene,
     vocabulary,
 )
+from t2vz.world.canvas import Canvas, Pen, box
 
 TRIPLES = [(kind, colour, place) for kind in OBJECTS for colour in COLOURS for place in BACKGROUNDS]
 
 
-def scenes(seed: int, count: int, held_out: bool | None = None) -> list[Scene]:
+def scenes(seed: int, count: int, held_out: bool | None = None, style: str = "fine") -> list[Scene]:
     rng = np.random.default_rng(seed)
-    return [sample_scene(rng, held_out) for _ in range(count)]
+    return [sample_scene(rng, held_out, style) for _ in range(count)]
 
 
 def test_world_is_large_enough():
@@ -63,6 +65,30 @@ def test_every_kind_paints_and_is_big_enough_to_see(kind):
         rows = np.flatnonzero((mask > 127).any(axis=1))
         assert 0.04 < (mask / 255).mean() < 0.5, (kind, colour, place)
         assert np.ptp(rows) > 0.22 * 64, (kind, colour, place)
+
+
+def test_bold_scenes_show_large_things_of_the_kinds_it_keeps():
+    style, drawn = STYLES["bold"], scenes(11, 300, style="bold")
+    assert {scene.kind for scene in drawn} == set(OBJECTS) - set(style.leave_out)
+    assert not any(scene.companion or scene.count == 5 for scene in drawn)
+    for scene in [scene for scene in drawn if scene.count == 1 and not scene.size][:40]:
+        rows = np.flatnonzero((foreground_mask(scene, 64) > 127).any(axis=1))
+        assert np.ptp(rows) > 0.42 * 64, scene
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_what_is_below_the_least_size_leaves_no_mark(name):
+    """Squares and lines just above and just below a style's least sizes, in a frame that is half the picture wide."""
+    style = STYLES[name]
+    for least, mark in (
+        (style.least_shape, lambda pen, size: pen.fill(box(0, 0, 0.5, size), (9, 9, 9))),
+        (style.least_shape, lambda pen, size: pen.surface(box(0, 0, size, 0.5), (9, 9, 9), (9, 9, 9))),
+        (style.least_line, lambda pen, size: pen.line([(0, 0), (0.5, 0)], (9, 9, 9), size)),
+    ):
+        for factor, marked in ((0.98, least == 0), (1.02, True)):
+            canvas = Canvas(128, style=style)
+            mark(Pen(canvas, (0.5, 0.5), scale=0.5), factor * (least or 0.02) / 0.5)
+            assert (canvas.finish().max() > 0) == marked, (name, least, factor)
 
 
 @pytest.mark.parametrize("place", BACKGROUNDS)

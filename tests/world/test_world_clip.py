@@ -9,7 +9,7 @@ from t2vz.errors import InputError
 from t2vz.world import Scene, foreground_mask, paint, paint_clip, sample_scene
 
 BALL = Scene("ball", "red", "meadow", 1, "", seed=3)
-FLYING = Scene("kite", "yellow", "city", 1, "", seed=7, floating=True)
+FLYING = Scene("kite", "yellow", "city", 1, "", seed=7, floating=True, style="fine")
 
 
 def middle(mask: np.ndarray) -> np.ndarray:
