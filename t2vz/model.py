@@ -19,6 +19,7 @@ from .checkpoints import (
     NO_CLIP,
     PARTS,
     Checkpoint,
+    Defaults,
     Part,
     Words,
     build,
@@ -29,6 +30,7 @@ from .checkpoints import (
     open_checkpoint,
     open_controlnet,
     open_vae,
+    read_defaults,
     read_words,
     unknown_words,
 )
@@ -52,6 +54,7 @@ class StableDiffusion:
     unet_path: Path | None = None  # that of its UNet, if it lies elsewhere (the embedded edit model's)
     kind: str = "sd1"
     words: Words | None = None  # those it knows, where it knows few (checkpoints/words.py)
+    defaults: Defaults = field(default_factory=dict)  # settings it was made for (checkpoints/defaults.py)
     _hash: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -83,6 +86,7 @@ class StableDiffusion:
         text_encoder = build(CLIPTextModel, checkpoint.text, dtype, device)
         for network in (unet, autoencoder):
             lay_out(network.requires_grad_(False))
+        source = unet_path.parent if unet_path else path
         words = _tokenizer(path, tokenizer, checkpoint.text.config.max_position_embeddings)
         if words.size > checkpoint.text.config.vocab_size:
             raise InputError(
@@ -98,7 +102,8 @@ class StableDiffusion:
             path,
             unet_path,
             checkpoint.kind,
-            read_words(unet_path.parent if unet_path else path),
+            read_words(source),
+            read_defaults(source),
         )
 
     def encode_text(self, prompts: list[str]) -> Tensor:

@@ -1,6 +1,7 @@
 """Files ↔ networks: safetensors reading, the two checkpoint layouts and their names, loading and saving."""
 
 from .control import open_controlnet
+from .defaults import Defaults, read_defaults
 from .fill import build, fill
 from .identify import Kind, identify, refuse
 from .inspect import inspect
@@ -16,6 +17,7 @@ __all__ = [
     "NO_CLIP",
     "PARTS",
     "Checkpoint",
+    "Defaults",
     "Entry",
     "Kind",
     "Part",
@@ -33,6 +35,7 @@ __all__ = [
     "open_checkpoint",
     "open_controlnet",
     "open_vae",
+    "read_defaults",
     "read_header",
     "read_tensors",
     "read_words",

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..files import atomic_folder, atomic_path
 from ..schedulers import NoiseSchedule
 from . import config, ldm, sizes
+from .defaults import DEFAULTS_FILE, DEFAULTS_HEADER, Defaults
 from .tokenizer import NEW_FILE, TOKENIZER_FILES, find_tokenizer, same_tokenizer
 from .unsaid import say_unsaid
 from .words import WORDS_FILE, WORDS_HEADER, Words
@@ -56,11 +57,12 @@ def save_folder(
     dtype: torch.dtype = torch.float16,
     overwrite: bool = False,
     words: Words | None = None,
+    defaults: Defaults | None = None,
 ) -> None:
     """Write a checkpoint folder: model_index.json, unet/ vae/ text_encoder/ tokenizer/ scheduler/.
 
     tokenizer: a folder with vocab.json and merges.txt, which are copied. dtype: of the stored weights. words: what the
-    model knows, for words.json (words.py).
+    model knows, for words.json (words.py). defaults: what it was made for, for defaults.json (defaults.py).
     overwrite: replace a checkpoint that is there; anything else that is there is never replaced.
     Raises InputError if `path` exists; FailedError, leaving nothing behind, if writing fails (disk full …).
     """
@@ -79,6 +81,8 @@ def save_folder(
         _write_weights(folder / "text_encoder/model.safetensors", _text_state(text_encoder), dtype)
         if words:
             _write_json(folder / WORDS_FILE, words)
+        if defaults:
+            _write_json(folder / DEFAULTS_FILE, defaults)
         _copy_tokenizer(tokenizer, folder / "tokenizer", text_encoder.config.max_position_embeddings)
 
 
@@ -103,11 +107,13 @@ def save_single_file(
     overwrite: bool = False,
     schedule: NoiseSchedule | None = None,
     words: Words | None = None,
+    defaults: Defaults | None = None,
 ) -> None:
     """Write one .safetensors file in the original naming; no tokenizer is in it.
 
     What such a file's names and shapes cannot say (head counts, norm groups, the scaling factor, the schedule) and what
-    differs from SD 1.x's is written into its header (unsaid.py), which only t2vz reads. words: see words.py.
+    differs from SD 1.x's is written into its header (unsaid.py), which only t2vz reads. words, defaults: as in
+    `save_folder`.
     Raises InputError if `path` exists; FailedError if writing fails, and then leaves nothing behind.
     """
     path = Path(path)
@@ -126,6 +132,7 @@ def save_single_file(
         **say_unsaid("text", text_encoder.config, sizes.text_from_shapes(_shapes(text_state), str(path))),
         **say_unsaid("scheduler", schedule or usual, usual),
         **({WORDS_HEADER: json.dumps(words, ensure_ascii=False)} if words else {}),
+        **({DEFAULTS_HEADER: json.dumps(defaults, ensure_ascii=False)} if defaults else {}),
     }
     prefixed = {ldm.UNET: unet_state, ldm.VAE: vae_state, ldm.TEXT: text_state}
     tensors = {prefix + key: tensor for prefix, state in prefixed.items() for key, tensor in state.items()}

@@ -102,7 +102,7 @@ class Follow:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, read, find the conditions, generate, and write."""
-    from ..pipelines.control import CONTROL_NUMBERS, ControlSettings
+    from ..pipelines.settings import ControlSettings
     from .runfile import read_run
 
     names = {field.name for field in fields(ControlSettings)} - {"fps"}
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
     _take_from_run(args, repeated, settings)
     take_clip_from_run(args, repeated)
     follows = _follows(args, repeated)
-    for name in CONTROL_NUMBERS:
+    for name in ControlSettings.NUMBERS:
         settings.for_each(name, len(follows))  # raises if there are neither one nor so many
     paths = output_paths(args, settings.prompt, check_clip(args))
     _check_control_paths(args, len(follows), paths["video"])

@@ -58,7 +58,7 @@ def _add_edit_arguments(group) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, read, edit, and write."""
-    from ..pipelines.edit import EditSettings
+    from ..pipelines.settings import EditSettings
     from .runfile import read_run
 
     names = {field.name for field in fields(EditSettings)} - {"fps"}

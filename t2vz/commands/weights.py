@@ -41,7 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check, open, build, write."""
-    from ..checkpoints import find_tokenizer, is_clips_tokenizer, open_checkpoint, read_words, stored_dtype
+    from ..checkpoints import (
+        find_tokenizer,
+        is_clips_tokenizer,
+        open_checkpoint,
+        read_defaults,
+        read_words,
+        stored_dtype,
+    )
     from ..model import assemble, embedded_weights
 
     out, as_file = Path(args.out), args.out.endswith(".safetensors")
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     beside = tokenizer if as_file and tokenizer is not None and not is_clips_tokenizer(tokenizer) else None
     _check_tokenizer(beside, out, args.overwrite)
     dtype = stored_dtype(checkpoint) if args.dtype == "auto" else args.dtype
-    _write(checkpoint, out, as_file, tokenizer, beside, dtype, args.overwrite, read_words(path))
+    _write(checkpoint, out, as_file, tokenizer, beside, dtype, args.overwrite, (read_words(path), read_defaults(path)))
     if beside is not None:
         say(
             args,
@@ -100,9 +107,9 @@ def _write(
     beside: Path | None,
     dtype: str,
     overwrite: bool,
-    words,
+    said: tuple,
 ) -> None:
-    """Build the networks in their stored type, and save them."""
+    """Build the networks in their stored type, and save them. said: the words it knows, and its own defaults."""
     import torch
     from transformers import CLIPTextModel
 
@@ -114,8 +121,8 @@ def _write(
     parts = ((UNet, checkpoint.unet), (VAE, checkpoint.vae), (CLIPTextModel, checkpoint.text))
     networks = [build(network, part, stored) for network, part in parts]
     if not as_file:
-        save_folder(out, *networks, tokenizer, checkpoint.schedule, stored, overwrite, words)
+        save_folder(out, *networks, tokenizer, checkpoint.schedule, stored, overwrite, *said)
         return
     if beside is not None:
         save_tokenizer(beside, out.parent / "tokenizer", checkpoint.text.config.max_position_embeddings, overwrite)
-    save_single_file(out, *networks, stored, overwrite, checkpoint.schedule, words)
+    save_single_file(out, *networks, stored, overwrite, checkpoint.schedule, *said)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..files import write_bytes
 from ..metrics import MEASURES
+from ..pipelines.settings import in_words
 from ..video import read_video
 from .make import VIDEO
 from .page import render
@@ -23,7 +24,7 @@ from .results import Results
 from .runs import RunFolder
 from .statistics import LEVEL, Estimate
 from .tasks import get_task
-from .words import measure_in_words, setting_in_words
+from .words import measure_in_words
 from .workers import words_for
 
 BUDGET = 2.6 * 2**20  # bytes of videos and strips, before base64; the whole page stays under 4 MiB
@@ -188,8 +189,7 @@ def _variants(results: Results) -> list[dict]:
         name for name in rows[0]["settings"] if any(row["settings"][name] != rows[0]["settings"][name] for row in rows)
     ]
     return [
-        {"name": row["name"], "words": [setting_in_words(name, row["settings"][name]) for name in differing]}
-        for row in rows
+        {"name": row["name"], "words": [in_words(name, row["settings"][name]) for name in differing]} for row in rows
     ]
 
 

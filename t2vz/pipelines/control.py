@@ -23,53 +23,9 @@ from ..unet import ControlNet
 from ..video import DEFAULT_FPS, Video
 from .decoding import decode
 from .run import Progress, Run
-from .settings import Settings, is_number
+from .settings import ControlSettings
 from .text_to_video import motion_latents, smoothed_latents
 from .trace import observe
-
-CONTROL_NUMBERS = ("control_scale", "control_start", "control_end")
-
-
-@dataclass(frozen=True)
-class ControlSettings(Settings):
-    """The arguments of `control_video` that are numbers and words; steps and guidance as in the release.
-
-    frames: those of the control video. control_scale, control_start, control_end: a number for all ControlNets, or one
-    for each; kept as a tuple of one or of several.
-    """
-
-    steps: int = 20
-    guidance_scale: float = 9.0
-    motion: tuple[float, float] | None = None
-    initial_noise: str = "shared"
-    control_scale: float | tuple[float, ...] = 1.0
-    control_start: float | tuple[float, ...] = 0.0
-    control_end: float | tuple[float, ...] = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in CONTROL_NUMBERS:
-            value = getattr(self, name)
-            numbers = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-            if not numbers or not all(is_number(number) and number >= 0 for number in numbers):
-                raise InputError(f"{name} = {value}: a number of 0 or more is needed, or one for each ControlNet")
-            object.__setattr__(self, name, tuple(map(float, numbers)))
-        count = max(len(getattr(self, name)) for name in CONTROL_NUMBERS)
-        for start, end in zip(self.for_each("control_start", count), self.for_each("control_end", count), strict=True):
-            if not start < end <= 1:
-                raise InputError(
-                    f"control_start = {start:g} and control_end = {end:g}: shares of the steps, 0 ≤ start < end ≤ 1"
-                )
-
-    def for_each(self, name: str, count: int) -> tuple[float, ...]:
-        """A setting's value for each of `count` ControlNets."""
-        numbers = getattr(self, name)
-        if len(numbers) not in (1, count):
-            raise InputError(
-                f"{name} holds {len(numbers)} numbers for {count} ControlNet{'s' * (count != 1)}; give "
-                "one for all, or one for each"
-            )
-        return numbers * count if len(numbers) == 1 else numbers
 
 
 def control_video(
@@ -77,15 +33,15 @@ def control_video(
     prompt: str,
     control: Sequence,
     controlnet: ControlNet | list[ControlNet],
-    steps: int = 20,
-    guidance_scale: float = 9.0,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
     negative_prompt: str = "",
     seed: int = 0,
     height: int | None = None,
     width: int | None = None,
     attention: str = "first",
     motion: tuple[float, float] | None = None,
-    control_scale: float | Sequence[float] = 1.0,
+    control_scale: float | Sequence[float] | None = None,
     control_start: float | Sequence[float] = 0.0,
     control_end: float | Sequence[float] = 1.0,
     chunk: int | None = None,
@@ -103,6 +59,8 @@ def control_video(
     control: condition pictures, uint8 (m, H, W, 3), what the ControlNet was trained to read (white edges on black …):
         an array, a Video, or anything with a length whose slices are arrays (a `video.Clip`), which is read chunk by
         chunk. controlnet: from `load_controlnet`. For several at once: a list of each; their residuals add up.
+    steps, guidance_scale and control_scale left out (None) are the checkpoint's own defaults (sd.defaults), else the
+        release's: 20, 9 and 1.
     height, width: pixels; they must be those of the pictures (None: they are). Sides are multiples of 8.
     attention: in both networks. control_scale: s of E14. control_start, control_end: the share of the steps between
         which the ControlNet steers, 0 to 1. Each of the three: one number, or one for each ControlNet.
@@ -121,13 +79,14 @@ def control_video(
     for side, asked, found in (("height", height, size[0]), ("width", width, size[1])):
         if asked not in (None, found):
             raise InputError(f"{side} = {asked}, but the control pictures have {found}; resize them first")
-    settings = ControlSettings(
-        prompt,
-        steps,
-        guidance_scale,
-        negative_prompt,
-        seed,
-        attention,
+    settings = ControlSettings.for_model(
+        sd,
+        prompt=prompt,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        attention=attention,
         frames=frames,
         height=size[0],
         width=size[1],
@@ -172,14 +131,16 @@ def control_run(
     on_step: Callable | None = None,
 ) -> Run:
     """The Run of a controlled generation: everything checked, nothing done yet. Arguments as in `control_video`."""
-    found, asked = picture_sizes(control, controlnet), (settings.frames, settings.height, settings.width)
+    found = picture_sizes(control, controlnet)
+    settings = settings.with_sides(*found[1:])
+    asked = settings.frames, settings.height, settings.width
     if found != asked:
         raise InputError(
             f"the settings are for {_in_words(asked)}, the control video has {_in_words(found)}; give the "
             "video they were made for"
         )
     pairs, grid = _pairs(control, controlnet), sd.schedule.timesteps(settings.steps)
-    numbers = [settings.for_each(name, len(pairs)) for name in CONTROL_NUMBERS]
+    numbers = [settings.for_each(name, len(pairs)) for name in settings.NUMBERS]
     controls = []
     for (pictures, network), scale, start, end in zip(pairs, *numbers, strict=True):
         check_controlnet(sd, network)

@@ -9,7 +9,6 @@ Source: arXiv 2303.13439, §3.5; InstructPix2Pix: Brooks et al. 2022 (arXiv 2211
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,41 +21,20 @@ from .denoise import FramePredictor, denoise, denoise_ancestral
 from .encoding import encode, source_shape
 from .randomness import Noise
 from .run import Generation, Progress
-from .settings import Sampling
+from .settings import EditSettings
 from .trace import observe
-
-SAMPLERS = ("euler_ancestral", "ddim")
-
-
-@dataclass(frozen=True)
-class EditSettings(Sampling):
-    """The arguments of `edit_video` that are numbers and words. prompt: the instruction. guidance_scale: s_T of E15."""
-
-    image_scale: float = 1.0
-    sampler: str = "euler_ancestral"
-
-    def __post_init__(self):
-        if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise InputError('the instruction is empty; say what to change, for example "make it snow"')
-        super().__post_init__()
-        self._make_number("image_scale")
-        if self.image_scale < 0:
-            raise InputError(
-                f"image_scale = {self.image_scale}: 0 or more is needed (1 is usual, more holds on to the source)"
-            )
-        self._check_choice("sampler", SAMPLERS)
 
 
 def edit_video(
     sd,
     frames: Sequence,
     instruction: str,
-    steps: int = 50,
-    guidance_scale: float = 7.5,
-    image_scale: float = 1.0,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    image_scale: float | None = None,
     negative_prompt: str = "",
     seed: int = 0,
-    sampler: str = "euler_ancestral",
+    sampler: str | None = None,
     attention: str = "first",
     chunk: int | None = None,
     noise: dict[str, Tensor] | None = None,
@@ -70,8 +48,10 @@ def edit_video(
 
     frames: the source, uint8 (m, H, W, 3), sides multiples of 8: an array, a Video, or anything with a length whose
         slices are arrays (a `video.Clip`), which is read frame by frame.
+    steps, guidance_scale, image_scale and sampler left out (None) are the checkpoint's own defaults (sd.defaults), else
+        the release's: 50, 7.5, 1 and "euler_ancestral".
     guidance_scale: s_T of E15. image_scale: s_I. The three predictions weigh 1 − s_I, s_I − s_T and s_T; one of weight
-        0 is not computed, so that the default s_I = 1 costs two UNet calls a step and not three.
+        0 is not computed, so that s_I = 1 costs two UNet calls a step and not three.
     sampler: "euler_ancestral" (the release's) or "ddim". attention: as in `text_to_video`; "own" is the paper's
         comparison, frame-by-frame InstructPix2Pix.
     noise: "initial" (m, 4, h, w), the frames' pure noise, independent as in the release (initial_noise "shared" gives
@@ -83,13 +63,14 @@ def edit_video(
     """
     if fps is None:
         fps = getattr(frames, "fps", DEFAULT_FPS)
-    settings = EditSettings(
-        instruction,
-        steps,
-        guidance_scale,
-        negative_prompt,
-        seed,
-        attention,
+    settings = EditSettings.for_model(
+        sd,
+        prompt=instruction,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        attention=attention,
         chunk=chunk,
         fps=fps,
         image_scale=image_scale,

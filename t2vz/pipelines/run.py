@@ -13,9 +13,10 @@ from ..attention import AttentionRecord
 from ..errors import InputError
 from ..motion import correlate, global_motion, similarity_flow, translation_flow
 from .denoise import NoisePredictor, Step, denoise
+from .kinds import check_side
 from .masks import subject_positions
 from .randomness import Noise
-from .settings import Sampling, Settings, check_side
+from .settings import Sampling, Settings
 from .trace import enter, observe, observe_step
 
 # work done, work in all (frames × steps, and frames to decode), what is done
@@ -129,6 +130,7 @@ class Run(Generation):
         unet: Callable | None = None,
     ):
         check_makes_from_text(sd)
+        settings = settings.with_sides(sd.default_size, sd.default_size)
         super().__init__(sd, settings, settings.frames, settings.height, settings.width, noise, progress, on_step)
         self.masks = masks
         self.moves = settings.motion is not None or flow is not None

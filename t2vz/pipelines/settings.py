@@ -1,206 +1,384 @@
-"""Everything that decides a generation, checked once, and written to its run file.
+"""Everything that decides a generation, declared once: name, default, range, help, and words for reports.
 
-`Sampling` holds what every pipeline asks for; `Settings`, text_to_video's, adds the method's own. Other pipelines keep
-theirs beside their code.
+    Sampling            what every pipeline asks for
+    Settings            text_to_video's: Algorithm 1
+    ControlSettings     control_video's: Algorithm 1 with ControlNets (paper §3.4)
+    EditSettings        edit_video's (paper §3.5)
+
+A settings object is checked when it is made (InputError, one line), frozen, and survives JSON. The flags of the
+commands, run files and the reports' words follow from the declarations below. So a new setting is one entry here, and
+the line that uses it. What is left out takes the checkpoint's own default, where it has one (checkpoints/defaults.py),
+else the default below: `resolve` and `for_model` do that.
 """
 
-import math
-from dataclasses import asdict, dataclass, fields
-from numbers import Integral, Real
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import ClassVar
 
-from ..attention import frames_seen
 from ..errors import InputError
-from ..motion import NOISES
-from ..motion.flow import CONVENTIONS as FLOWS
-from ..motion.smoothing import CONVENTIONS as BACKGROUNDS
-from ..schedulers.schedule import CONVENTIONS as JUMPS
+from .kinds import (
+    Choice,
+    Number,
+    Numbers,
+    Pair,
+    Side,
+    Text,
+    Whole,
+    Words,
+    as_typed,
+    declared,
+    optional,
+    setting,
+    with_default,
+)
 
-LARGEST_SIDE = 4096  # pixels; beyond it a typing error is likelier than a wish
-ANY = (-math.inf, math.inf)
-WHOLE = {  # whole numbers, and their range
-    "frames": (1, math.inf),
-    "steps": (1, math.inf),
-    "chunk": (1, math.inf),
-    "seed": (0, 2**64 - 1),
-    "t": (0, 999),
-    "t_prime": (0, 999),
-    "height": ANY,
-    "width": ANY,  # sides: see check_side
+ATTENTION = {  # attention.VARIANTS; the names are repeated here so that --help need not import torch
+    "own": "each frame attends to itself: the network as it was trained",
+    "first": "every frame attends to frame 1: cross-frame attention (E12)",
+    "previous": "every frame attends to the frame before it",
+    "first_previous": "every frame attends to frame 1 and the frame before it",
+    "causal": "every frame attends to itself and all before it",
+    "all": "every frame attends to all frames",
 }
+NOISE = {  # motion.NOISES
+    "independent": "every frame starts from noise of its own",
+    "shared": "all frames start from the same noise",
+    "mixed": "each frame's noise is a mixture of shared and own noise (PYoCo)",
+    "progressive": "each frame's noise is a mixture of the frame before's and new noise (PYoCo)",
+    "residual": "each frame's noise is shared noise plus a remainder of its own (VideoFusion)",
+}
+JUMP = {"release": "forward jump as in the public code", "paper": "forward jump as in the paper"}
+FLOW = {
+    "release": "flow shifted by half a pixel as in the public code",
+    "exact": "flow without the public code's shift",
+}
+BACKGROUND = {"release": "background found as in the public code", "paper": "background found as in the paper"}
+SAMPLER = {"euler_ancestral": "Euler-ancestral sampling (E4)", "ddim": "DDIM sampling (E3)"}
+METHOD = "method"  # the group of flags that are Algorithm 1's own
+DIFFERENT = "where paper and public code differ (docs/method.md)"
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What every pipeline's settings share; raises InputError for impossible values.
+    """What every pipeline's settings share; raises InputError for impossible values."""
 
-    initial_noise, noise_strength: see `motion.noise.correlate`. chunk: frames per UNet call, None for all.
-    fps: of the file written.
-    """
+    TASK: ClassVar[str] = ""  # the pipeline's name: in a checkpoint's defaults, in studies, and its command
 
-    prompt: str
-    steps: int = 50
-    guidance_scale: float = 7.5
-    negative_prompt: str = ""
-    seed: int = 0
-    attention: str = "first"
-    initial_noise: str = "independent"
-    noise_strength: float = 1.0
-    chunk: int | None = None
-    fps: float = 4.0
+    prompt: str = setting(
+        MISSING,
+        Text('the prompt is empty; say what the video shows, for example "a red ball on a green meadow"'),
+        "what the video shows",
+        "prompt: {}",
+    )
+    steps: int = setting(50, Whole(1), "denoising steps", "{} denoising steps", by_checkpoint=True)
+    guidance_scale: float = setting(
+        7.5,
+        Number(0),
+        "E5's w: how strictly to follow the prompt, 1 is no guidance",
+        "guidance scale {}",
+        metavar="W",
+        by_checkpoint=True,
+    )
+    negative_prompt: str = setting(
+        "", Text(), "what to keep away from", "negative prompt: {}", off="no negative prompt", metavar="TEXT"
+    )
+    seed: int = setting(0, Whole(0, 2**64 - 1), "same seed, same video", "seed {}")
+    attention: str = setting(
+        "first", Choice(ATTENTION), "which frames a frame attends to", metavar="WHICH", group=METHOD
+    )
+    initial_noise: str = setting(
+        "independent", Choice(NOISE), "how the frames' pure noise is related", metavar="KIND", group=METHOD
+    )
+    noise_strength: float = setting(
+        1.0, Number(0), "ρ or λ of the initial noise", "noise strength {}", metavar="X", group=METHOD
+    )
+    chunk: int | None = setting(
+        None,
+        Whole(1),
+        "frames computed at a time: less memory, the same video",
+        "{} frames at a time",
+        off="all frames at once",
+        none="all",
+        metavar="N",
+        group=METHOD,
+    )
+    fps: float = setting(4.0, Number(above=0), "frames per second of the file", "{} frames per second")
 
     def __post_init__(self):
-        self._check_words()
-        for name in ("steps", "chunk", "seed"):
-            self._make_whole(name)
-        for name in ("guidance_scale", "noise_strength", "fps"):
-            self._make_number(name)
-        if self.guidance_scale < 0:
-            raise InputError(
-                f"guidance_scale = {self.guidance_scale}: 0 or more is needed (1 is no guidance, 7.5 usual)"
-            )
-        if self.fps <= 0:
-            raise InputError(f"fps = {self.fps}: it must be above 0")
-        if self.noise_strength < 0 or (self.initial_noise == "residual" and self.noise_strength > 1):
-            raise InputError(
-                f"noise_strength = {self.noise_strength}: 0 or more is needed, and at most 1 for residual noise"
-            )
-
-    def _check_words(self) -> None:
-        if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise InputError(
-                'the prompt is empty; say what the video shows, for example "a red ball on a green meadow"'
-            )
-        if not isinstance(self.negative_prompt, str):
-            raise InputError(f'negative_prompt = {self.negative_prompt}: words are needed, or "" for none')
-        frames_seen(self.attention, 0, 1)  # raises for a variant that does not exist
-        self._check_choice("initial_noise", NOISES)
-
-    def _check_choice(self, name: str, known: tuple[str, ...]) -> None:
-        if getattr(self, name) not in known:
-            raise InputError(f'{name} "{getattr(self, name)}" does not exist; choose one of: {", ".join(known)}')
-
-    def _make_whole(self, name: str) -> None:
-        """A whole number of the allowed range; numpy's become Python's."""
-        value, (least, most) = getattr(self, name), WHOLE[name]
-        if value is None and name == "chunk":
-            return
-        if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most:
-            bounds = f" from {least} to {most}" if most < math.inf else f" of at least {least}"
-            allowed = "" if least == -math.inf else bounds
-            raise InputError(f"{name} = {value}: a whole number{allowed} is needed")
-        object.__setattr__(self, name, int(value))
-
-    def _make_number(self, name: str) -> None:
-        if not is_number(getattr(self, name)):
-            raise InputError(f"{name} = {getattr(self, name)}: a finite number is needed")
-        object.__setattr__(self, name, float(getattr(self, name)))
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is not None or not optional(one):
+                object.__setattr__(self, one.name, declared(one).kind.check(one.name, value))
+        if self.initial_noise == "residual" and self.noise_strength > 1:
+            raise InputError(f"noise_strength = {self.noise_strength}: at most 1 is possible with residual noise")
 
     def to_dict(self) -> dict:
         """All settings as plain JSON values."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Sampling":
+    def from_dict(cls, values: Mapping) -> "Sampling":
         """Settings from `to_dict`'s values; a name that does not exist is an InputError."""
         if "prompt" not in values:
             raise InputError("settings hold no prompt")
-        unknown = set(values) - {f.name for f in fields(cls)}
+        unknown = set(values) - {one.name for one in fields(cls)}
         if unknown:
             raise InputError(f'setting "{sorted(unknown)[0]}" does not exist')
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
+    @classmethod
+    def resolve(cls, given: Mapping, defaults: Mapping | None = None) -> "Sampling":
+        """All settings: what is given, else the checkpoint's own `defaults` ({task: {setting: value}}), else ours.
+
+        given: a value None counts as left out, unless the setting may be None (motion: off).
+        """
+        known = {one.name: one for one in fields(cls)}
+        given = {k: value for k, value in given.items() if value is not None or k not in known or optional(known[k])}
+        return cls.from_dict({**cls._defaults_of(defaults or {}), **given})
+
+    @classmethod
+    def for_model(cls, sd, **given) -> "Sampling":
+        """`resolve` for a StableDiffusion: its checkpoint's defaults, and its pictures' side where none is given."""
+        return cls.resolve(given, sd.defaults).with_sides(sd.default_size, sd.default_size)
+
+    def with_sides(self, height: int, width: int) -> "Sampling":
+        """The same settings, with these pixels for a height or width that is None."""
+        sides = {"height": height, "width": width}
+        unknown = {name: side for name, side in sides.items() if getattr(self, name, side) is None}
+        return replace(self, **unknown) if unknown else self
+
+    @classmethod
+    def _defaults_of(cls, defaults: Mapping) -> dict:
+        """A checkpoint's defaults for this task, if it may say them. Raises InputError for a name it may not."""
+        allowed = [one.name for one in fields(cls) if declared(one).by_checkpoint]
+        own = dict(defaults.get(cls.TASK, {}))
+        for name in own:
+            if name not in allowed:
+                raise InputError(
+                    f'the checkpoint\'s own default for {cls.TASK}, "{name}", is none it may have; mend its '
+                    f"defaults.json: it may hold {', '.join(allowed)}"
+                )
+        return own
+
 
 @dataclass(frozen=True)
 class Settings(Sampling):
-    """The arguments of `text_to_video` that are numbers and words (see there); raises InputError for impossible ones.
+    """The arguments of `text_to_video` that are numbers and words (see there).
 
     height, width: pixels, multiples of 8 (the VAE's factor). Sizes that are not multiples of 64 work too: the UNet's
-    levels round odd sizes up on the way down, and back on the way up.
-    zoom, rotation: camera path beside `motion`, per frame: 1.02 moves in, degrees turn the picture clockwise.
-    foreground: words of the prompt (a str is split). eta: 0 DDIM … 1 DDPM. *_convention: the public code's ("release")
-    or the paper's, docs/method.md.
+    levels round odd sizes up on the way down, and back on the way up. None: not known yet, the model's own.
     """
 
-    frames: int = 8
-    height: int = 512
-    width: int = 512
-    motion: tuple[float, float] | None = (12.0, 12.0)
-    zoom: float = 1.0
-    rotation: float = 0.0
-    t_prime: int = 881
-    t: int = 941
-    smooth_background: float = 0.0
-    foreground: tuple[str, ...] | None = None
-    eta: float = 0.0
-    jump_convention: str = "release"
-    flow_convention: str = "release"
-    background_convention: str = "release"
+    TASK: ClassVar[str] = "generate"
+
+    frames: int = setting(8, Whole(1), "number of frames", "{} frames", metavar="M")
+    height: int | None = setting(
+        None,
+        Side(),
+        "pixels, a multiple of 8",
+        "{} pixels high",
+        off="as high as the model's own",
+        none="the model's own",
+    )
+    width: int | None = setting(
+        None,
+        Side(),
+        "pixels, a multiple of 8",
+        "{} pixels wide",
+        off="as wide as the model's own",
+        none="the model's own",
+    )
+    motion: tuple[float, float] | None = setting(
+        (12.0, 12.0),
+        Pair(),
+        "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames start from pure "
+        "noise, see --initial-noise",
+        "motion dynamics: the camera moves by ({})/512 of the frame every frame (E7–E9)",
+        off="no motion dynamics: every frame starts from pure noise",
+        none="off",
+        metavar="DX,DY",
+        group=METHOD,
+    )
+    zoom: float = setting(
+        1.0,
+        Number(above=0),
+        "camera zoom per frame, 1.02 moves in",
+        "the camera zooms by a factor {} a frame",
+        group=METHOD,
+    )
+    rotation: float = setting(
+        0.0, Number(), "turn per frame, clockwise", "the camera turns by {}° a frame", metavar="DEGREES", group=METHOD
+    )
+    t_prime: int = setting(
+        881,
+        Whole(0, 999),
+        "timestep T' where motion is added",
+        "motion is added at timestep T' = {}",
+        metavar="T'",
+        group=METHOD,
+        by_checkpoint=True,
+    )
+    t: int = setting(
+        941,
+        Whole(0, 999),
+        "timestep T that frames are noised up to again",
+        "all frames are denoised together from timestep T = {}",
+        metavar="T",
+        group=METHOD,
+        by_checkpoint=True,
+    )
+    smooth_background: float = setting(
+        0.0,
+        Number(0, 1),
+        "E13's α, paper 0.6, 0 is off",
+        "background smoothing, α = {} (E13)",
+        off="no background smoothing",
+        metavar="ALPHA",
+        group=METHOD,
+    )
+    foreground: tuple[str, ...] | None = setting(
+        None,
+        Words(),
+        "the prompt's words that are foreground, for masks from attention",
+        "foreground: {}",
+        off="foreground: a guess",
+        none="a guess",
+        metavar='"WORDS"',
+        group=METHOD,
+    )
+    eta: float = setting(0.0, Number(0, 1), "0 is DDIM, 1 as noisy as DDPM", "η = {}: 0 is DDIM, 1 is DDPM")
+    jump_convention: str = setting("release", Choice(JUMP), DIFFERENT, metavar="WHICH", group=METHOD)
+    flow_convention: str = setting("release", Choice(FLOW), DIFFERENT, metavar="WHICH", group=METHOD)
+    background_convention: str = setting("release", Choice(BACKGROUND), DIFFERENT, metavar="WHICH", group=METHOD)
 
     def __post_init__(self):
         super().__post_init__()
-        if self.foreground is not None:
-            words = self.foreground.split() if isinstance(self.foreground, str) else self.foreground
-            object.__setattr__(self, "foreground", tuple(words))
-            if not words:
-                raise InputError(
-                    "foreground names no word of the prompt; name the words that say what stands before "
-                    "the background, or leave it out"
-                )
-        for name, known in (
-            ("jump_convention", JUMPS),
-            ("flow_convention", FLOWS),
-            ("background_convention", BACKGROUNDS),
-        ):
-            self._check_choice(name, known)
-        for name in ("frames", "t", "t_prime", "height", "width"):
-            self._make_whole(name)
-        for name in ("eta", "smooth_background", "zoom", "rotation"):
-            self._make_number(name)
-        self._check_motion()
-        for side in ("height", "width"):
-            check_side(side, getattr(self, side))
-        if not 0 <= self.t_prime <= self.t <= 999:
+        if not self.t_prime <= self.t:
             raise InputError(
                 f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so "
                 "0 ≤ T' ≤ T ≤ 999 is needed (the paper's: 881 and 941)"
             )
-        for name in ("eta", "smooth_background"):
-            if getattr(self, name) < 0 or getattr(self, name) > 1:
-                raise InputError(f"{name} = {getattr(self, name)}: a number from 0 to 1 is needed")
-        if self.zoom <= 0:
-            raise InputError(f"zoom = {self.zoom}: it must be above 0")
-
-    def _check_motion(self) -> None:
-        if self.motion is not None:
-            is_pair = isinstance(self.motion, (tuple, list)) and len(self.motion) == 2
-            if not (is_pair and all(map(is_number, self.motion))):
-                raise InputError(
-                    f"motion = {self.motion}: (δ_x, δ_y), two finite numbers, is needed, or None for no motion"
-                )
-            object.__setattr__(self, "motion", (float(self.motion[0]), float(self.motion[1])))
-            if self.initial_noise != type(self).initial_noise:
-                raise InputError(
-                    f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start '
-                    "from warps of frame 1"
-                )
-        elif self.zoom != 1 or self.rotation != 0:
+        if self.motion is None and (self.zoom != 1 or self.rotation != 0):
             raise InputError(
                 f"zoom = {self.zoom} and rotation = {self.rotation} move the camera, but motion is off; "
                 "motion = (0, 0) goes with them"
             )
+        if self.motion is not None and self.initial_noise != type(self).initial_noise:
+            raise InputError(
+                f'initial noise "{self.initial_noise}" is for motion off: with motion, frames start '
+                "from warps of frame 1"
+            )
 
 
-def is_number(value) -> bool:
-    """Whether value is a finite number (numpy's too), and no truth value."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+@dataclass(frozen=True)
+class ControlSettings(Settings):
+    """The arguments of `control_video` that are numbers and words; steps, guidance and chunk as in the release.
 
+    frames, height, width, fps: those of the control video. control_scale, control_start, control_end: a number for all
+    ControlNets, or one for each; kept as a tuple of one or of several.
+    """
 
-def check_side(name: str, pixels: int, multiple: int = 8) -> None:
-    """Raise InputError unless a picture's side is a positive multiple of `multiple`, naming the nearest that are."""
-    if multiple <= pixels <= LARGEST_SIDE and pixels % multiple == 0:
-        return
-    below = min(max(pixels // multiple, 1) * multiple, LARGEST_SIDE)
-    near = below if below + multiple > LARGEST_SIDE or below > pixels else f"{below} or {below + multiple}"
-    raise InputError(
-        f"{name} = {pixels}: a multiple of {multiple} is needed, from {multiple} to {LARGEST_SIDE}; try {near}"
+    TASK: ClassVar[str] = "control"
+    NUMBERS: ClassVar[tuple[str, ...]] = ("control_scale", "control_start", "control_end")
+
+    steps: int = with_default(Settings, "steps", 20)
+    guidance_scale: float = with_default(Settings, "guidance_scale", 9.0)
+    motion: tuple[float, float] | None = with_default(Settings, "motion", None)
+    initial_noise: str = with_default(Settings, "initial_noise", "shared")
+    chunk: int | None = with_default(Settings, "chunk", 8)
+    control_scale: float | tuple[float, ...] = setting(
+        1.0,
+        Numbers(),
+        "s of E14: how strongly to follow",
+        "ControlNet's residuals times {}",
+        metavar="X",
+        group="follow",
+        by_checkpoint=True,
+        flag="scale",
     )
+    control_start: float | tuple[float, ...] = setting(
+        0.0,
+        Numbers(),
+        "share of the steps after which to follow",
+        "ControlNet steers from {} of the steps on",
+        metavar="X",
+        group="follow",
+    )
+    control_end: float | tuple[float, ...] = setting(
+        1.0,
+        Numbers(),
+        "share of the steps up to which to follow",
+        "ControlNet steers up to {} of the steps",
+        metavar="X",
+        group="follow",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        count = max(len(getattr(self, name)) for name in self.NUMBERS)
+        for start, end in zip(self.for_each("control_start", count), self.for_each("control_end", count), strict=True):
+            if not start < end <= 1:
+                raise InputError(
+                    f"control_start = {start:g} and control_end = {end:g}: shares of the steps, 0 ≤ start < end ≤ 1"
+                )
+
+    def for_each(self, name: str, count: int) -> tuple[float, ...]:
+        """A setting's value for each of `count` ControlNets."""
+        numbers = getattr(self, name)
+        if len(numbers) not in (1, count):
+            raise InputError(
+                f"{name} holds {len(numbers)} numbers for {count} ControlNet{'s' * (count != 1)}; give "
+                "one for all, or one for each"
+            )
+        return numbers * count if len(numbers) == 1 else numbers
+
+
+@dataclass(frozen=True)
+class EditSettings(Sampling):
+    """The arguments of `edit_video` that are numbers and words. prompt: the instruction. guidance_scale: s_T of E15."""
+
+    TASK: ClassVar[str] = "edit"
+
+    prompt: str = setting(
+        MISSING,
+        Text('the instruction is empty; say what to change, for example "make it snow"'),
+        "what to change",
+        "instruction: {}",
+    )
+    guidance_scale: float = setting(
+        7.5,
+        Number(0),
+        "E15's s_T: how strictly to follow the instruction",
+        "guidance scale {}",
+        metavar="S",
+        by_checkpoint=True,
+    )
+    chunk: int | None = with_default(Sampling, "chunk", 8)
+    image_scale: float = setting(
+        1.0,
+        Number(0),
+        "E15's s_I: how strictly to hold on to the source; 1.5 keeps more",
+        "image guidance {}",
+        metavar="S",
+        by_checkpoint=True,
+    )
+    sampler: str = setting(
+        "euler_ancestral",
+        Choice(SAMPLER),
+        "how to denoise; ddim adds no noise on the way",
+        metavar="WHICH",
+        by_checkpoint=True,
+    )
+
+
+TASKS = {settings.TASK: settings for settings in (Settings, ControlSettings, EditSettings)}
+
+
+def in_words(name: str, value) -> str:
+    """One setting as a phrase for reports: ("attention", "own") -> "each frame attends to itself: …"."""
+    one = next(declared(one) for settings in TASKS.values() for one in fields(settings) if one.name == name)
+    if isinstance(one.kind, Choice):
+        return one.kind.phrases[value]
+    if one.off and not value:
+        return one.off
+    return one.words.format(", ".join(map(as_typed, value)) if isinstance(value, (list, tuple)) else as_typed(value))

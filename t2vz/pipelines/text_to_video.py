@@ -26,15 +26,15 @@ def text_to_video(
     sd,
     prompt: str,
     frames: int = 8,
-    steps: int = 50,
-    guidance_scale: float = 7.5,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
     negative_prompt: str = "",
     seed: int = 0,
     height: int | None = None,
     width: int | None = None,
     motion: tuple[float, float] | None = (12.0, 12.0),
-    t_prime: int = 881,
-    t: int = 941,
+    t_prime: int | None = None,
+    t: int | None = None,
     attention: str = "first",
     smooth_background: float = 0.0,
     chunk: int | None = None,
@@ -48,6 +48,8 @@ def text_to_video(
 ) -> Video:
     """Make a video of m = `frames` frames from a prompt. sd: a StableDiffusion.
 
+    steps, guidance_scale, t_prime and t left out (None) are the checkpoint's own defaults (sd.defaults), else the
+        paper's: 50, 7.5, 881 and 941.
     steps: DDIM steps. guidance_scale: w of E5 (1: none). height, width: pixels, multiples of 8 (None: the model's own).
     motion: λ·(δ_x, δ_y) per frame, in 1/512ths of the frame, the release's unit; positive moves the picture's content
         left and up. None: motion dynamics off, all frames start from pure noise (see initial_noise). t_prime, t: the
@@ -63,14 +65,14 @@ def text_to_video(
     Returns a Video with frames, latents (on the CPU), settings and notes. Raises InputError for impossible requests,
     FailedError if the latents stop being finite. Source: arXiv 2303.13439, Algorithm 1.
     """
-    height, width = (sd.default_size if side is None else side for side in (height, width))
-    settings = Settings(
-        prompt,
-        steps,
-        guidance_scale,
-        negative_prompt,
-        seed,
-        attention,
+    settings = Settings.for_model(
+        sd,
+        prompt=prompt,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        attention=attention,
         frames=frames,
         height=height,
         width=width,

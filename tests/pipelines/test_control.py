@@ -330,7 +330,7 @@ def test_several_controls_that_do_not_go_together(tiny):
             control_video(sd, PROMPT, control, nets, steps=2)
     with pytest.raises(InputError, match="3 numbers for 2 ControlNets"):
         control_video(sd, PROMPT, [pictures(2)] * 2, nets, steps=2, control_scale=[1, 1, 1])
-    with pytest.raises(InputError, match="settings are for 8 frames of 512×512"):
+    with pytest.raises(InputError, match="settings are for 8 frames of 32×48"):
         control_run(sd, ControlSettings(PROMPT), pictures(), nets[0])
 
 

@@ -1,14 +1,21 @@
-"""Settings: what is impossible is refused with the value seen; what is possible survives a trip through
-JSON."""
+"""Settings: what is impossible is refused with the value seen, what is possible survives a trip through JSON, and
+what is left out is the checkpoint's own default, else the paper's."""
 
 import json
+from dataclasses import fields
+from types import SimpleNamespace
 
 import pytest
 
 from t2vz.attention import VARIANTS
 from t2vz.errors import InputError
 from t2vz.motion import NOISES
-from t2vz.pipelines.settings import Settings, check_side
+from t2vz.motion.flow import CONVENTIONS as FLOWS
+from t2vz.motion.smoothing import CONVENTIONS as BACKGROUNDS
+from t2vz.pipelines import settings as declarations
+from t2vz.pipelines.kinds import check_side
+from t2vz.pipelines.settings import TASKS, ControlSettings, EditSettings, Settings, in_words
+from t2vz.schedulers.schedule import CONVENTIONS as JUMPS
 
 NAN, INF = float("nan"), float("inf")
 
@@ -19,6 +26,10 @@ NAN, INF = float("nan"), float("inf")
         ("prompt", "", "empty"),
         ("prompt", "  \n", "empty"),
         ("prompt", None, "empty"),
+        ("prompt", ["a red ball"], "in one str"),
+        ("prompt", "caf\udce9", "no valid UTF-8 (from letter 4 on)"),
+        ("negative_prompt", None, "None"),
+        ("negative_prompt", "\udcff", "UTF-8"),
         ("frames", 0, "0"),
         ("frames", -1, "-1"),
         ("frames", 2.5, "2.5"),
@@ -136,3 +147,63 @@ def test_a_side_that_is_no_multiple_of_eight_comes_with_the_nearest_that_are(pix
 def test_every_multiple_of_eight_up_to_the_limit_is_accepted():
     for pixels in range(8, 4097, 8):
         check_side("width", pixels)
+
+
+def test_names_are_those_of_the_ground_floor():
+    """They are repeated in the declarations, which must not import torch."""
+    for phrases, known in (
+        (declarations.ATTENTION, VARIANTS),
+        (declarations.NOISE, NOISES),
+        (declarations.JUMP, JUMPS),
+        (declarations.FLOW, FLOWS),
+        (declarations.BACKGROUND, BACKGROUNDS),
+    ):
+        assert tuple(phrases) == known
+
+
+def test_every_setting_has_words_for_reports():
+    for task in TASKS.values():
+        default = task("a red ball")
+        for one in fields(task):
+            phrase = in_words(one.name, getattr(default, one.name))
+            assert phrase and "{}" not in phrase and "None" not in phrase
+    assert (
+        in_words("motion", (12.0, 3.5))
+        == "motion dynamics: the camera moves by (12, 3.5)/512 of the frame every frame (E7–E9)"
+    )
+    assert in_words("motion", (0.0, 0.0)).startswith("motion dynamics") and in_words("motion", None).startswith(
+        "no motion"
+    )
+    assert in_words("smooth_background", 0.0) == "no background smoothing" and "0.6" in in_words(
+        "smooth_background", 0.6
+    )
+
+
+OWN = {"generate": {"steps": 25, "guidance_scale": 4, "t_prime": 561, "t": 641}, "edit": {"image_scale": 1.5}}
+
+
+def test_what_is_left_out_is_the_checkpoints_else_the_papers():
+    found = Settings.resolve({"prompt": "a", "steps": None, "guidance_scale": 9, "motion": None}, OWN)
+    assert (found.steps, found.guidance_scale, found.t_prime, found.t) == (25, 9, 561, 641)
+    assert found.motion is None and found.frames == 8  # None is a value of its own where a setting may be None
+    assert Settings.resolve({"prompt": "a"}) == Settings("a") == Settings("a", steps=50, t_prime=881, t=941)
+    assert ControlSettings.resolve({"prompt": "a"}, OWN) == ControlSettings("a", steps=20, guidance_scale=9)
+    assert EditSettings.resolve({"prompt": "a", "steps": 3}, OWN) == EditSettings("a", steps=3, image_scale=1.5)
+    sd = SimpleNamespace(defaults=OWN, default_size=128)
+    assert Settings.for_model(sd, prompt="a", width=64) == Settings.resolve(
+        {"prompt": "a", "height": 128, "width": 64}, OWN
+    )
+
+
+@pytest.mark.parametrize(
+    "own, said",
+    [
+        ({"seed": 3}, '"seed"'),
+        ({"stpes": 3}, '"stpes"'),
+        ({"steps": 0}, "steps = 0"),
+        ({"t": 100}, "t_prime = 881 and t = 100"),
+    ],
+)
+def test_impossible_defaults_of_a_checkpoint_are_refused(own, said):
+    with pytest.raises(InputError, match=said):
+        Settings.resolve({"prompt": "a"}, {"generate": own})
