@@ -1,0 +1,178 @@
+"""The camera's path taken from a real video: E7's δ^k measured instead of asked for.
+
+    path = camera_path(frames)            # robust: one translation, zoom and turn for every frame
+    text_to_video(sd, prompt, frames=len(frames), flow=path.flow(h, w))
+    text_to_video(sd, prompt, frames=len(frames), flow=dense_flow(frames, h, w))     # every cell by itself
+
+Points are tracked from frame to frame (Lucas and Kanade 1981) and the one similarity that most of them follow is found
+by random sampling (RANSAC, Fischler and Bolles 1981), so that a moving thing or a subtitle does not steer the camera.
+Dense motion is optical flow (DIS, Kroeger et al. 2016). Both by OpenCV. The sign is the warp's, E8: frame k shows at p
+what frame 1 shows at p + flow(p).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+from ..motion.warp import cell_grid
+from .edges import load_opencv
+
+GRID, PER_PLACE = 8, 12  # points are looked for in 8×8 parts of the frame, so that no corner has them all
+LEAST_POINTS = 12  # tracked from one frame to the next; with fewer, a similarity is a guess
+LEAST_AGREEING = 0.35  # of the tracked points that follow the one motion; fewer after a cut
+LEAST_TRACKED = 0.3  # of the points that are found again in the next frame; fewer after a cut
+STILL = 0.25  # pixels; a path that never leaves this circle is no motion
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """to_first (m, 2, 3), float64: for every frame the affine map from its pixels (x, y, 1) to those of frame 1 that
+    show the same; a turn, a zoom and a shift. height, width: pixels of the frames it was measured on."""
+
+    to_first: Tensor
+    height: int
+    width: int
+
+    def flow(self, height: int, width: int) -> Tensor:
+        """The path as E8 takes it: (m, 2, height, width), float64, in cells of a latent of that size."""
+        scale = torch.tensor([self.width / width, self.height / height], dtype=torch.float64)
+        cells = cell_grid(height, width)
+        pixels = (cells + 0.5) * scale[:, None, None] - 0.5  # the middle of each cell
+        homogeneous = torch.cat([pixels, torch.ones(1, height, width, dtype=torch.float64)])
+        seen = torch.einsum("mij,jhw->mihw", self.to_first, homogeneous)
+        return (seen + 0.5) / scale[:, None, None] - 0.5 - cells
+
+    @property
+    def offsets(self) -> Tensor:
+        """δ^k: how far right and down the camera has gone since frame 1, at the frame's middle: (m, 2) pixels."""
+        middle = torch.tensor([(self.width - 1) / 2, (self.height - 1) / 2, 1.0], dtype=torch.float64)
+        return self.to_first @ middle - middle[:2]
+
+    @property
+    def zoom(self) -> Tensor:
+        """How many times larger frame k shows what frame 1 shows: (m,)."""
+        return 1 / self.to_first[:, :, 0].norm(dim=1)
+
+    @property
+    def rotation(self) -> Tensor:
+        """By how many degrees the picture has turned clockwise since frame 1: (m,)."""
+        return -torch.rad2deg(torch.atan2(self.to_first[:, 1, 0], self.to_first[:, 0, 0]))
+
+    @property
+    def still(self) -> bool:
+        """Whether the camera never moves by as much as a quarter of a pixel anywhere in the frame."""
+        corners = self.flow(2, 2) * torch.tensor([self.width / 2, self.height / 2])[:, None, None]
+        return float(corners.norm(dim=1).max()) < STILL
+
+    def at(self, places: list[int]) -> "CameraPath":
+        """The path through some of its frames only (counted from 0; the first must be 0)."""
+        return CameraPath(self.to_first[places], self.height, self.width)
+
+
+def camera_path(frames: Iterable[np.ndarray]) -> CameraPath:
+    """The path of the camera through a video: frames uint8 (m, H, W, 3), an array or one frame after the other.
+
+    Raises InputError for fewer than two frames, for frames without anything to follow, and where the video is cut.
+    """
+    steps, size = [], None
+    for k, (before, after) in enumerate(_pairs(frames), start=2):
+        size = before.shape
+        steps.append(_step(before, after, k))
+    path = [np.eye(3)]
+    for step in steps:
+        path.append(path[-1] @ step)
+    return CameraPath(torch.from_numpy(np.stack(path)[:, :2]), *size)
+
+
+def dense_flow(frames: Iterable[np.ndarray], height: int, width: int) -> Tensor:
+    """Optical flow from every frame back to frame 1: frames uint8 (m, H, W, 3) -> (m, 2, height, width) latent cells.
+
+    Flows from frame to frame are followed one after the other. Raises as `camera_path`, but for what cannot be tracked.
+    """
+    opencv = load_opencv("motion from a video")
+    finder = opencv.DISOpticalFlow_create(opencv.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    so_far, flows = None, []
+    for before, after in _pairs(frames):
+        back = torch.from_numpy(finder.calc(after, before, None)).permute(2, 0, 1)[None].double()
+        if so_far is None:
+            so_far = torch.zeros_like(back)
+            flows.append(so_far)
+        so_far = back + _read_at(so_far, back)
+        flows.append(so_far)
+    rows, columns = so_far.shape[-2:]
+    cells = F.adaptive_avg_pool2d(torch.cat(flows), (height, width))
+    return cells * torch.tensor([width / columns, height / rows], dtype=torch.float64)[:, None, None]
+
+
+def _pairs(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame with the one after it, in grey (H, W)."""
+    opencv = load_opencv("motion from a video")
+    before, count = None, 0
+    for count, frame in enumerate(frames, start=1):
+        if getattr(frame, "dtype", None) != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise InputError(f"frame {count} is not uint8 (H, W, 3): motion is taken from a video of such frames")
+        after = opencv.cvtColor(np.ascontiguousarray(frame), opencv.COLOR_RGB2GRAY)
+        if before is not None:
+            yield before, after
+        before = after
+    if count < 2:
+        raise InputError(f"motion is taken from a video of at least 2 frames; this one has {count}")
+
+
+def _step(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
+    """The similarity (3, 3) from pixels of frame k to those of the frame before it."""
+    opencv = load_opencv("motion from a video")
+    points = _corners(before)
+    if len(points) < LEAST_POINTS:
+        raise InputError(
+            f"frame {k - 1} shows too little detail to follow ({len(points)} points, {LEAST_POINTS} are needed); "
+            "take another clip, or the whole field with --dense"
+        )
+    there, found, _ = opencv.calcOpticalFlowPyrLK(before, after, points, None, winSize=(21, 21), maxLevel=4)
+    back, found_back, _ = opencv.calcOpticalFlowPyrLK(after, before, there, None, winSize=(21, 21), maxLevel=4)
+    good = (found & found_back).ravel().astype(bool) & (np.linalg.norm((back - points)[:, 0], axis=1) < 1.0)
+    opencv.setRNGSeed(0)
+    matrix, agree = None, np.zeros(1)
+    if good.sum() >= max(LEAST_POINTS, LEAST_TRACKED * len(points)):
+        matrix, agree = opencv.estimateAffinePartial2D(
+            there[good], points[good], method=opencv.RANSAC, ransacReprojThreshold=0.75, maxIters=5000, confidence=0.999
+        )
+    if matrix is None or agree.mean() < LEAST_AGREEING:
+        raise InputError(
+            f"frames {k - 1} and {k} do not show the same scene moved (a cut, or everything moves by itself); "
+            f"take a stretch without it, with --start and --end, or the whole field with --dense"
+        )
+    return np.vstack([matrix, [0, 0, 1]])
+
+
+def _corners(picture: np.ndarray) -> np.ndarray:
+    """Corners to follow, the best of each part of the picture: float32 (n, 1, 2)."""
+    opencv = load_opencv("motion from a video")
+    height, width = picture.shape
+    quality = opencv.cornerMinEigenVal(picture, 5)
+    best = float(quality.max())
+    found = []
+    rows, columns = (np.linspace(0, n, GRID + 1).astype(int) for n in (height, width))
+    for top, bottom in zip(rows, rows[1:], strict=False):
+        for left, right in zip(columns, columns[1:], strict=False):
+            part = quality[top:bottom, left:right]
+            corners = None
+            if part.size and part.max() > 0.005 * best and part.max() > 1e-6:
+                distance = max(3, min(height, width) // 64)
+                corners = opencv.goodFeaturesToTrack(picture[top:bottom, left:right], PER_PLACE, 0.1, distance)
+            if corners is not None:
+                found.append(corners + np.float32((left, top)))
+    return np.concatenate(found) if found else np.zeros((0, 1, 2), np.float32)
+
+
+def _read_at(field: Tensor, flow: Tensor) -> Tensor:
+    """field (1, 2, h, w) at p + flow(p), between pixels linearly."""
+    height, width = field.shape[-2:]
+    size = torch.tensor([width, height], dtype=torch.float64)
+    grid = (2 * (cell_grid(height, width) + flow[0]).permute(1, 2, 0) + 1) / size - 1
+    return F.grid_sample(field, grid[None], padding_mode="border", align_corners=False)
