@@ -1,6 +1,6 @@
 """The authors' own published videos, measured: is what this project computes what their program showed?
 
-    python benchmarks/authors.py RESULTS                            # the release's results folder, or any folder of GIFs
+    python benchmarks/authors.py RESULTS                            # the release's results folder, or any with GIFs
     python benchmarks/authors.py RESULTS --edges fox.gif=fix_edge.gif --motion horse_galloping_3=6
 
 For every video the content's measured shift from frame 1, in latent cells of 8 pixels, beside what E7 and E8 predict
