@@ -176,9 +176,9 @@ class Job:
 
 @lru_cache(maxsize=1)
 def _job_of(command: tuple[str, ...]) -> Job:
-    from ..cli import build_parser
-
-    return Job(build_parser().parse_args(command))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return Job(parser.parse_args(command))
 
 
 def work_elsewhere(command: tuple[str, ...], keys: list[str]) -> None:
@@ -286,7 +286,7 @@ def _worker_command(args: argparse.Namespace) -> tuple[str, ...]:
     flags = [f"--{name}={getattr(args, name)}" for name in names if getattr(args, name) is not None]
     flags += [f"--lora={path}:{weight}" for path, weight in args.lora]
     out = ["--out", str(Path(args.out).absolute())] if args.out else []
-    return ("ablate", args.study, *flags, *out, "--quiet")
+    return (args.study, *flags, *out, "--quiet")
 
 
 def _count_workers(args: argparse.Namespace, left: int) -> int:
