@@ -168,7 +168,7 @@ def test_difference_10_paper_s_frames_start_from_warps_of_one_noise(sd, device, 
         video = edit(sd, motion=(512 / 6, 0.0), noise={"x_T": noise}, sampler=sampler)
     for k in range(4):
         assert torch.equal(run["x_T"][k, ..., : 6 - k], noise[0, ..., k:].cpu())
-    assert not video.notes and relative(video.latents, edit(sd, sampler=sampler).latents) > 1e-2
+    assert relative(video.latents, edit(sd, sampler=sampler).latents) > 1e-2 and "nearest" not in "".join(video.notes)
     for wrong in ({"t_prime": 881, "t": 941}, {"eta": 0.5}):
         with pytest.raises(InputError, match='for the sampler "ddim"'):
             edit(sd, motion=(12.0, 12.0), sampler="euler_ancestral", **wrong)
