@@ -23,7 +23,7 @@ def algorithm_1(job: Job) -> Tensor:
     """
     T, T_prime, settings = job.T, job.T_prime, job.settings
     predict = job.predictor()  # ε_θ(x, t), guided: E5 by the text, E15 by a picture and the text
-    flow = camera_path(job)  # E7
+    flow = motion_flow(job)  # E7
     if job.moves:
         noise, fresh = job.noise("x_T", range(1)), job.noise("forward", range(1, job.frames))
         x_1_T = job.denoise(predict, noise, job.start, T, "frame 1 to T")  # E6
@@ -41,7 +41,7 @@ def algorithm_1(job: Job) -> Tensor:
     return job.denoise(predict, x_T, T, None, "all frames")  # E10; attention to frame 1 (E12) is inside ε_θ
 
 
-def camera_path(job: Job) -> Tensor:
+def motion_flow(job: Job) -> Tensor:
     """E7 as a flow (m, 2, h, w) in latent cells: the caller's, or translation, zoom and rotation that grow with k.
 
     Zero where motion is off.
