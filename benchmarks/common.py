@@ -17,32 +17,21 @@ for folder in (ROOT, ROOT / "tests", ROOT / "tests/equivalence"):
     sys.path.insert(0, str(folder))
 
 from tiny import TEXT, UNET, VAE_SIZES, tiny_tokenizer  # noqa: E402
-from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
 from t2vz.model import StableDiffusion  # noqa: E402
 from t2vz.schedulers import NoiseSchedule  # noqa: E402
-from t2vz.text import Tokenizer  # noqa: E402
+from t2vz.text import TextConfig, TextEncoder, Tokenizer  # noqa: E402
 from t2vz.unet import UNet, UNetConfig  # noqa: E402
 from t2vz.vae import VAE, VAEConfig  # noqa: E402
 
 SIZES = {
-    "sd15": (
-        UNetConfig(),
-        VAEConfig(),
-        {
-            "hidden_size": 768,
-            "intermediate_size": 3072,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-            "vocab_size": 49408,
-        },
-    ),
+    "sd15": (UNetConfig(), VAEConfig(), TextConfig()),
     "small": (
         UNetConfig(block_out_channels=(64, 128, 256, 256), context_dim=64, sample_size=32),
         VAEConfig(block_out_channels=(32, 64, 128, 128)),
-        TEXT,
+        TextConfig(vocab_size=600, **TEXT),
     ),
-    "tiny": (UNET, VAE_SIZES, TEXT),
+    "tiny": (UNET, VAE_SIZES, TextConfig(vocab_size=600, **TEXT)),
 }
 
 
@@ -51,10 +40,7 @@ def made_up(size: str, dtype: torch.dtype, device: str, folder: Path) -> StableD
     unet, vae, text = SIZES[size]
     words = tiny_tokenizer(folder)
     torch.manual_seed(0)
-    text = CLIPTextConfig(
-        **{"vocab_size": 600, "max_position_embeddings": 77, "bos_token_id": 0, "eos_token_id": 1, **text}
-    )
-    networks = [UNet(unet), VAE(vae), CLIPTextModel(text)]
+    networks = [UNet(unet), VAE(vae), TextEncoder(text)]
     for network in networks:
         network.to(device, dtype).eval().requires_grad_(False)
     return StableDiffusion(*networks, Tokenizer(words), NoiseSchedule.stable_diffusion())

@@ -5,7 +5,7 @@
 
 Random weights are written as one single file, as float32 and then as float16, and each is loaded as both.
 Every load runs in a new process, which reads its own peak (VmHWM: mapped pages of the file count). "Growth"
-is that peak less what the process held before loading, with torch and transformers imported; the aim is
+is that peak less what the process held before loading, with torch imported; the aim is
 growth ≤ 1.15 × the weights in their new type.
 """
 
@@ -19,14 +19,13 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from t2vz.checkpoints import build, ldm, open_checkpoint
+from t2vz.text import TextConfig, TextEncoder
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
 TYPES = {"float32": ("F32", torch.float32, 4), "float16": ("F16", torch.float16, 2)}
-SD15_TEXT = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
 CHUNK = 2**22  # numbers written at a time
 
 
@@ -66,7 +65,7 @@ def measure(file, wanted, device):
     networks = [
         build(UNet, checkpoint.unet, dtype, device),
         build(VAE, checkpoint.vae, dtype, device),
-        build(CLIPTextModel, checkpoint.text, dtype, device),
+        build(TextEncoder, checkpoint.text, dtype, device),
     ]
     seconds = time.perf_counter() - start
     weights = sum(p.numel() * p.element_size() for network in networks for p in network.parameters()) / 2**20
@@ -101,7 +100,7 @@ def write_checkpoint(file, stored):
 def single_file_shapes():
     """(key, shape) of every SD 1.5 tensor, by its single-file name."""
     with torch.device("meta"):
-        unet, vae, text = UNet(UNetConfig()), VAE(VAEConfig()), CLIPTextModel(SD15_TEXT)
+        unet, vae, text = UNet(UNetConfig()), VAE(VAEConfig()), TextEncoder(TextConfig())
     unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.has_attention, unet.config.layers_per_block)))
     vae_names = ldm.inverse(dict(ldm.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block)))
     for key, tensor in unet.state_dict().items():
@@ -109,7 +108,7 @@ def single_file_shapes():
     for key, tensor in vae.state_dict().items():
         yield ldm.VAE + ldm.rename(key, vae_names), list(tensor.shape)
     for key, tensor in text.state_dict().items():
-        yield ldm.TEXT + ldm.text_name(key), list(tensor.shape)
+        yield ldm.TEXT + key, list(tensor.shape)
 
 
 if __name__ == "__main__":

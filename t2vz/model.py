@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel
 
 from .checkpoints import (
     CLIP_NAME,
@@ -36,7 +35,7 @@ from .checkpoints import (
 )
 from .errors import InputError
 from .schedulers import NoiseSchedule
-from .text import Tokenizer, encode_text
+from .text import TextEncoder, Tokenizer, encode_text
 from .unet import ControlNet, UNet
 from .vae import VAE
 
@@ -47,7 +46,7 @@ class StableDiffusion:
 
     unet: UNet
     vae: VAE
-    text_encoder: CLIPTextModel
+    text_encoder: TextEncoder
     tokenizer: Tokenizer
     schedule: NoiseSchedule
     path: Path | None = None  # the file or folder it came from
@@ -83,7 +82,7 @@ class StableDiffusion:
         vae_dtype = torch.float32 if dtype == torch.float16 else dtype
         unet = build(UNet, checkpoint.unet, dtype, device)
         autoencoder = build(VAE, checkpoint.vae, vae_dtype, device)
-        text_encoder = build(CLIPTextModel, checkpoint.text, dtype, device)
+        text_encoder = build(TextEncoder, checkpoint.text, dtype, device)
         for network in (unet, autoencoder):
             lay_out(network.requires_grad_(False))
         source = unet_path.parent if unet_path else path

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from t2vz.model import StableDiffusion
 from t2vz.schedulers import NoiseSchedule
-from t2vz.text import Tokenizer
+from t2vz.text import TextConfig, TextEncoder, Tokenizer
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
@@ -60,8 +59,7 @@ def tiny_sd(
     """
     words = tiny_tokenizer(folder)
     size = len(json.loads((words / "vocab.json").read_text(encoding="utf-8")))
-    text = CLIPTextConfig(vocab_size=size, bos_token_id=size - 2, eos_token_id=size - 1, pad_token_id=size - 1, **TEXT)
-    networks = [UNet(unet), VAE(vae), CLIPTextModel(text)]
+    networks = [UNet(unet), VAE(vae), TextEncoder(TextConfig(vocab_size=size, **TEXT))]
     for i, network in enumerate(networks):
         randomize(network, seed * len(networks) + i, gain)
         stored = torch.float32 if dtype == torch.float16 and isinstance(network, VAE) else dtype

@@ -12,7 +12,7 @@ third tells the group's pictures apart; and words start far from each other (`WO
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
 
-from t2vz.text import Tokenizer
+from t2vz.text import TextConfig, TextEncoder, Tokenizer
 
 from .common import Settings, fit
 from .pictures import Pictures
@@ -73,6 +73,14 @@ def new_clip(tokenizer: Tokenizer, sizes: CLIPSizes = CLIPSizes(), seed: int = 0
         clip = CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=sizes.width))
         torch.nn.init.normal_(clip.text_model.embeddings.token_embedding.weight, std=WORD_STD)
     return clip
+
+
+def text_tower(clip: CLIPModel) -> TextEncoder:
+    """The CLIP's text tower as a network of its own."""
+    sizes = clip.config.text_config
+    text = TextEncoder(TextConfig(**{field.name: getattr(sizes, field.name) for field in fields(TextConfig)}))
+    text.text_model.load_state_dict(clip.text_model.state_dict())
+    return text.eval()
 
 
 def caption_ids(tokenizer: Tokenizer, captions: list[str]) -> tuple[Tensor, Tensor]:

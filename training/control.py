@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import CLIPTextModel
 
 from t2vz.conditions.edges import edges
 from t2vz.schedulers import NoiseSchedule
-from t2vz.text import Tokenizer
+from t2vz.text import TextEncoder, Tokenizer
 from t2vz.unet.controlnet import ConditionStem, ControlNet
 from t2vz.unet.unet import UNet
 from t2vz.vae.vae import VAE
@@ -75,7 +74,7 @@ def train_controlnet(
     bits: np.ndarray,
     pictures: Pictures,
     vae: VAE,
-    text_encoder: CLIPTextModel,
+    text_encoder: TextEncoder,
     tokenizer: Tokenizer,
     folder: str | Path,
     settings: Settings = SETTINGS,
@@ -117,7 +116,7 @@ def sample_controlled(
     unet: UNet,
     controlnet: ControlNet,
     condition: Tensor,
-    text_encoder: CLIPTextModel,
+    text_encoder: TextEncoder,
     tokenizer: Tokenizer,
     prompts: list[str],
     settings: Settings,

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel
 
 from t2vz.schedulers import NoiseSchedule, ddim_step
 from t2vz.schedulers.guidance import image_text_guidance
-from t2vz.text import Tokenizer, encode_text
+from t2vz.text import TextEncoder, Tokenizer, encode_text
 from t2vz.unet.unet import UNet
 from t2vz.vae.vae import VAE
 
@@ -92,7 +91,7 @@ def train_edit_unet(
 
 
 def edit_examples(
-    before: Tensor, after: Tensor, instructions: list[str], text_encoder: CLIPTextModel, tokenizer: Tokenizer
+    before: Tensor, after: Tensor, instructions: list[str], text_encoder: TextEncoder, tokenizer: Tokenizer
 ) -> EditExamples:
     """Encode each distinct instruction once. before (count, 4, h, w): unscaled; after: scaled."""
     distinct = {instruction: i for i, instruction in enumerate(dict.fromkeys(instructions))}

@@ -10,13 +10,14 @@ import os
 from pathlib import Path
 
 from safetensors.torch import save_file
-from transformers import CLIPModel, CLIPTextModel
+from transformers import CLIPModel
 
 from t2vz.checkpoints import save_controlnet, save_folder, save_unet
 from t2vz.checkpoints.words import WORDS_FILE
 from t2vz.files import atomic_path, write_bytes, write_json
 from t2vz.world import BACKGROUNDS, COLOURS, OBJECTS, instruction_words, vocabulary
 
+from .clip import text_tower
 from .log import read_log
 from .stages import BASE_STAGES, load_clip, load_controlnet, load_edit_unet, load_unet, load_vae
 from .state import read_facts
@@ -52,15 +53,6 @@ def known_words(more: list[str] | None = None) -> dict[str, list[str]]:
     groups = {"things": list(OBJECTS), "colours": list(COLOURS), "places": list(BACKGROUNDS)}
     named = {word for group in groups.values() for word in group}
     return groups | {"others": [word for word in sorted({*vocabulary(), *(more or [])}) if word not in named]}
-
-
-def text_tower(clip: CLIPModel) -> CLIPTextModel:
-    """The CLIP's text tower as a model of its own."""
-    text = CLIPTextModel(clip.config.text_config)
-    # transformers 4 puts the tower one level deeper in CLIPTextModel than in CLIPModel, transformers 5 does
-    # not
-    getattr(text, "text_model", text).load_state_dict(clip.text_model.state_dict())
-    return text.eval()
 
 
 def write_clip(clip: CLIPModel, folder: Path) -> None:

@@ -157,10 +157,10 @@ def train_unet_stage(options: Options) -> None:
     latents, captions = cached_latents(options, vae)
     width, side = clip.config.text_config.hidden_size, options.size // vae.factor
     things = cached_things(options, len(latents), side)
-    examples = unet_training.make_examples(latents, captions, clip.text_model, tokenizer, things)
+    examples = unet_training.make_examples(latents, captions, clip_training.text_tower(clip), tokenizer, things)
     config = replace(options.unet, context_dim=width, sample_size=side)
     settings = options.settings(unet_training.SETTINGS)
-    vae, text = vae.to(options.device), clip.text_model.to(options.device)
+    vae, text = vae.to(options.device), clip_training.text_tower(clip).to(options.device)
     unet = begin(load_unet, target) or unet_training.new_unet(config, options.seed)
     unet = unet_training.train_unet(unet, examples, vae, text, tokenizer, target.parent, settings).cpu()
     facts = {key: getattr(options, key) for key in ("size", "pictures", "unseen", "seed")}
@@ -194,7 +194,7 @@ def train_edit_stage(options: Options) -> None:
     shown = 16
     after, instructions = cached_edits(options, vae, shown)
     before = cached_latents(options, vae)[0][: len(after)].float() / vae.config.scaling_factor
-    examples = edit_training.edit_examples(before, after, instructions, clip.text_model, tokenizer)
+    examples = edit_training.edit_examples(before, after, instructions, clip_training.text_tower(clip), tokenizer)
     learned, unseen = examples.split(len(after) - shown)
     settings = options.settings(edit_training.SETTINGS)
     unet = edit_training.train_edit_unet(unet, learned, unseen, vae.to(options.device), target.parent, settings).cpu()
@@ -209,12 +209,12 @@ def train_controlnet_stage(options: Options) -> None:
     vae, clip, tokenizer = load_vae(options.out), load_clip(options.out), options.tokenizer()
     unet = load_unet(options.out).to(options.device)
     latents, captions = cached_latents(options, vae)
-    examples = unet_training.make_examples(latents, captions, clip.text_model, tokenizer)
+    examples = unet_training.make_examples(latents, captions, clip_training.text_tower(clip), tokenizer)
     pictures = options.paint("training", options.pictures)
     pictures = Pictures(pictures.images[: len(latents)], captions)
     bits = cached_edges(options, pictures)
     settings = options.settings(control_training.SETTINGS)
-    vae, text = vae.to(options.device), clip.text_model.to(options.device)
+    vae, text = vae.to(options.device), clip_training.text_tower(clip).to(options.device)
     controlnet = begin(load_controlnet, target) or control_training.new_controlnet(unet, options.seed)
     controlnet = control_training.train_controlnet(
         controlnet, unet, examples, bits, pictures, vae, text, tokenizer, target.parent, settings

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from transformers import CLIPTextModel
 
 from t2vz.schedulers import NoiseSchedule, classifier_free_guidance, ddim_step
-from t2vz.text import Tokenizer, encode_text
+from t2vz.text import TextEncoder, Tokenizer, encode_text
 from t2vz.unet.config import UNetConfig
 from t2vz.unet.unet import UNet
 from t2vz.vae.vae import VAE
@@ -93,11 +92,7 @@ class Examples:
 
 
 def make_examples(
-    latents: Tensor,
-    captions: list[str],
-    text_encoder: CLIPTextModel,
-    tokenizer: Tokenizer,
-    things: Tensor | None = None,
+    latents: Tensor, captions: list[str], text_encoder: TextEncoder, tokenizer: Tokenizer, things: Tensor | None = None
 ) -> Examples:
     """Encode each distinct caption once."""
     distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
@@ -177,7 +172,7 @@ def train_unet(
     unet: UNet,
     examples: Examples,
     vae: VAE,
-    text_encoder: CLIPTextModel,
+    text_encoder: TextEncoder,
     tokenizer: Tokenizer,
     folder: str | Path,
     settings: Settings = SETTINGS,
@@ -205,7 +200,7 @@ def train_unet(
 @torch.no_grad()
 def sample(
     unet: Callable[[Tensor, int, Tensor], Tensor],
-    text_encoder: CLIPTextModel,
+    text_encoder: TextEncoder,
     tokenizer: Tokenizer,
     prompts: list[str],
     size: int,

@@ -9,12 +9,12 @@ dictionaries that both libraries load.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
-
-from transformers import CLIPTextConfig
 
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
+from ..text.config import TextConfig
 from ..unet.config import ControlNetConfig, UNetConfig
 from ..vae.config import VAEConfig
 
@@ -59,8 +59,8 @@ VAE_BUILT = {"act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv"
 # Options that do not change what is computed: picture sizes, float types, sizes of parts that are off.
 IGNORED = {"sample_size", "upcast_attention", "force_upcast", "addition_embed_type_num_heads"}
 
-# The text tower's sizes, with transformers' values for what a file leaves out.
-TEXT_SIZES = {
+# What transformers takes for the sizes of a text tower that a file leaves out.
+TEXT_DEFAULTS = {
     "vocab_size": 49408,
     "hidden_size": 512,
     "intermediate_size": 2048,
@@ -283,7 +283,7 @@ def vae_to_json(config: VAEConfig) -> dict[str, Any]:
     }
 
 
-def text_from_json(json: Mapping[str, Any], where: str = "text_encoder/config.json") -> CLIPTextConfig:
+def text_from_json(json: Mapping[str, Any], where: str = "text_encoder/config.json") -> TextConfig:
     """The text tower's sizes. Token ids are not read: the published ones are wrong, the tokenizer's right."""
     options = _Options(json, where)
     kind = options.take("model_type", "clip_text_model")
@@ -292,28 +292,22 @@ def text_from_json(json: Mapping[str, Any], where: str = "text_encoder/config.js
     activation = options.take("hidden_act", "quick_gelu")
     if activation not in ("quick_gelu", "gelu"):
         options.refuse("hidden_act", activation, "quick_gelu")
-    sizes = {name: options.whole(name, default) for name, default in TEXT_SIZES.items()}
+    sizes = {name: options.whole(name, default) for name, default in TEXT_DEFAULTS.items()}
     if sizes["hidden_size"] % sizes["num_attention_heads"]:
         options.refuse("num_attention_heads", sizes["num_attention_heads"], "heads that divide the width")
     eps = options.number("layer_norm_eps", 1e-5)
-    return text_config(**sizes, hidden_act=activation, layer_norm_eps=eps)
+    return TextConfig(**sizes, hidden_act=activation, layer_norm_eps=eps)
 
 
-def text_config(vocab_size: int, **sizes: Any) -> CLIPTextConfig:
-    """A CLIPTextConfig whose special tokens are CLIP's own, the vocabulary's last two: start, then end, also padding.
+def text_to_json(config: TextConfig) -> dict[str, Any]:
+    """What `text_from_json` reads, written so that transformers' CLIPTextModel loads it.
 
-    Published configs name others (0, 2, 1), which no tokenizer uses; the tokenizer decides, and transformers warns of
-    numbers that are not in the vocabulary.
+    The special tokens are CLIP's own, the vocabulary's last two: start, then end, also padding. (Published configs name
+    0, 2 and 1, which no tokenizer uses, and transformers warns of numbers that are not in the vocabulary.)
     """
-    special = {"bos_token_id": vocab_size - 2, "eos_token_id": vocab_size - 1, "pad_token_id": vocab_size - 1}
-    return CLIPTextConfig(vocab_size=vocab_size, **sizes, **special)
-
-
-def text_to_json(config: CLIPTextConfig) -> dict[str, Any]:
-    """What `text_from_json` reads, written so that transformers' CLIPTextModel loads it."""
-    names = (*TEXT_SIZES, "hidden_act", "layer_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id")
-    sizes = {name: getattr(config, name) for name in names}
-    return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"} | sizes
+    start, end = config.vocab_size - 2, config.vocab_size - 1
+    special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"} | asdict(config) | special
 
 
 def schedule_from_json(json: Mapping[str, Any], where: str = "scheduler/scheduler_config.json") -> NoiseSchedule:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..errors import InputError
+from ..text import TextEncoder
 from ..unet import ControlNet, UNet
 from ..vae import VAE
 from . import config, ldm, lora, sizes
 from .control import open_controlnet
-from .fill import differences, matched
+from .fill import differences, shapes_of_module
 from .identify import CONTROL_DELTA, Kind, identify
 from .load import Part, folder_entries, open_vae, read_json, shapes_of, squeeze_attention, text_entries
 from .read import Entry, find_weights, read_header_and_metadata
@@ -32,7 +32,7 @@ from .tokenizer import TOKENIZER_FILES
 from .unsaid import PREFIX, hear_unsaid
 from .words import WORDS_FILE
 
-NETWORKS = {"unet": UNet, "vae": VAE, "text": CLIPTextModel, "ControlNet": ControlNet}
+NETWORKS = {"unet": UNet, "vae": VAE, "text": TextEncoder, "ControlNet": ControlNet}
 FOLDERS = {
     "unet": ("unet", "diffusion_pytorch_model"),
     "vae": ("vae", "diffusion_pytorch_model"),
@@ -168,15 +168,13 @@ def _describe(name: str, open_part: Callable[[], Part]) -> dict[str, Any]:
         part = open_part()
         with torch.device("meta"):
             module = NETWORKS[name](part.config)
-        faults = differences(*matched(module, part))
+        faults = differences(shapes_of_module(module), part.entries)
     except InputError as error:
         return {"name": name, "problem": str(error)}
     return {"name": name, "sizes": _plain_sizes(part.config), **_count(part.entries), **faults, "problem": None}
 
 
 def _plain_sizes(sizes_found: Any) -> dict[str, Any]:
-    if isinstance(sizes_found, CLIPTextConfig):
-        return {name: getattr(sizes_found, name) for name in (*config.TEXT_SIZES, "hidden_act", "layer_norm_eps")}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(sizes_found).items()}
 
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformers import CLIPTextConfig
-
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
+from ..text.config import TextConfig
 from ..unet.config import UNetConfig
 from ..vae.config import VAEConfig
 from . import config, ldm, sizes
@@ -31,7 +30,7 @@ class Part:
 
     name: str  # "unet", "vae", "text" or "ControlNet"
     path: Path  # the file or folder, for messages
-    config: UNetConfig | VAEConfig | CLIPTextConfig
+    config: UNetConfig | VAEConfig | TextConfig
     entries: dict[str, Entry]
 
 

@@ -78,7 +78,7 @@ def save_folder(
         _write_json(folder / "text_encoder/config.json", config.text_to_json(text_encoder.config))
         _write_weights(folder / "unet/diffusion_pytorch_model.safetensors", unet.state_dict(), dtype)
         _write_weights(folder / "vae/diffusion_pytorch_model.safetensors", vae.state_dict(), dtype)
-        _write_weights(folder / "text_encoder/model.safetensors", _text_state(text_encoder), dtype)
+        _write_weights(folder / "text_encoder/model.safetensors", text_encoder.state_dict(), dtype)
         if words:
             _write_json(folder / WORDS_FILE, words)
         if defaults:
@@ -124,7 +124,7 @@ def save_single_file(
     for key, tensor in vae.state_dict().items():
         is_linear = ".attentions." in key and tensor.ndim == 2
         vae_state[ldm.rename(key, vae_names)] = tensor[:, :, None, None] if is_linear else tensor
-    text_state = _text_state(text_encoder)
+    text_state = text_encoder.state_dict()
     usual = NoiseSchedule.stable_diffusion()
     header = {
         **say_unsaid("unet", unet.config, sizes.unet_from_shapes(_shapes(unet_state), str(path))),
@@ -166,12 +166,6 @@ def save_unet(path: str | Path, unet: nn.Module, dtype: torch.dtype = torch.floa
     with atomic_folder(path, replace_if=_is_unet) as folder:
         _write_json(folder / "config.json", config.unet_to_json(unet.config))
         _write_weights(folder / "diffusion_pytorch_model.safetensors", unet.state_dict(), dtype)
-
-
-def _text_state(text_encoder: nn.Module) -> dict[str, Tensor]:
-    """By published names; position_ids is no weight."""
-    state = text_encoder.state_dict().items()
-    return {ldm.text_name(key): tensor for key, tensor in state if not key.endswith("position_ids")}
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

@@ -11,12 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from transformers import CLIPTextConfig
-
 from ..errors import InputError
+from ..text.config import TextConfig
 from ..unet.config import ControlNetConfig, UNetConfig
 from ..vae.config import VAEConfig
-from .config import text_config
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -85,11 +83,11 @@ def vae_from_shapes(shapes: Shapes, where: str, layout: str = "single-file") -> 
     )
 
 
-def text_from_shapes(shapes: Shapes, where: str) -> CLIPTextConfig:
+def text_from_shapes(shapes: Shapes, where: str) -> TextConfig:
     """The text tower's sizes, names beginning with `text_model.`. Raises InputError as above."""
     vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight", where)[:2]
-    return text_config(
-        vocabulary,
+    return TextConfig(
+        vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=_shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight", where)[0],
         num_hidden_layers=_count(shapes, r"text_model\.encoder\.layers\.(\d+)\.", where),

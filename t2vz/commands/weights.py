@@ -111,14 +111,14 @@ def _write(
 ) -> None:
     """Build the networks in their stored type, and save them. said: the words it knows, and its own defaults."""
     import torch
-    from transformers import CLIPTextModel
 
     from ..checkpoints import build, save_folder, save_single_file, save_tokenizer
+    from ..text import TextEncoder
     from ..unet import UNet
     from ..vae import VAE
 
     stored = getattr(torch, dtype)
-    parts = ((UNet, checkpoint.unet), (VAE, checkpoint.vae), (CLIPTextModel, checkpoint.text))
+    parts = ((UNet, checkpoint.unet), (VAE, checkpoint.vae), (TextEncoder, checkpoint.text))
     networks = [build(network, part, stored) for network, part in parts]
     if not as_file:
         save_folder(out, *networks, tokenizer, checkpoint.schedule, stored, overwrite, *said)

@@ -149,13 +149,6 @@ def observe(name: str, tensor: Tensor | Callable[[], Tensor]) -> None:
             opened.keep(name, tensor() if callable(tensor) else tensor)
 
 
-def show(tensors: dict[str, Tensor]) -> None:
-    """Show several tensors to the open traces, by name; those that hold nothing are left out."""
-    for name, tensor in tensors.items():
-        if tensor.numel():
-            observe(name, tensor)
-
-
 def enter(stage: str) -> None:
     """A denoising loop begins: the attention maps that follow belong to it."""
     for opened in _open.get():

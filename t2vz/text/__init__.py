@@ -1,6 +1,7 @@
-"""The text side: CLIP's tokenizer and text tower, on `transformers`."""
+"""The text side: CLIP's tokenizer, and its text tower."""
 
-from .encoder import encode_text
+from .config import TextConfig
+from .encoder import TextEncoder, encode_text
 from .tokenizer import Tokenizer, Tokens
 
-__all__ = ["Tokenizer", "Tokens", "encode_text"]
+__all__ = ["TextConfig", "TextEncoder", "Tokenizer", "Tokens", "encode_text"]

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel
 
 from t2vz.checkpoints import build, open_checkpoint, save, save_folder, save_single_file
 from t2vz.errors import FailedError, InputError
 from t2vz.schedulers import NoiseSchedule
+from t2vz.text import TextEncoder
 from t2vz.unet import UNet
 from t2vz.vae import VAE
 
@@ -23,7 +23,7 @@ def models(diffusers_folder):
     return (
         build(UNet, checkpoint.unet, torch.float32),
         build(VAE, checkpoint.vae, torch.float32),
-        build(CLIPTextModel, checkpoint.text, torch.float32),
+        build(TextEncoder, checkpoint.text, torch.float32),
     )
 
 
@@ -87,12 +87,12 @@ def test_the_header_says_only_what_shapes_do_not(models, tmp_path):
 def test_the_header_brings_back_what_shapes_do_not_say(models, tmp_path):
     models[0].config = replace(models[0].config, heads=(4, 2), norm_groups=16)
     models[1].config = replace(models[1].config, norm_groups=4, scaling_factor=0.7125)
-    models[2].config.num_attention_heads, models[2].config.hidden_act = 2, "gelu"
+    models[2].config = replace(models[2].config, num_attention_heads=2, hidden_act="gelu")
     schedule = NoiseSchedule(train_steps=500, beta_first=0.001, beta_last=0.02, steps_offset=0)
     save_single_file(tmp_path / "one.safetensors", *models, schedule=schedule)
     said = open_checkpoint(tmp_path / "one.safetensors")
     assert said.unet.config == models[0].config and said.vae.config == models[1].config
-    assert (said.text.config.num_attention_heads, said.text.config.hidden_act) == (2, "gelu")
+    assert said.text.config == models[2].config
     assert said.schedule == schedule
 
 

@@ -11,9 +11,9 @@ import gc
 import pytest
 import torch
 from tiny import randomize
-from transformers import CLIPTextConfig, CLIPTextModel
-from twins import clip_by_hand, control_twin, cross_frame, predict, relative, unet_twin, vae_twin
+from twins import control_twin, cross_frame, predict, relative, text_twin, unet_twin, vae_twin
 
+from t2vz.text import TextConfig, TextEncoder
 from t2vz.unet import ControlNet, ControlNetConfig, UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
@@ -79,13 +79,12 @@ def test_vae(dtype, side, tolerance, device, normal, measured):
         measured(f"SD 1.5's VAE decode, {side} px, {dtype}", decoded, tolerance)
 
 
+@torch.no_grad()
 def test_text(measured):
-    """transformers' tower at CLIP ViT-L/14's size, as our encoder calls it, against the one written out by hand."""
-    config = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    tower = randomize(CLIPTextModel(config), seed=5).eval()
+    """The text tower at CLIP ViT-L/14's size, against transformers'."""
+    tower = randomize(TextEncoder(TextConfig()), seed=5).eval()
     assert sum(p.numel() for p in tower.parameters()) == 123_060_480
-    ids = torch.randint(49406, (77,), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        ours = tower(input_ids=ids[None]).last_hidden_state[0]
-        weights = {name.removeprefix("text_model."): tensor.double() for name, tensor in tower.state_dict().items()}
-        measured("CLIP's text tower, float32", relative(ours, clip_by_hand(weights, ids, 12)), 1e-5)
+    ids = torch.randint(49408, (2, 77), generator=torch.Generator().manual_seed(0))
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
+        theirs = text_twin(tower.to(dtype))(input_ids=ids).last_hidden_state
+        measured(f"CLIP's text tower, {dtype}", relative(tower(ids), theirs), tolerance)

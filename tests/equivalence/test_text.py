@@ -1,10 +1,12 @@
-"""Token numbers equal to CLIPTokenizer's, and text states equal to those of diffusers' `encode_prompt` (≤ 1e-5)."""
+"""Token numbers equal to CLIPTokenizer's, and text states equal to those of transformers and diffusers (≤ 1e-6)."""
 
 import pytest
 import torch
-from tiny import tiny_sd
+from tiny import randomize, tiny_sd
 from transformers import CLIPTokenizer
-from twins import clip_by_hand, pipeline_twin, relative
+from twins import pipeline_twin, relative, text_twin
+
+from t2vz.text import TextConfig, TextEncoder
 
 PROMPTS = [
     "a red ball on a green meadow",
@@ -49,7 +51,7 @@ def test_long_prompts_are_long_here(folder):
     assert tokenizer.encode("ball").used == 1 and tokenizer.encode("xylem").used == 5
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)], ids=str)
 def test_text_states(dtype, tolerance, folder, device, measured):
     sd = tiny_sd(folder, dtype, device)
     theirs = pipeline_twin(sd, folder / "tokenizer")
@@ -63,10 +65,22 @@ def test_text_states(dtype, tolerance, folder, device, measured):
         )
 
 
-def test_text_states_by_hand(folder, measured):
-    """The tower is transformers' in both programs; this one is written out here."""
-    sd = tiny_sd(folder, torch.float64)
-    weights = {name.removeprefix("text_model."): tensor for name, tensor in sd.text_encoder.state_dict().items()}
-    for prompt in PROMPTS[::4]:
-        expected = clip_by_hand(weights, sd.tokenizer.encode(prompt).ids, sd.text_encoder.config.num_attention_heads)
-        measured(f"text states by hand of {prompt[:20]!r}", relative(sd.encode_text([prompt])[0], expected), 1e-12)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)], ids=str)
+@pytest.mark.parametrize("sizes", [{}, {"hidden_act": "gelu"}, {"layer_norm_eps": 1e-2}], ids=str)
+@torch.no_grad()
+def test_every_hidden_state(sizes, dtype, tolerance, device, measured):
+    """Layer by layer, the final norm, and clip skip, against transformers' CLIPTextModel on the same weights."""
+    config = TextConfig(
+        vocab_size=50, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, **sizes
+    )
+    tower = randomize(TextEncoder(config), seed=4).to(device, dtype)
+    ids = torch.randint(50, (3, 77), generator=torch.Generator().manual_seed(0)).to(device)
+    for length in (77, 5):
+        theirs = text_twin(tower)(input_ids=ids[:, :length], output_hidden_states=True)
+        states = tower.hidden_states(ids[:, :length])
+        assert len(states) == 4 <= len(theirs.hidden_states)
+        for n, state in enumerate(states):
+            measured(f"{length} tokens, hidden state {n}, {dtype}", relative(state, theirs.hidden_states[n]), tolerance)
+        measured(f"text states, {dtype}", relative(tower(ids[:, :length]), theirs.last_hidden_state), tolerance)
+        penultimate = tower.text_model.final_layer_norm(theirs.hidden_states[-2])
+        measured(f"clip skip, {dtype}", relative(tower(ids[:, :length], skip_layers=1), penultimate), tolerance)

@@ -3,14 +3,17 @@
 Sizes are written down here in diffusers' words, independently of t2vz/checkpoints.
 """
 
+import sys
 import warnings
+from dataclasses import asdict
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, TextToVideoZeroPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
-from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+zero = sys.modules[TextToVideoZeroPipeline.__module__]  # where it lies differs between diffusers' releases
 
 # For one call of a network, relative L2. Promised are 1e-5 and 1e-9; float64 is held to what rounding alone explains.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -89,36 +92,11 @@ def vae_twin(vae) -> AutoencoderKL:
 
 
 def text_twin(text_encoder) -> CLIPTextModel:
-    theirs = CLIPTextModel(text_encoder.config).to(text_encoder.device, text_encoder.dtype)
-    theirs.load_state_dict(text_encoder.state_dict(), strict=True)
-    return theirs.eval()
-
-
-def clip_by_hand(weights: dict[str, Tensor], ids: Tensor, heads: int) -> Tensor:
-    """CLIP's text tower from its tensors: pre-norm, causal, quick GELU, final norm. ids (n,) -> (n, dim)."""
-
-    def norm(x, name):
-        centred = x - x.mean(-1, keepdim=True)
-        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
-
-    def linear(x, name):
-        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-    n = len(ids)
-    x = weights["embeddings.token_embedding.weight"][ids] + weights["embeddings.position_embedding.weight"][:n]
-    later = torch.ones(n, n, dtype=torch.bool).triu(1)
-    layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.layers."))
-    for i in range(layers):
-        layer = f"encoder.layers.{i}"
-        normed = norm(x, f"{layer}.layer_norm1")
-        q, k, v = (linear(normed, f"{layer}.self_attn.{name}_proj").unflatten(-1, (heads, -1)) for name in "qkv")
-        scores = torch.einsum("ihc,jhc->hij", q, k) / q.shape[-1] ** 0.5
-        weighed = torch.einsum("hij,jhc->ihc", scores.masked_fill(later, -torch.inf).softmax(-1), v).flatten(1)
-        x = x + linear(weighed, f"{layer}.self_attn.out_proj")
-        inner = linear(norm(x, f"{layer}.layer_norm2"), f"{layer}.mlp.fc1")
-        x = x + linear(inner * torch.sigmoid(1.702 * inner), f"{layer}.mlp.fc2")
-    return norm(x, "final_layer_norm")
+    theirs = CLIPTextModel(CLIPTextConfig(**asdict(text_encoder.config)))
+    state = {name.removeprefix("text_model."): tensor for name, tensor in text_encoder.state_dict().items()}
+    tower = getattr(theirs, "text_model", theirs)  # transformers 4 has one level more
+    tower.load_state_dict(state, strict=True, assign=True)
+    return theirs.eval().requires_grad_(False)
 
 
 def ddim(tables: torch.dtype = torch.float32) -> DDIMScheduler:

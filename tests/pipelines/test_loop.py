@@ -10,8 +10,7 @@ import torch
 from t2vz.attention import VARIANTS
 from t2vz.errors import FailedError, InputError
 from t2vz.motion import NOISES
-from t2vz.pipelines.denoise import denoise
-from t2vz.pipelines.prediction import guided_by_text
+from t2vz.pipelines.denoise import NoisePredictor, denoise
 from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.text_to_video import generate
 from t2vz.schedulers import NoiseSchedule
@@ -87,7 +86,6 @@ def some_settings(generator):
         attention=generator.choice(VARIANTS),
         smooth_background=generator.choice([0.0, 0.6]),
         eta=generator.choice([0.0, 1.0]),
-        start_convention=generator.choice(["release", "paper"]),
         guidance_scale=generator.choice([1.0, 7.5]),
         initial_noise=generator.choice(NOISES) if motion is None else "independent",
     )
@@ -150,7 +148,7 @@ def test_difference_4_the_negative_prompt_is_the_first_half_and_the_prompt_the_s
     x = torch.randn(2, 4, 2, 2, generator=torch.Generator().manual_seed(0)).to(device)
     sd = stand_in(device)
     for scale in (0.0, 1.0, 3.0):
-        eps = guided_by_text(sd.unet, sd.encode_text(None), scale)(x, 501)
+        eps = NoisePredictor(sd.unet, sd.encode_text(None), scale)(x, 501)
         torch.testing.assert_close(eps, (0.5 + scale * 0.5) * x)
 
 
@@ -164,17 +162,6 @@ def test_difference_6_frame_1_is_denoised_alone_only_down_to_T_prime(device):
     assert [call.t for call in sd.unet.calls if call.shape[1] == 8] == list(range(941, 0, -20))
 
 
-def test_difference_9_paper_convention_draws_frame_1_at_T(device):
-    """Algorithm 1: x^1_T ~ N(0, I), then Δt: three steps, 941 … 901, where the programs take five from 981."""
-    sd, noise, steps = stand_in(device), torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0)), []
-    noise = noise.to(device)
-    asked = settings(steps=50, frames=2, start_convention="paper")
-    video = generate(sd, asked, {"x_T": noise}, on_step=steps.append)
-    assert [(s.stage, s.t) for s in steps if len(s.x_t) == 1] == [("frame 1 to T'", t) for t in (941, 921, 901)]
-    start = next(step.x_t for step in steps if step.stage == "all frames")
-    assert torch.equal(steps[0].x_t, noise) and torch.equal(start[:1], noise) and not video.notes
-
-
 def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(device):
     """All 50 steps of frame 1, kept where they are wanted, give the same x_T and x_T'."""
     sd, steps = stand_in(device), []
@@ -183,7 +170,7 @@ def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(dev
     kept = {}
     whole = list(
         denoise(
-            guided_by_text(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t, sd.schedule.timesteps(50), 50, sd.schedule
+            NoisePredictor(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t, sd.schedule.timesteps(50), 50, sd.schedule
         )
     )
     for step in whole:

@@ -92,11 +92,18 @@ def test_a_word_the_prompt_does_not_have_is_refused_and_named(tokenizer, prompt,
 def test_text_states_are_all_77_of_the_last_layer_after_the_final_norm(sd):
     states = sd.encode_text(["a red ball", ""])
     ids = torch.stack([sd.tokenizer.encode(prompt).ids for prompt in ("a red ball", "")]).to(sd.device)
-    hidden = sd.text_encoder(input_ids=ids, output_hidden_states=True).hidden_states[-1]
-    norm = next(module for name, module in sd.text_encoder.named_modules() if name.endswith("final_layer_norm"))
+    hidden = sd.text_encoder.hidden_states(ids)[-1]
+    norm = sd.text_encoder.text_model.final_layer_norm
     normalised = (hidden - hidden.mean(-1, keepdim=True)) / (hidden.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
     assert states.shape == (2, 77, 64) and not states.requires_grad
     torch.testing.assert_close(states, normalised * norm.weight + norm.bias, rtol=1e-4, atol=1e-5)
+
+
+def test_as_many_layers_are_skipped_as_there_are(sd):
+    ids = torch.zeros(1, 77, dtype=torch.long, device=sd.device)
+    for layers in (2, -1):
+        with pytest.raises(InputError, match="2 layers"):
+            sd.text_encoder(ids, skip_layers=layers)
 
 
 def test_prompts_are_encoded_one_by_one_and_padding_is_not_masked(sd):

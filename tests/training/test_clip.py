@@ -17,10 +17,10 @@ from training.clip import (
     new_clip,
     shrink,
     shrunken,
+    text_tower,
     train_clip,
 )
 from training.common import Settings
-from training.export import text_tower
 from training.pictures import Pictures, paint_one
 from training.tokenizer import write_tokenizer
 
@@ -103,10 +103,11 @@ def test_shrunken_pictures_are_the_shrunken_batch(pictures):
 def test_text_tower_is_the_clips(tokenizer):
     clip = new_clip(tokenizer, TINY, seed=2).eval()
     ids = torch.stack([tokenizer.encode(prompt).ids for prompt in ("a red ball", "")])
-    states = text_tower(clip)(input_ids=ids)
-    torch.testing.assert_close(states.last_hidden_state, clip.text_model(input_ids=ids).last_hidden_state)
+    states = text_tower(clip)(ids)
+    theirs = clip.text_model(input_ids=ids)
+    torch.testing.assert_close(states, theirs.last_hidden_state)
     end = (ids == tokenizer.end).int().argmax(dim=1)  # CLIP pools at the first end token
-    torch.testing.assert_close(states.pooler_output, states.last_hidden_state[torch.arange(2), end])
+    torch.testing.assert_close(theirs.pooler_output, states[torch.arange(2), end])
 
 
 def test_shrink_averages():

@@ -11,7 +11,7 @@ from t2vz.text import Tokenizer, encode_text
 from t2vz.unet.config import UNetConfig
 from t2vz.unet.unet import UNet
 from t2vz.vae.config import VAEConfig
-from training.clip import CLIPSizes, new_clip
+from training.clip import CLIPSizes, new_clip, text_tower
 from training.common import Settings
 from training.tokenizer import write_tokenizer
 from training.unet import (
@@ -42,7 +42,7 @@ ALPHA_BAR = NoiseSchedule.stable_diffusion().alpha_bar
 def text(tmp_path_factory):
     tokenizer = Tokenizer(write_tokenizer(tmp_path_factory.mktemp("tokenizer")))
     clip = new_clip(tokenizer, CLIPSizes(width=64, text_layers=1, image_layers=1, image_size=32, patch=16)).eval()
-    return clip.text_model.requires_grad_(False), tokenizer
+    return text_tower(clip).requires_grad_(False), tokenizer
 
 
 class Seen(torch.nn.Module):
@@ -140,7 +140,7 @@ def test_examples_share_states_of_equal_captions(text):
     examples = make_examples(torch.zeros(3, 4, 4, 4), captions, encoder, tokenizer)
     assert examples.which.tolist() == [0, 1, 0] and examples.states.shape == (3, 77, 64)
     for prompt, states in (("a blue cat", examples.states[1]), ("", examples.states[2])):
-        alone = encoder(input_ids=tokenizer.encode(prompt).ids[None]).last_hidden_state[0]
+        alone = encoder(tokenizer.encode(prompt).ids[None])[0]
         torch.testing.assert_close(states.float(), alone, atol=2e-3, rtol=1e-3)
 
 
