@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..attention import AttentionRecord
 from ..metrics import score_video
 from ..metrics.motion import in_512ths
 from ..pipelines.denoise import NoisePredictor
-from ..pipelines.masks import foreground_from_attention, layer_sizes, subject_positions
+from ..pipelines.masks import AttentionRecord, foreground_from_attention, layer_sizes, subject_positions
 from ..pipelines.randomness import Noise
 from ..pipelines.settings import Settings
 from ..schedulers import forward_jump

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attention import AttentionRecord, FrameMemory
+from ..attention import KeyValueCache, Look
 from ..errors import FailedError
 from ..schedulers import (
     NoiseSchedule,
@@ -106,7 +106,7 @@ def check_finite(x: Tensor, where: str, first: int = 0) -> None:
 
 
 class FramePredictor:
-    """ε(x, t) over chunks of frames, with one FrameMemory per timestep. A subclass says what goes in and comes out.
+    """ε(x, t) over chunks of frames, with one KeyValueCache per timestep. A subclass says what goes in and comes out.
 
     unet: a t2vz.unet.UNet, or what is called like one. context (b, tokens, dim): text states of the guidance batch.
     attention: one of attention.VARIANTS. chunk: frames per UNet call, or None for all; it changes memory, never the
@@ -120,18 +120,16 @@ class FramePredictor:
         self.chunk = None if attention == "all" else chunk
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, t: float, record: AttentionRecord | None = None) -> Tensor:
-        """x (m, c, h, w) -> ε (m, c, h, w) in x's type; the UNet computes in its own. record: of text attention."""
-        record = watched(record, t, *x.shape[-2:])
-        memory = FrameMemory() if self.chunk and self.chunk < len(x) else None
+    def __call__(self, x: Tensor, t: float, look: Look | None = None) -> Tensor:
+        """x (m, c, h, w) -> ε (m, c, h, w) in x's type; the UNet computes in its own. look: a hook."""
+        look = watched(look, t, *x.shape[-2:])
+        cache = KeyValueCache(len(x)) if self.chunk and self.chunk < len(x) else None
         size = self.chunk or len(x)
-        return torch.cat([self._chunk(x[i : i + size], t, i, memory, record) for i in range(0, len(x), size)])
+        return torch.cat([self._chunk(x[i : i + size], t, i, cache, look) for i in range(0, len(x), size)])
 
-    def _chunk(
-        self, x: Tensor, t: float, start: int, memory: FrameMemory | None, record: AttentionRecord | None
-    ) -> Tensor:
-        batch = self.batch(x, start).to(self.context.dtype)
-        eps = self.unet(batch, t, self.context, self.attention, start=start, memory=memory, record=record)
+    def _chunk(self, x: Tensor, t: float, first_frame: int, cache: KeyValueCache | None, look: Look | None) -> Tensor:
+        batch = self.batch(x, first_frame).to(self.context.dtype)
+        eps = self.unet(batch, t, self.context, self.attention, first_frame=first_frame, cache=cache, look=look)
         return self.guided(eps.to(x.dtype))
 
     def batch(self, x: Tensor, start: int) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ..attention import AttentionRecord
+from ..attention import Look
 from ..errors import InputError
 from ..motion import correlate, global_motion, similarity_flow, translation_flow
 from .denoise import NoisePredictor, Step, denoise
@@ -149,13 +149,11 @@ class Run(Generation):
         together = self.frames * sum(t <= self.T for t in self.grid) * (2 if self.finds_foreground else 1)
         self.total = alone + together + self.frames
 
-    def denoise(
-        self, x: Tensor, start: int, stop: int | None, stage: str, record: AttentionRecord | None = None
-    ) -> Tensor:
-        """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the grid's end (None). record: of text attention."""
+    def denoise(self, x: Tensor, start: int, stop: int | None, stage: str, look: Look | None = None) -> Tensor:
+        """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the grid's end (None). look: a hook."""
         stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
         steps = denoise(
-            lambda x, t: self.predict(x, t, record),
+            lambda x, t: self.predict(x, t, look),
             x,
             stretch,
             self.settings.steps,

@@ -12,11 +12,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..attention import AttentionRecord
 from ..motion import dilate, mask_to_latent, motion_dynamics, smooth_background, warp
 from ..video import Video
 from .decoding import decode
-from .masks import foreground_from_attention, layer_sizes
+from .masks import AttentionRecord, foreground_from_attention, layer_sizes
 from .run import Progress, Run
 from .settings import Settings
 from .trace import observe
