@@ -21,8 +21,7 @@ import torch
 from common import SIZES, clock, machine, made_up
 
 from t2vz import text_to_video, trace
-from t2vz.pipelines import denoise, run
-from t2vz.pipelines import text_to_video as algorithm
+from t2vz.pipelines import job, prediction
 from t2vz.pipelines import trace as points
 
 PATTERNS = {
@@ -72,7 +71,7 @@ def count(generate) -> dict[str, int]:
 
     patches = [
         patch.object(module, name, counting(name, getattr(module, name)))
-        for module in (denoise, run, algorithm)
+        for module in (job, prediction, points)
         for name in passed
         if hasattr(module, name)
     ]

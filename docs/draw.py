@@ -27,9 +27,9 @@ from t2vz.model import StableDiffusion, embedded_controlnet, embedded_edit, embe
 from t2vz.motion import global_motion, translation_flow, warp
 from t2vz.pipelines.control import control_video
 from t2vz.pipelines.decoding import decode
-from t2vz.pipelines.denoise import NoisePredictor
 from t2vz.pipelines.edit import edit_video
 from t2vz.pipelines.encoding import encode
+from t2vz.pipelines.prediction import guided_by_text
 from t2vz.pipelines.randomness import Noise
 from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.text_to_video import text_to_video
@@ -201,7 +201,7 @@ def e04(studio: Studio) -> Figure:
     """From one noise: DDIM's picture, and five draws of the ancestral sampler."""
     sd, noise, draws = studio.sd, Noise(SEED), FRAMES - 1
     x = noise.frames("shared", range(1), latent_shape(sd)).expand(draws, -1, -1, -1)
-    predict = NoisePredictor(sd.unet, sd.encode_text(["", PROMPT]), 7.5, "own")
+    predict = guided_by_text(sd.unet, sd.encode_text(["", PROMPT]), 7.5, "own")
     for t in sd.schedule.timesteps(studio.steps):
         s = sd.schedule.previous(t, studio.steps)
         fresh = noise.frames(f"step {t}", range(draws), x.shape[1:])

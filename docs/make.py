@@ -6,7 +6,7 @@
     python docs/make.py --pictures e08-warp      only these; --steps 25 for a quick look
 
 method.md names code in brackets, [`warp`]; the list at its end says in which file that is, and on which line. A name is
-a function's or class's, a method's (`Run.denoise`), or with its file before it where two are called alike
+a function's or class's, a method's (`Job.denoise`), or with its file before it where two are called alike
 (`test_edit.test_latents_float32`). A new name that only one file defines is entered by --links; of several, enter one
 by hand, with any line. tests/test_book.py runs the check.
 """
@@ -30,7 +30,7 @@ PICTURE = re.compile(r"!\[[^\]]+\]\(pictures/([\w-]+)\.png\)")
 
 
 def line_of(path: Path, name: str) -> int | None:
-    """The line on which a file defines `name` ("warp", "Run.denoise", "test_edit.test_steps"); None if it does not."""
+    """The line on which a file defines `name` ("warp", "Job.denoise", "test_edit.test_steps"); None if it does not."""
     return definitions(path).get(name.removeprefix(f"{path.stem}."))
 
 

@@ -5,8 +5,9 @@ results, keys = finished_study(store)        # 2 × 2 variants, 2 prompts, 3 see
 
 import numpy as np
 
+from t2vz.lab.hashes import run_key
 from t2vz.lab.results import Results, collect
-from t2vz.lab.runs import RECORD, RunFolder, run_key
+from t2vz.lab.runs import RunFolder
 from t2vz.lab.study import parse_study
 from t2vz.lab.tasks import get_task
 from t2vz.video import Video
@@ -38,11 +39,11 @@ MADE = {
 }
 
 
-def numbers_of(run) -> dict[str, float]:
+def numbers_of(trial) -> dict[str, float]:
     """Invented measures: attention raises consistency by 0.1 and the CLIP score by noise, motion moves the camera."""
-    rng = np.random.default_rng([len(run.prompt), run.seed, len(run.variant.name)])
-    first, moves = run.settings["attention"] == "first", run.settings["motion"] is not None
-    hard = len(run.prompt) / 100
+    rng = np.random.default_rng([len(trial.prompt), trial.seed, len(trial.variant.name)])
+    first, moves = trial.settings["attention"] == "first", trial.settings["motion"] is not None
+    hard = len(trial.prompt) / 100
     return {
         "clip_score": 25 + rng.normal(),
         "consistency_first": 0.7 + hard + 0.1 * first + 0.001 * rng.normal(),
@@ -55,20 +56,17 @@ def finished_study(store: RunFolder, text: str = STUDY) -> tuple[Results, list[s
     """The study, all its runs on the disk, and their keys in order."""
     study = parse_study(text, "tests", "tests.toml")
     runs, keys = [], []
-    for run in study.runs():
-        settings = {**get_task("generate").check(run.settings), "height": 32, "width": 48}
+    for trial in study.trials():
+        settings = {**get_task("generate").check(trial.settings), "height": 32, "width": 48}
         record = {
             "settings": settings,
             "video": None,
-            "metrics": numbers_of(run),
+            "metrics": numbers_of(trial),
             "notes": ["said once"],
             "seconds": 1.0,
         }
-        runs.append((run, record))
-        keys.append(run_key(run.settings))
-        folder = store.path(keys[-1])
-        folder.mkdir()
-        (folder / RECORD).write_text("{}")
+        runs.append((trial, record))
+        keys.append(run_key(trial.settings))
         frames = np.random.default_rng(len(keys)).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
-        Video(frames).save(folder / "video.mp4")
+        store.make(keys[-1], lambda folder, frames=frames: {"video": str(Video(frames).save(folder / "video.mp4"))})
     return collect(study, runs), keys

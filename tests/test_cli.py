@@ -259,12 +259,12 @@ def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch):
 
 
 def test_running_out_of_memory_says_what_to_do(run, tmp_path, monkeypatch):
-    from t2vz.pipelines import text_to_video
+    from t2vz.pipelines import algorithm_1
 
     def too_much(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmany\nlines")
 
-    monkeypatch.setattr(text_to_video, "generate", too_much)
+    monkeypatch.setattr(algorithm_1, "algorithm_1", too_much)
     code, _, err = run("x", *FAST, "--out", "x.gif")
     assert code == 1 and "--chunk 1" in err and one_line(err)
 

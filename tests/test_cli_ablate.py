@@ -95,7 +95,6 @@ def run(weights, tmp_path, monkeypatch, capsys):
 def test_a_study_leaves_tables_a_report_and_every_video(finished):
     out = finished / "out"
     assert sorted(os.listdir(out)) == [
-        "claims",
         "report.html",
         "results.csv",
         "results.json",
@@ -112,7 +111,7 @@ def test_a_study_leaves_tables_a_report_and_every_video(finished):
         ("first", "1"),
     ]
     assert all(-1 <= float(row["consistency_first"]) <= 1 and float(row["warp_error"]) >= 0 for row in rows)
-    assert len(os.listdir(out / "runs")) == 4 and os.listdir(out / "claims") == []
+    assert len(os.listdir(out / "runs")) == 4
     for folder in (out / "runs").iterdir():
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         assert record["settings"]["frames"] == 2 and (folder / "video.mp4").stat().st_size > 500
@@ -168,7 +167,7 @@ def test_ctrl_c_loses_only_the_run_under_way(run, tmp_path, monkeypatch):
     monkeypatch.setattr(text_to_video, "generate", interrupted)
     code, out, err = run("tiny.toml", "--workers", "1", "--quiet")
     assert code == 1 and "stopped" in err and err.count("\n") == 1 and not out
-    assert len(os.listdir(tmp_path / "ablate-tiny/runs")) == 2
+    assert len(list((tmp_path / "ablate-tiny/runs").glob("[!.]*"))) == 2
     assert run("tiny.toml", "--workers", "1", "--quiet", "--no-report")[0] == 0
     assert begun == [0, 1, 0, 0, 1]  # the third again, and what was left
 
@@ -252,6 +251,7 @@ def test_the_command_has_all_that_decides_a_result_and_no_more():
         (["nothing.toml"], "there is no study nothing.toml"),
         (["tiny.toml", "--workers", "0"], "--workers 0"),
         (["tiny.toml", "--threads", "0"], "--threads 0"),
+        (["tiny.toml", "--executor", "threads"], '--executor "threads" does not exist'),
         (["tiny.toml", "--prompts", "2"], "--prompts 2: the study tiny has 1"),
         (["tiny.toml", "--out", "tiny.toml"], "is a file"),
         (["tiny.toml", "--out", "mine"], "holds other files"),
@@ -294,7 +294,7 @@ def test_a_run_that_fails_is_named_and_the_others_stay(run, tmp_path, monkeypatc
     monkeypatch.setattr(text_to_video, "generate", breaks)
     code, _, err = run("tiny.toml", "--workers", "1", "--quiet")
     assert code == 1 and 't2vz: first, "a red ball on a green meadow", seed 1: frame 2 is not finite' in err
-    assert len(os.listdir(tmp_path / "ablate-tiny/runs")) == 3
+    assert len(list((tmp_path / "ablate-tiny/runs").glob("[!.]*"))) == 3
 
 
 @pytest.mark.slow
@@ -324,13 +324,14 @@ def test_twenty_kills_end_with_the_same_table(weights, tmp_path):
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
 
     def at_work(worker):
-        claims = [path for path in (tmp_path / "disturbed/claims").glob("*.*") if path.stat().st_size]
-        return any(f'"process": {worker.pid},' in path.read_text() for path in claims if path.exists())
+        """Whether it is making a run: then it has the lock file open."""
+        files = [os.readlink(file) for file in Path(f"/proc/{worker.pid}/fd").iterdir()]
+        return any(file.endswith(".lock") and "/disturbed/runs/" in file for file in files)
 
     workers, kills = [start("disturbed"), start("disturbed")], 0
     while kills < 20 and all(worker.poll() is None for worker in workers):
         victim = rng.randrange(2)
-        with contextlib.suppress(OSError):  # a claim may vanish while it is read
+        with contextlib.suppress(OSError):  # a file may be closed while it is looked at
             if at_work(workers[victim]):
                 time.sleep(rng.uniform(0, 0.3))
                 workers[victim].kill()
@@ -342,4 +343,3 @@ def test_twenty_kills_end_with_the_same_table(weights, tmp_path):
     for name in ("results.csv", "summary.csv"):
         assert (tmp_path / "disturbed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
     assert len(os.listdir(tmp_path / "disturbed/runs")) == 100
-    assert os.listdir(tmp_path / "disturbed/claims") == []

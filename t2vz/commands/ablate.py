@@ -3,7 +3,8 @@
 import argparse
 import os
 import shlex
-import sys
+from contextlib import suppress
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 from .machine import add_model_arguments, choose_machine
@@ -13,12 +14,15 @@ HELP = "compare settings over prompts and seeds, with statistics and a report"
 DESCRIPTION = """Run a study: every variant on every prompt and seed, measured, compared with a baseline, laid out in
 one HTML file. STUDY is a .toml file or a built-in study: paper, attention, noise, delta-t, lambda. Each video has its
 own folder and is found again: after Ctrl-C or a crash the same command goes on where it was, and a finished study costs
-nothing. Several workers, also on other machines that see the same folder, may work on one study."""
+nothing. Several commands, also on other machines that see the same folder, may work on one study."""
+MARK = "study.json"  # in the folder of a study
+MOST_WORKERS = 4  # unless more are asked for: each holds the model once
 EXAMPLES = """examples:
   t2vz ablate paper --prompts 2 --seeds 1            a first look: 16 videos, a few minutes
   t2vz ablate paper --workers 2                      the whole of it, two processes
   t2vz ablate mine.toml --dry-run                    what would be done
   t2vz ablate mine.toml --weights v1-5-pruned-emaonly.safetensors --clip openai/clip-vit-large-patch14 --device cuda
+  t2vz ablate mine.toml --out /shared/mine --workers 8 --executor submitit:slurm_partition=gpu,gpus_per_node=1
   torchrun --nnodes 4 --nproc-per-node 8 -m t2vz.cli ablate mine.toml --out /shared/mine    a worker on every GPU
 """
 
@@ -57,64 +61,151 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CPU threads of each worker; with 1 the results do not "
         "depend on the number of workers to the last digit (1)",
     )
-    add("--worker", action="store_true", help=argparse.SUPPRESS)  # how the command starts its workers
+    add(
+        "--executor",
+        default="processes",
+        metavar="WHERE",
+        help="where workers run: processes of this machine, dask (or dask:tcp://HOST:8786, a running scheduler), "
+        "submitit (Slurm jobs; parameters after a colon: submitit:slurm_partition=gpu) (processes)",
+    )
     add_model_arguments(parser, repeats=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check everything, let the workers work, then write tables and report."""
-    from ..lab.make import keyed_runs
+    """Check everything, have the runs made, then write tables and report."""
+    from ..lab.execute import executor_of
     from ..lab.results import collect, write_results
-    from ..lab.sources import read_sources
-    from ..lab.study import load_study
-    from ..lab.workers import open_folder
 
-    study = load_study(args.study).part(args.prompts, args.seeds)
     _check(args)
     command = _command(args)  # before a model is loaded, which settles what "auto" is
-    sources = read_sources(study, _draw)
-    runs = keyed_runs(study, _model(args, study), sources)
-    out = Path(args.out or f"ablate-{study.name}")
+    job = Job(args)
+    out = job.out
+    open_executor, shares = executor_of(args.executor, out / "jobs")
     if args.dry_run:
-        return _dry_run(study, runs, out)
-    store = open_folder(out, study)
-    rank = int(os.environ.get("RANK", 0))
-    _work(args, study, store, runs, sources)
-    if args.worker or rank > 0:
+        return _dry_run(job)
+    store = open_folder(out, job.study)
+    _perform(args, job, store, open_executor, shares)
+    if _rank() > 0:
         return
-    results = collect(study, [(run, store.read(key)) for key, run in runs])
-    made = _made(args, study, results, command)
+    results = collect(job.study, [(trial, store.read(key)) for key, trial in job.trials])
+    made = _made(args, job, results, command)
     write_results(results, out, made)
     print(
-        f"{out}: {len(runs)} videos of {len(study.variants)} variants; tables in results.csv, summary.csv and "
-        "results.json"
+        f"{out}: {len(job.trials)} videos of {len(job.study.variants)} variants; tables in results.csv, summary.csv "
+        "and results.json"
     )
     if args.report:
         from ..lab.report import write_report
 
-        write_report(results, made, store, [key for key, _ in runs], out / "report.html")
+        write_report(results, made, store, [key for key, _ in job.trials], out / "report.html")
         print(f"{out / 'report.html'}: open it in a browser")
 
 
 def _check(args: argparse.Namespace) -> None:
-    """What can be wrong before anything is loaded."""
+    """What can be wrong before anything is loaded, and before hours of work."""
+    from importlib.util import find_spec
+
     from ..errors import InputError
-    from ..lab.workers import need_libraries
     from ..video.ffmpeg import find_ffmpeg
 
     for name in ("workers", "threads"):
         count = getattr(args, name)
         if count is not None and count < 1:
             raise InputError(f"--{name} {count}: 1 or more is needed")
-    need_libraries(["scipy", "matplotlib", "jinja2"] if args.report else ["scipy"])
+    for name in ["filelock", "scipy", *(["matplotlib", "jinja2"] if args.report else [])]:
+        if find_spec(name) is None:
+            raise InputError(f"a study needs {name}; pip install 't2vz[lab]'")
     find_ffmpeg()
 
 
-def _draw(words: str, side: int, frames: int):
-    """A scene of the picture world that moves, for "example: …" among a study's videos."""
-    from ..world import paint_clip, scene_from_words
+class Job:
+    """A study with all that decides its runs. The model is loaded when the first run is made.
 
-    return paint_clip(scene_from_words(words or "a red ball on a green meadow", seed=0), side, frames)[0]
+    args: the command line's. progress: a pipeline's.
+    """
+
+    def __init__(self, args: argparse.Namespace):
+        from ..lab.make import keyed_trials
+        from ..lab.sources import read_sources
+        from ..lab.study import load_study
+
+        self.args, self.progress = args, None
+        self.study = load_study(args.study).part(args.prompts, args.seeds)
+        self.out = Path(args.out or f"ablate-{self.study.name}")
+        self.sources = read_sources(self.study)
+        self.model = _model(args, self.study)
+        self.trials = keyed_trials(self.study, self.model, self.sources)  # pairs; two variants may share a run
+
+    @cached_property
+    def maker(self):
+        """What makes one run, with the model loaded."""
+        from ..lab.make import Maker
+        from ..metrics import load_clip
+        from ..model import embedded_controlnet, load_controlnet
+        from .machine import load_model
+
+        sd = load_model(self.args, **({"edit": True} if self.study.task == "edit" else {}))
+        controlnet = None
+        if self.study.task == "control":
+            path = self.args.controlnet or embedded_controlnet()
+            controlnet = load_controlnet(path, sd.dtype, sd.device, sd.unet)
+        clip = load_clip(self.args.clip, sd.device)
+        return Maker(self.study, sd, clip, self.sources, controlnet, self.progress)
+
+    def work(self, keys: list[str]) -> None:
+        """Make those of these runs that nobody has made and nobody is making."""
+        import torch
+
+        from ..errors import FailedError
+        from ..lab.runs import RunFolder
+
+        store, trials, threads = RunFolder(self.out), dict(self.trials), torch.get_num_threads()
+        torch.set_num_threads(self.args.threads)
+        try:
+            for key in keys:
+                if key not in trials:
+                    raise FailedError(
+                        "a worker would make other videos than the command that started it: its t2vz, weights, "
+                        "source videos or number type differ; give all machines the same, and a --dtype"
+                    )
+                if not store.finished(key):  # no model is loaded for nothing
+                    store.make(key, lambda folder, key=key: self.maker(trials[key], folder))
+        finally:
+            torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _job_of(command: tuple[str, ...]) -> Job:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return Job(parser.parse_args(command))
+
+
+def work_elsewhere(command: tuple[str, ...], keys: list[str]) -> None:
+    """What a worker does: `Job.work` of a command line. The job, and its model, is kept for the next call."""
+    _job_of(command).work(keys)
+
+
+def open_folder(out: Path, study):
+    """The study's folder, made if need be. Raises InputError for one that holds another study, or other things."""
+    import json
+
+    from .. import __version__
+    from ..errors import InputError
+    from ..files import write_json
+    from ..lab.runs import RunFolder
+
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, and a study needs a folder; choose another --out")
+    if out.is_dir() and any(out.iterdir()):
+        name = None
+        with suppress(OSError, ValueError, AttributeError):
+            name = json.loads((out / MARK).read_text(encoding="utf-8")).get("study")
+        if name != study.name:
+            holds = "other files" if name is None else f'the study "{name}"'
+            raise InputError(f"the folder {out} holds {holds}; choose another --out")
+    write_json(out / MARK, {"study": study.name, "title": study.title, "t2vz": __version__})
+    return RunFolder(out)
 
 
 def _model(args: argparse.Namespace, study) -> dict:
@@ -152,92 +243,57 @@ def _choose_device(args: argparse.Namespace) -> None:
         args.device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
 
 
-def _dry_run(study, runs: list, out: Path) -> None:
+def _dry_run(job: Job) -> None:
     """Say what would be done, and how much of it is done."""
     from ..lab.runs import RECORD
 
-    records = [out / "runs" / key / RECORD for key, _ in runs]
-    done = sum(record.exists() for record in records)
+    study, out = job.study, job.out
+    done = sum((out / "runs" / key / RECORD).exists() for key, _ in job.trials)
     print(
-        f"{study.title}: {len(runs)} videos = {len(study.variants)} variants × {len(study.prompts)} prompts × "
+        f"{study.title}: {len(job.trials)} videos = {len(study.variants)} variants × {len(study.prompts)} prompts × "
         f"{len(study.seeds)} seeds" + (f" × {len(study.videos)} videos" if len(study.videos) > 1 else "")
     )
     for variant in study.variants:
         print(f"  {variant.name}" + ("   (baseline)" if variant.name == study.baseline else ""))
-    print(f"{done} are in {out} already, {len(runs) - done} would be made")
+    print(f"{done} are in {out} already, {len(job.trials) - done} would be made")
 
 
-def _work(args: argparse.Namespace, study, store, runs: list, sources: dict) -> None:
-    """All runs, by this process or by several that it starts."""
-    from ..lab.workers import Meter, supervise
+def _perform(args: argparse.Namespace, job: Job, store, open_executor, shares: bool) -> None:
+    """All runs that are not finished, by this process or by workers."""
+    from ..lab.execute import Meter, here, perform
 
-    keys = [key for key, _ in runs]
-    left = len(runs) - store.count(keys)
+    keys = list(dict.fromkeys(key for key, _ in job.trials))
+    left = len(keys) - store.count(keys)
+    workers = _count_workers(args, left)
     if left:
-        workers = _count_workers(args, left)
-        say(
-            args,
-            f"{study.title}: {left} of {len(runs)} videos to make, "
-            f"{workers} worker{'s' * (workers > 1)} on {_where(args)}",
-        )
-        with Meter(store, keys, args.quiet or os.environ.get("RANK", "0") != "0") as meter:
-            if workers == 1:
-                _work_here(args, study, store, runs, sources, meter)
-            else:
-                supervise(_worker_command(args), workers, meter)
-    if not args.worker and store.count(keys) == len(keys):
-        store.tidy(keys)
+        many = f"{workers} worker{'s' * (workers > 1)} on {_where(args)}"
+        say(args, f"{job.study.title}: {left} of {len(keys)} videos to make, {many}")
+    work = partial(work_elsewhere, _worker_command(args))
+    with Meter(store, keys, args.quiet or _rank() > 0) as job.progress:
+        if args.executor == "processes" and workers == 1:
+            work, open_executor = job.work, here
+        perform(store, keys, work, open_executor, workers, job.progress, shares)
 
 
-def _worker_command(args: argparse.Namespace) -> list[str]:
+def _rank() -> int:
+    """Which of torchrun's processes this is; 0 without torchrun."""
+    return int(os.environ.get("RANK", 0))
+
+
+def _worker_command(args: argparse.Namespace) -> tuple[str, ...]:
     """The command line of one worker: this one's, for the same study, folder, model and machine."""
-    names = (
-        "out",
-        "prompts",
-        "seeds",
-        "clip",
-        "controlnet",
-        "threads",
-        "weights",
-        "tokenizer",
-        "vae",
-        "device",
-        "dtype",
-    )
+    names = ("prompts", "seeds", "clip", "controlnet", "threads", "weights", "tokenizer", "vae", "device", "dtype")
     flags = [f"--{name}={getattr(args, name)}" for name in names if getattr(args, name) is not None]
     flags += [f"--lora={path}:{weight}" for path, weight in args.lora]
-    return [sys.executable, "-m", "t2vz.cli", "ablate", args.study, *flags, "--worker", "--quiet"]
-
-
-def _work_here(args: argparse.Namespace, study, store, runs: list, sources: dict, meter) -> None:
-    """This process is a worker. One that a command started stops, after the run under way, if that command is gone."""
-    import torch
-
-    from ..lab.make import Maker
-    from ..lab.runs import work
-    from ..metrics import load_clip
-    from ..model import embedded_controlnet, load_controlnet
-    from .machine import load_model
-
-    parent, threads = os.getppid(), torch.get_num_threads()
-    torch.set_num_threads(args.threads)
-    try:
-        sd = load_model(args, **({"edit": True} if study.task == "edit" else {}))
-        controlnet = None
-        if study.task == "control":
-            path = args.controlnet or embedded_controlnet()
-            controlnet = load_controlnet(path, sd.dtype, sd.device, sd.unet)
-        maker = Maker(study, sd, load_clip(args.clip, sd.device), sources, controlnet, meter)
-        work(store, runs, maker, lambda: not args.worker or os.getppid() == parent)
-    finally:
-        torch.set_num_threads(threads)
+    out = ["--out", str(Path(args.out).absolute())] if args.out else []
+    return (args.study, *flags, *out, "--quiet")
 
 
 def _count_workers(args: argparse.Namespace, left: int) -> int:
     """--workers; or one per core if the model is small and there is no GPU to share. Under torchrun a rank is one."""
-    from ..lab.workers import MOST_WORKERS, usable_cores
+    from ..lab.execute import usable_cores
 
-    if args.worker or "RANK" in os.environ:
+    if "RANK" in os.environ or not left:
         return 1
     small = args.weights is None and choose_machine(args.device, args.dtype)[0].type == "cpu"
     return min(left, args.workers or (min(usable_cores() // args.threads or 1, MOST_WORKERS) if small else 1))
@@ -260,7 +316,7 @@ def _command(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _made(args: argparse.Namespace, study, results, command: str) -> dict:
+def _made(args: argparse.Namespace, job: Job, results, command: str) -> dict:
     """How the results came about, for results.json and the report; paths as they were typed."""
     import platform
     from datetime import date
@@ -270,12 +326,11 @@ def _made(args: argparse.Namespace, study, results, command: str) -> dict:
 
     from .. import __version__
 
-    model = _model(args, study)
     return {
         "command": command,
         "weights": args.weights or "embedded",
         "clip": args.clip or "embedded",
-        "model": model,
+        "model": job.model,
         "device": str(choose_machine(args.device, args.dtype)[0]),
         "date": date.today().isoformat(),
         "seconds": round(sum(record["seconds"] for _, record in results.runs), 1),

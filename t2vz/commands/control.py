@@ -244,8 +244,8 @@ def _generate(
 ) -> None:
     """Denoise, then decode and write frame by frame; then the run file and what else was asked for."""
     from ..files import write_json
-    from ..pipelines.control import control_latents, control_run
-    from ..pipelines.decoding import decoded
+    from ..pipelines.algorithm_1 import algorithm_1
+    from ..pipelines.control import control_job
     from ..video import read_masks
 
     masks = read_masks(args.masks, settings.frames, settings.height, settings.width) if args.masks else None
@@ -256,15 +256,15 @@ def _generate(
     )
     began = time.perf_counter()
     with ProgressBar(args, plan) as progress:
-        run = control_run(sd, settings, pictures, controlnets, masks=masks, progress=progress)
-        latents = control_latents(run)
-        write_streamed(args, paths, decoded(sd, latents, run.tell), len(clip), clip.fps, settings.prompt)
+        job = control_job(sd, settings, pictures, controlnets, masks=masks, progress=progress)
+        latents = algorithm_1(job)
+        write_streamed(args, paths, job.pictures(latents), len(clip), clip.fps, settings.prompt)
     seconds = time.perf_counter() - began
-    for note in run.notes:
+    for note in job.notes:
         say(args, f"note: {note}")
     if "latents" in paths:
         write_latents(paths["latents"], latents.cpu())
-    write_json(paths["run"], _describe(args, settings, sd, clip, follows, seconds, [*clip.notes, *run.notes]))
+    write_json(paths["run"], _describe(args, settings, sd, clip, follows, seconds, [*clip.notes, *job.notes]))
     print(
         f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, {clip.duration:.1f} s at "
         f"{clip.fps:g} fps, made in {seconds:.1f} s; settings in {paths['run']}"

@@ -72,14 +72,15 @@ def run(args: argparse.Namespace) -> None:
     paths = output_paths(args, settings.prompt, check_clip(args))
     sd = load_model(args, repeated, edit=True)
     with open_source(args, sd.default_size, repeated) as clip:
-        _edit(args, EditSettings.from_dict({**values, "fps": clip.fps}), sd, clip, paths)
+        of_clip = {"frames": len(clip), "height": clip.height, "width": clip.width, "fps": clip.fps}
+        _edit(args, EditSettings.from_dict({**values, **of_clip}), sd, clip, paths)
 
 
 def _edit(args: argparse.Namespace, settings, sd, clip, paths: dict) -> None:
     """Encode and denoise, then decode and write frame by frame; then the run file and what else was asked for."""
     from ..files import write_json
-    from ..pipelines.decoding import decoded
-    from ..pipelines.edit import EditRun, edit_latents
+    from ..pipelines.algorithm_1 import algorithm_1
+    from ..pipelines.edit import edit_job
     from .runfile import describe_run
 
     plan = (
@@ -88,16 +89,16 @@ def _edit(args: argparse.Namespace, settings, sd, clip, paths: dict) -> None:
     )
     began = time.perf_counter()
     with ProgressBar(args, plan) as progress:
-        run = EditRun(sd, clip, settings, progress=progress)
-        latents = edit_latents(run)
-        write_streamed(args, paths, decoded(sd, latents, run.tell), len(clip), clip.fps, settings.prompt)
+        job = edit_job(sd, settings, clip, progress=progress)
+        latents = algorithm_1(job)
+        write_streamed(args, paths, job.pictures(latents), len(clip), clip.fps, settings.prompt)
     seconds = time.perf_counter() - began
-    for note in run.notes:
+    for note in job.notes:
         say(args, f"note: {note}")
     if "latents" in paths:
         write_latents(paths["latents"], latents.cpu())
     described = describe_run(
-        "edit", settings.to_dict(), sd, args, seconds, [*clip.notes, *run.notes], video=describe_clip(args, clip)
+        "edit", settings.to_dict(), sd, args, seconds, [*clip.notes, *job.notes], video=describe_clip(args, clip)
     )
     write_json(paths["run"], described)
     print(

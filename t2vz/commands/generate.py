@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from .machine import add_model_arguments, load_model
-from .output import ProgressBar, add_output_arguments, output_paths, say, write_latents
+from .output import ProgressBar, add_output_arguments, output_paths, say, write_latents, write_streamed
 
 HELP = "make a video from a prompt"
 DESCRIPTION = """Make a video from a prompt with Text2Video-Zero. Without --weights the small embedded model is used,
@@ -114,9 +114,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path]) -> None:
-    """Make the video; write it, its run file, and what else was asked for."""
+    """Denoise, then decode and write frame by frame; then the run file and what else was asked for."""
     from ..files import write_json
-    from ..pipelines.text_to_video import generate
+    from ..pipelines.algorithm_1 import algorithm_1
+    from ..pipelines.text_to_video import text_job
     from ..video import read_masks
 
     masks = read_masks(args.masks, settings.frames, settings.height, settings.width) if args.masks else None
@@ -126,36 +127,33 @@ def _generate(args: argparse.Namespace, settings, sd, paths: dict[str, Path]) ->
     )
     began = time.perf_counter()
     with ProgressBar(args, plan) as progress:
-        video = generate(sd, settings, masks=masks, progress=progress)
+        job = text_job(sd, settings, masks=masks, progress=progress)
+        latents = algorithm_1(job)
+        write_streamed(args, paths, job.pictures(latents), settings.frames, settings.fps, settings.prompt)
     seconds = time.perf_counter() - began
-    for note in video.notes:
+    for note in job.notes:
         say(args, f"note: {note}")
-    video.save(paths["video"], overwrite=args.overwrite)
-    if "sheet" in paths:
-        video.save_sheet(paths["sheet"])
     if "latents" in paths:
-        write_latents(paths["latents"], video.latents)
-    write_json(paths["run"], _describe(video, sd, args, seconds))
+        write_latents(paths["latents"], latents.cpu())
+    write_json(paths["run"], _describe(job, args, seconds))
     print(
         f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, {seconds:.1f} s; "
         f"settings in {paths['run']}"
     )
 
 
-def _describe(video, sd, args: argparse.Namespace, seconds: float) -> dict:
+def _describe(job, args: argparse.Namespace, seconds: float) -> dict:
     """The run file: what every command records, the timesteps used, and the masks."""
     from .runfile import absolute, describe_run
 
-    settings, snap = video.settings, sd.schedule.snap
-    timesteps = {"T": snap(settings["t"], settings["steps"]), "T_prime": snap(settings["t_prime"], settings["steps"])}
     return describe_run(
         "generate",
-        settings,
-        sd,
+        job.settings.to_dict(),
+        job.sd,
         args,
         seconds,
-        video.notes,
-        timesteps=timesteps if settings["motion"] is not None else None,
+        job.notes,
+        timesteps={"T": job.T, "T_prime": job.T_prime} if job.moves else None,
         masks=absolute(args.masks),
     )
 

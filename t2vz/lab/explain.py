@@ -12,18 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..attention import frames_seen
+from ..attention import AttentionRecord, frames_seen
 from ..errors import InputError
 from ..pipelines.decoding import decode
-from ..pipelines.denoise import NoisePredictor
-from ..pipelines.masks import (
-    AttentionRecord,
-    attention_share,
-    foreground_from_attention,
-    layer_sizes,
-    subject_positions,
-)
-from ..pipelines.run import Progress
+from ..pipelines.job import Progress
+from ..pipelines.masks import attention_share, foreground_from_attention, layer_sizes, subject_positions
+from ..pipelines.prediction import guided_by_text
 from ..pipelines.settings import Settings
 from ..pipelines.text_to_video import generate
 from ..pipelines.trace import Trace, layer_size, trace
@@ -122,7 +116,7 @@ def look(sd, settings: Settings, x_t: Tensor, t: int, points: list[tuple[float, 
     """
     height, width = x_t.shape[-2:]
     context = sd.encode_text([settings.negative_prompt, settings.prompt])
-    predict = NoisePredictor(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
+    predict = guided_by_text(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
     with trace("attention/*attn1/*", points=points) as run:
         predict(x_t.to(sd.device), t)
     maps = {name.split("/")[1]: found[-1, :, :, 0] for name, found in run.find("attention/*").items()}
@@ -164,7 +158,7 @@ def _text_record(run: Trace, height: int, width: int) -> AttentionRecord:
     """The traced text attention of all frames as the record that E13's masks are made from."""
     record = AttentionRecord(cells=layer_sizes(height, width))
     for name, maps in run.find(f"attention/*attn2/{STAGE}/*").items():
-        record.add(name.split("/")[1], 0, maps)
+        record.add(name.split("/")[1], 0, maps[:, :, None])  # a trace's maps are means over heads already
     return record
 
 

@@ -5,13 +5,14 @@ from math import floor
 import numpy as np
 
 from .. import __version__
-from ..attention import attention_weights, cross_frame_attention, cross_frame_weights
+from ..attention import cross_frame_attention, cross_frame_weights
+from ..attention.attention import attention_weights
 from ..motion import motion_dynamics, smooth_background, warp
 from ..motion.flow import global_motion, translation_flow
+from ..pipelines.algorithm_1 import algorithm_1
 from ..pipelines.decoding import decoded
 from ..pipelines.denoise import denoise
 from ..pipelines.masks import attention_share, foreground_from_attention
-from ..pipelines.text_to_video import generate, motion_latents
 from ..schedulers import classifier_free_guidance, ddim_step, forward_jump, predict_x0
 from ..text import encode_text
 from .explain import Explained
@@ -19,10 +20,9 @@ from .page import render, source_of
 from .pictures import false_colours, heat_over, masked, png_uri, small, strip
 
 FUNCTIONS = (
-    generate,
     encode_text,
     classifier_free_guidance,
-    motion_latents,
+    algorithm_1,
     ddim_step,
     global_motion,
     translation_flow,

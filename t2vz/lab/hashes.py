@@ -1,85 +1,44 @@
-"""Hashes of what decides a run: its code, the files it reads. When one changes, an old result is not today's.
+"""Hashes of what decides a run: its settings, the files it reads, the code that computes it.
 
-Code is followed along the imports inside t2vz; comments, docstrings and layout do not count.
+When one of them changes, an old result is not today's, and the run is made again.
 """
 
 import ast
 import hashlib
+import json
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder of the package t2vz
+NOT_COMPUTING = ("commands", "lab", "world", "cli.py", "__init__.py")  # these never change a video or its measures
+COMPUTING = ("lab/make.py", "lab/measure.py", "lab/tasks.py")  # except these
 
 
-def code_hash(modules: tuple[str, ...]) -> str:
-    """SHA-256 over the code of some modules ("t2vz.pipelines.text_to_video") and of all of t2vz they import."""
+def run_key(parts: dict) -> str:
+    """The name of a run: SHA-256 of all that decides it, plain JSON values. Dicts have no order."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:20]
+
+
+def code_hash(root: Path = ROOT) -> str:
+    """SHA-256 over the code of t2vz that makes and measures videos. Comments and layout do not count."""
     digest = hashlib.sha256()
-    for name, tree in sorted(reached(modules).items()):
-        digest.update(f"{name}\n{ast.unparse(_without_docstrings(tree))}\n".encode())
+    for file in sorted(root.rglob("*.py")):
+        name = file.relative_to(root)
+        if name.parts[0] not in NOT_COMPUTING or name.as_posix() in COMPUTING:
+            digest.update(f"{name.as_posix()}\n{ast.dump(ast.parse(file.read_bytes()))}\n".encode())
     return digest.hexdigest()
 
 
 def content_hash(path: str | Path) -> str:
     """SHA-256 of a file, or of a folder: the names and contents of all files in it, hidden ones aside."""
-    path = Path(path)
+    path, digest = Path(path), hashlib.sha256()
     if path.is_file():
-        return _sha256(path).hexdigest()
-    digest = hashlib.sha256()
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path)
         if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()}\n{_sha256(file).hexdigest()}\n".encode())
+            digest.update(f"{name.as_posix()}\n{content_hash(file)}\n".encode())
     return digest.hexdigest()
-
-
-def reached(modules: tuple[str, ...]) -> dict[str, ast.Module]:
-    """{name: syntax tree} of the modules and of everything of t2vz that they import, directly or not."""
-    trees: dict[str, ast.Module] = {}
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        file = _file(name)
-        if file is None or name in trees:
-            continue
-        trees[name] = ast.parse(file.read_text(encoding="utf-8"))
-        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += [package, *_imported(trees[name], package)]
-    return trees
-
-
-def _sha256(file: Path):
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest
-
-
-def _file(name: str) -> Path | None:
-    """The file of a module of t2vz; None for other names, and for t2vz itself, which computes nothing."""
-    top, *parts = name.split(".")
-    if top != ROOT.name or not parts:
-        return None
-    places = (ROOT.joinpath(*parts).with_suffix(".py"), ROOT.joinpath(*parts, "__init__.py"))
-    return next((file for file in places if file.is_file()), None)
-
-
-def _imported(tree: ast.Module, package: str) -> list[str]:
-    """What a module imports, by absolute names: "from ..motion import warp" may be of a package or name a module."""
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")
-            above = parents[: len(parents) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return names
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-    return tree

@@ -1,30 +1,31 @@
-"""One run: the video made, measured, and put into its folder; and what decides it, for its hash."""
+"""One run: the video made, measured, and put into its folder; and what decides it, for its key."""
 
 from pathlib import Path
 
 from ..errors import FailedError, InputError
-from .hashes import code_hash
+from .hashes import code_hash, run_key
 from .measure import measure
-from .runs import run_key
-from .study import Run, Study
+from .sources import SourceVideo
+from .study import Study, Trial
 from .tasks import get_task
 
 VIDEO = "video.mp4"
 
 
-def keyed_runs(study: Study, model: dict, sources: dict) -> list[tuple[str, Run]]:
-    """A study's runs, each with its hash. model: what else decides a result, plain values (weights' SHA-256, dtype)."""
+def keyed_trials(study: Study, model: dict, sources: dict[str | None, SourceVideo | None]) -> list[tuple[str, Trial]]:
+    """The pairs (key, trial) of a study, in its order. Trials that ask for the same video have the same key.
+    model: what else decides a result, plain values (SHA-256s, dtype)."""
     task = get_task(study.task)
-    shared = {"task": study.task, "model": model, "code": code_hash((task.module, "t2vz.lab.measure"))}
+    shared = {"task": study.task, "model": model, "code": code_hash()}
     videos = {name: source and source.sha256 for name, source in sources.items()}
     return [
-        (run_key({**shared, "settings": task.check(run.settings), "video": videos[run.video]}), run)
-        for run in study.runs()
+        (run_key({**shared, "settings": task.check(trial.settings), "video": videos[trial.video]}), trial)
+        for trial in study.trials()
     ]
 
 
 class Maker:
-    """Makes runs with one model: `maker(run, folder)` puts the video there and returns what run.json holds.
+    """Makes runs with one model: `maker(trial, folder)` puts the video there and returns what run.json holds.
 
     sd: a StableDiffusion. clip: for the metrics that need one. sources: the study's videos (`read_sources`).
     controlnet: for control studies. progress: a pipeline's.
@@ -34,13 +35,13 @@ class Maker:
         self.task = get_task(study.task)
         self.sd, self.clip, self.sources, self.controlnet, self.progress = sd, clip, sources, controlnet, progress
 
-    def __call__(self, run: Run, folder: Path) -> dict:
-        task, source = self.task, self.sources[run.video]
+    def __call__(self, trial: Trial, folder: Path) -> dict:
+        task, source = self.task, self.sources[trial.video]
         try:
-            video = task.make(self.sd, self.controlnet, task.check(run.settings), source, self.progress)
-            prompt = run.prompt if task.shows_prompt else None
+            video = task.make(self.sd, self.controlnet, task.check(trial.settings), source, self.progress)
+            prompt = trial.prompt if task.shows_prompt else None
             metrics = measure(self.sd, self.clip, video, prompt, from_text=not task.needs_video)
         except (InputError, FailedError) as error:
-            raise type(error)(f"{run}: {error}") from error
+            raise type(error)(f"{trial}: {error}") from error
         video.save(folder / VIDEO)
-        return {"settings": video.settings, "video": run.video, "metrics": metrics, "notes": video.notes}
+        return {"settings": video.settings, "video": trial.video, "metrics": metrics, "notes": video.notes}

@@ -75,7 +75,7 @@ def _asked(results: Results, metric: str, variant: str) -> float | None:
     """The camera's motion that a variant asks for, pixels a frame; None for other measures, and other tasks."""
     if metric not in MOTION or results.study.task != "generate":
         return None
-    settings = next(record["settings"] for run, record in results.runs if run.variant.name == variant)
+    settings = next(record["settings"] for trial, record in results.runs if trial.variant.name == variant)
     axis, sides = MOTION.index(metric), (settings["width"], settings["height"])
     motion = in_512ths(settings["motion"] or (0, 0), settings["flow_convention"], *reversed(sides))
     return motion[axis] * sides[axis] / RELEASE_FIELD

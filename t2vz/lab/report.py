@@ -16,6 +16,7 @@ from ..files import write_bytes
 from ..metrics import MEASURES
 from ..pipelines.settings import in_words
 from ..video import read_video
+from .execute import words_for
 from .make import VIDEO
 from .page import render
 from .pictures import small, strip
@@ -25,7 +26,6 @@ from .runs import RunFolder
 from .statistics import LEVEL, Estimate
 from .tasks import get_task
 from .words import measure_in_words
-from .workers import words_for
 
 BUDGET = 2.6 * 2**20  # bytes of videos and strips, before base64; the whole page stays under 4 MiB
 STRIP_SIDE = 144  # pixels of a frame in a film strip
@@ -146,9 +146,9 @@ def _films(results: Results, store: RunFolder, keys: list[str]) -> list[dict]:
     for prompt in study.prompts[: study.show]:
         place = (study.videos[0], prompt, study.seeds[0])
         shown = [
-            _film(run.variant.name, store.path(key) / VIDEO)
-            for (run, _), key in zip(results.runs, keys, strict=True)
-            if run.place == place
+            _film(trial.variant.name, store.path(key) / VIDEO)
+            for (trial, _), key in zip(results.runs, keys, strict=True)
+            if trial.place == place
         ]
         spent += sum(film["bytes"] for film in shown)
         if films and spent > BUDGET:
@@ -183,7 +183,7 @@ def _variants(results: Results) -> list[dict]:
     """Every variant's own settings, in words: those that are not the same for all."""
     rows = []
     for variant in results.study.variants:
-        settings = next(record["settings"] for run, record in results.runs if run.variant is variant)
+        settings = next(record["settings"] for trial, record in results.runs if trial.variant is variant)
         rows.append({"name": variant.name, "settings": settings})
     differing = [
         name for name in rows[0]["settings"] if any(row["settings"][name] != rows[0]["settings"][name] for row in rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..files import write_bytes, write_json
 from ..metrics import MEASURES
 from .statistics import Estimate, estimate, paired
-from .study import Run, Study
+from .study import Study, Trial
 
 DIGITS = 6  # significant digits in the tables
 Values = dict[str, dict[str, dict[tuple, float]]]  # variant -> metric -> place (video, prompt, seed) -> value
@@ -44,7 +44,7 @@ class Results:
     """All that a finished study found. metrics: those with a value, in MEASURES' order."""
 
     study: Study
-    runs: Sequence[tuple[Run, dict]]  # with the record of each
+    runs: Sequence[tuple[Trial, dict]]  # with the record of each
     metrics: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     effects: tuple[Effect, ...]
@@ -64,13 +64,13 @@ class Results:
         return {variant for variant, mean in means.items() if mean == top}
 
 
-def collect(study: Study, runs: Sequence[tuple[Run, dict]]) -> Results:
+def collect(study: Study, runs: Sequence[tuple[Trial, dict]]) -> Results:
     """Statistics over the records of all runs, in the study's order."""
     values: Values = {variant.name: {} for variant in study.variants}
-    for run, record in runs:
+    for trial, record in runs:
         for metric, value in record["metrics"].items():
             if metric in MEASURES and (not study.metrics or metric in study.metrics):
-                values[run.variant.name].setdefault(metric, {})[run.place] = value
+                values[trial.variant.name].setdefault(metric, {})[trial.place] = value
     metrics = tuple(name for name in MEASURES if any(name in found for found in values.values()))
     return Results(
         study, runs, metrics, tuple(_comparisons(study, values, metrics)), tuple(_effects(study, values, metrics))
@@ -117,10 +117,10 @@ def run_rows(results: Results) -> list[dict]:
     """One row a run: its variant, the grid's axes, its place, every metric."""
     axes, several = list(results.study.axes), len(results.study.videos) > 1
     rows = []
-    for run, record in results.runs:
-        row = {"variant": run.variant.name, **{axis: run.variant.axes.get(axis) for axis in axes}}
-        row |= {"video": run.video} if several else {}
-        row |= {"prompt": run.prompt, "seed": run.seed}
+    for trial, record in results.runs:
+        row = {"variant": trial.variant.name, **{axis: trial.variant.axes.get(axis) for axis in axes}}
+        row |= {"video": trial.video} if several else {}
+        row |= {"prompt": trial.prompt, "seed": trial.seed}
         rows.append(row | {name: _rounded(record["metrics"].get(name)) for name in results.metrics})
     return rows
 

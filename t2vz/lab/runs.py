@@ -1,44 +1,36 @@
-"""The runs of a study on the disk: each its own folder, written whole, found again by a hash of all that decides it.
+"""The runs of a study on the disk: each is a folder that appears whole, named by the hash of what decides it.
 
-    OUT/runs/0f3a…/run.json     settings, metrics, seconds, remarks
+    OUT/runs/0f3a…/run.json     settings, metrics, seconds, notes
     OUT/runs/0f3a…/video.mp4    the video
-    OUT/claims/                 who is at work (see claims.py); empty when a study is finished
+    OUT/runs/.0f3a….lock        locked while a process makes this run
 
-The hash covers the settings, the model's files, the source video and the code that computes (hashes.py): what was made
-before is found and not made again, and what would come out differently is not found. Several workers may call `work` on
-one folder at the same time.
+A run that was made before is found and not made again. Several processes may share a folder: whoever makes a run holds
+a lock of the operating system on it, and the system takes the lock back when the process ends, however it ends. So a
+killed process delays nobody. On a network file system without locks two processes may make the same run; both write
+the same content, and each folder appears whole.
 """
 
-import hashlib
 import json
 import os
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..files import atomic_folder, write_json
-from .claims import PATIENCE, Claims
 
 RECORD = "run.json"
-LOOK_AGAIN = 0.2  # seconds, when all that is left is in others' hands
-
-
-def run_key(parts: dict) -> str:
-    """A name for a run: SHA-256 of all that decides it, plain JSON values; the order of a dict's entries is nothing."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:20]
 
 
 class RunFolder:
-    """The folder of a study's runs. patience: seconds without a heartbeat, see claims.py."""
+    """The runs in the folder of a study, each known by its key (`hashes.run_key`)."""
 
-    def __init__(self, folder: str | Path, patience: float = PATIENCE):
-        self.folder = Path(folder)
-        self.runs = self.folder / "runs"
-        self.claims = Claims(self.folder / "claims", patience)
+    def __init__(self, folder: str | Path):
+        self.runs = Path(folder) / "runs"
         self.runs.mkdir(exist_ok=True)
 
     def path(self, key: str) -> Path:
@@ -63,67 +55,51 @@ class RunFolder:
                 f"{self.path(key)}: its {RECORD} cannot be read; delete that folder and the run is made again"
             ) from error
 
-    def tidy(self, keys: Iterable[str]) -> None:
-        """Remove the claims of finished runs, and what killed workers left of them half-written; others' stay."""
-        keys = set(keys)
-        for key in keys:
-            self.claims.clear(key)
-        for left in [*self.runs.glob(".*"), *self.claims.folder.glob(".*")]:  # .KEY-0a1b2c3d, .KEY.0-0a1b2c3d
-            if re.split("[-.]", left.name[1:])[0] in keys:  # another rank may be tidying too
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    def make(self, key: str, make: Callable[[Path], dict]) -> bool:
+        """Make a run, unless it is there or another process is making it. Returns whether it was made here.
 
-
-def work(
-    store: RunFolder,
-    runs: Sequence[tuple[str, object]],
-    make: Callable[[object, Path], dict],
-    go_on: Callable[[], bool] = lambda: True,
-) -> int:
-    """Do every run that nobody has done and nobody is doing, until all are finished; returns how many were done here.
-
-    runs: pairs (key, run) in the order wanted. make(run, folder) -> record: computes one run, may write files into the
-    folder, and returns what run.json is to hold. go_on() is asked before every run.
-    An exception of `make` (Ctrl-C too) loses the run under way and nothing else: it is released, and passed on.
-    """
-    done, left = 0, list(runs)
-    while left and go_on():
-        before = done
-        for key, run in left:
-            if not go_on():
-                break
-            done += _do(store, key, run, make)
-        left = [(key, run) for key, run in left if not store.finished(key)]
-        if left and done == before:
-            time.sleep(LOOK_AGAIN)
-    return done
-
-
-def _do(store: RunFolder, key: str, run, make: Callable[[object, Path], dict]) -> bool:
-    """One run, if it is to be had; the numbers are the rules of claims.py."""
-    if store.finished(key):  # 1
-        return False
-    claim = store.claims.take(key)  # 2, 5
-    if claim is None:
-        return False
-    with claim:  # 3
-        if not store.finished(key):  # 6
-            try:
-                _make(store, claim, run, make)
-            except _TakenOver:
+        make(folder) computes the run, writes its files into the folder, and returns what run.json is to hold. If it
+        raises anything (Ctrl-C too), nothing of this run stays, and the exception is passed on.
+        """
+        with self._locked(key) as free:
+            if not free or self.finished(key):
                 return False
-    if store.finished(key):
-        store.claims.clear(key)  # 7
-    return True
+            with atomic_folder(self.path(key), replace_if=lambda folder: (folder / RECORD).exists()) as folder:
+                began = time.perf_counter()
+                record = make(folder)
+                write_json(folder / RECORD, {**record, "seconds": round(time.perf_counter() - began, 2)})
+        return True
 
+    def free(self, key: str) -> bool:
+        """Whether nobody has made the run and nobody is making it."""
+        if self.finished(key):
+            return False
+        with self._locked(key) as free:
+            return free
 
-def _make(store: RunFolder, claim, run, make: Callable[[object, Path], dict]) -> None:
-    with atomic_folder(store.path(claim.key), replace_if=lambda folder: (folder / RECORD).exists()) as folder:
-        began = time.perf_counter()
-        record = make(run, folder)
-        write_json(folder / RECORD, {**record, "seconds": round(time.perf_counter() - began, 2)})
-        if not claim.held():
-            raise _TakenOver
+    def tidy(self, keys: Iterable[str]) -> None:
+        """Remove what killed processes left of these runs half-written, and the lock files of finished ones."""
+        for key in keys:
+            with self._locked(key) as free:
+                if free:
+                    for left in self.runs.glob(f".{key}-*"):
+                        shutil.rmtree(left, ignore_errors=True)
+                    if self.finished(key):  # who locks a deleted file looks once more, and finds the run
+                        self._lock_file(key).unlink(missing_ok=True)
 
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[bool]:
+        """Hold the run's lock, if it is to be had at once; yields whether it is held."""
+        lock = FileLock(self._lock_file(key), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
-class _TakenOver(Exception):
-    """Another worker took this one for dead."""
+    def _lock_file(self, key: str) -> Path:
+        return self.runs / f".{key}.lock"

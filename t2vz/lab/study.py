@@ -12,7 +12,7 @@
     attention = ["own", "first"]
 
 A grid value may have a name (`motion = { on = [12, 12], off = "off" }`), variants may be given one by one
-(`[variants.naive]`, settings below), and "off" stands for None, which TOML cannot write. A run is one variant, one
+(`[variants.naive]`, settings below), and "off" stands for None, which TOML cannot write. A trial is one variant, one
 prompt, one seed. Tasks that start from a video ("control", "edit") have a list `videos` besides: files, or
 "example: a red ball on a green meadow", which is drawn; the table [clip] says what is used of them.
 """
@@ -62,7 +62,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Run:
+class Trial:
     """One video to make: a variant on a prompt, a seed, and a source video (None for text to video)."""
 
     variant: Variant
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def place(self) -> tuple:
-        """What it shares with the runs of other variants: (video, prompt, seed)."""
+        """What it shares with the trials of other variants: (video, prompt, seed)."""
         return self.video, self.prompt, self.seed
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Clip:
+class SourceCut:
     """What is used of a source video: its first `frames` frames from `start` to `end` (seconds), at `fps`.
 
     resolution: pixels of the larger side. condition: what a control study follows, "edges" or the video "asis".
@@ -114,20 +114,20 @@ class Study:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     videos: tuple[str | None, ...]
-    clip: Clip
+    cut: SourceCut
     metrics: tuple[str, ...]
     resample: str
     show: int
 
-    def runs(self) -> Iterator[Run]:
-        """All runs, in the order in which results are written: variants × videos × prompts × seeds."""
+    def trials(self) -> Iterator[Trial]:
+        """All trials, in the order in which results are written: variants × videos × prompts × seeds."""
         for variant in self.variants:
             for video, prompt, seed in itertools.product(self.videos, self.prompts, self.seeds):
                 settings = {**self.settings, **variant.settings, "prompt": prompt, "seed": seed}
-                yield Run(variant, prompt, seed, video, settings)
+                yield Trial(variant, prompt, seed, video, settings)
 
     def part(self, prompts: int | None, seeds: int | None) -> "Study":
-        """The study on its first prompts and seeds only; its runs are among the whole study's."""
+        """The study on its first prompts and seeds only; its trials are among the whole study's."""
         for name, count, whole in (("prompts", prompts, self.prompts), ("seeds", seeds, self.seeds)):
             if count is not None and not 1 <= count <= len(whole):
                 raise InputError(f"--{name} {count}: the study {self.name} has {len(whole)}; give 1 to {len(whole)}")
@@ -185,7 +185,7 @@ def parse_study(text: str, name: str, where: str) -> Study:
         prompts=prompts,
         seeds=_list(table, "seeds", int, where),
         videos=videos,
-        clip=_clip(_table(table, "clip", where), task_name, f"{where} [clip]"),
+        cut=_cut(_table(table, "clip", where), task_name, f"{where} [clip]"),
         metrics=_metrics(table, where),
         resample=_resample(table, len(prompts) * len(videos), where),
         show=_show(table, where),
@@ -283,23 +283,23 @@ def _variants(named: dict, axes: dict[str, dict], known: dict[str, bool], where:
     return tuple(variants)
 
 
-def _clip(table: dict, task: str, where: str) -> Clip:
+def _cut(table: dict, task: str, where: str) -> SourceCut:
     """What is used of the source videos; a control study follows edges unless it says otherwise."""
-    _refuse_unknown(table, [f.name for f in fields(Clip)], f"{where}: key")
-    clip = Clip(**{"condition": "edges" if task == "control" else None, **table})
-    if task == "control" and clip.condition not in CONDITIONS or task != "control" and clip.condition is not None:
+    _refuse_unknown(table, [f.name for f in fields(SourceCut)], f"{where}: key")
+    cut = SourceCut(**{"condition": "edges" if task == "control" else None, **table})
+    if task == "control" and cut.condition not in CONDITIONS or task != "control" and cut.condition is not None:
         raise InputError(
-            f'{where}: condition "{clip.condition}": a control study follows one of: '
+            f'{where}: condition "{cut.condition}": a control study follows one of: '
             f"{', '.join(CONDITIONS)}; other studies none"
         )
     for name, least in (("frames", 2), ("resolution", 8)):
-        value = getattr(clip, name)
+        value = getattr(cut, name)
         if type(value) is not int or value < least:
             raise InputError(f"{where}: {name} = {value}: a whole number of at least {least} is needed")
     for name in ("start", "end", "fps"):
-        if not isinstance(getattr(clip, name), (int, float, type(None))):
-            raise InputError(f"{where}: {name} = {getattr(clip, name)}: a number is needed")
-    return clip
+        if not isinstance(getattr(cut, name), (int, float, type(None))):
+            raise InputError(f"{where}: {name} = {getattr(cut, name)}: a number is needed")
+    return cut
 
 
 def _baseline(table: dict, variants: tuple[Variant, ...], where: str) -> str:

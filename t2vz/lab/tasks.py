@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from ..errors import InputError
 from ..pipelines import control, edit, text_to_video
-from ..pipelines.run import Progress
+from ..pipelines.job import Progress
 from ..pipelines.settings import Sampling, Settings
 from ..video import Video
 
@@ -56,7 +56,8 @@ def _control(sd, controlnet, given: dict, source, progress: Progress | None) -> 
 
 def _edit(sd, controlnet, given: dict, source, progress: Progress | None) -> Video:
     values = {**given, "fps": source.fps}
-    return edit.edit_video(sd, source.frames, values.pop("prompt"), progress=progress, **_arguments(values))
+    decided = ("frames", "height", "width")
+    return edit.edit_video(sd, source.frames, values.pop("prompt"), progress=progress, **_arguments(values, decided))
 
 
 def _arguments(values: dict, without: tuple[str, ...] = ()) -> dict:
@@ -85,7 +86,7 @@ TASKS = {
         _edit,
         needs_video=True,
         shows_prompt=False,
-        given=("fps",),
+        given=("frames", "height", "width", "fps"),
     ),
 }
 

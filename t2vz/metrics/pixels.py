@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..motion import warp
-from ..motion.warping import cell_grid
+from ..motion.warp import cell_grid
 
 
 def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) -> float | None:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from .warping import warp
+from .warp import warp
 
 CONVENTIONS = ("release", "paper")
 

@@ -2,34 +2,37 @@
 
     E14  ε_θ(x_t, t, τ; c): the UNet, with s·C_i(x_t, t, τ, c^k) added to the skips and the middle of frame k
     E12  cross-frame attention in both networks, the UNet and the ControlNet
-    E3   DDIM from pure noise, the same for all frames; no motion dynamics, for the condition brings the motion
 
-Otherwise it is Algorithm 1, whose stages and Run are used here with another ε_θ. So motion dynamics (E6–E9) and
-background smoothing (E13) can be had as well; the release has neither here.
+Otherwise it is Algorithm 1 (algorithm_1.py). In the release all frames start from one noise, the default here; in the
+paper that noise is warped from frame to frame (docs/method.md, difference 10).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..attention import KeyValueCache, Look
+from ..attention import AttentionRecord, FrameMemory
 from ..errors import InputError
 from ..model import check_controlnet
 from ..unet import ControlNet
 from ..video import DEFAULT_FPS, Video
-from .decoding import decode
-from .run import Progress, Run
+from .algorithm_1 import algorithm_1
+from .denoise import Step
+from .job import Job, Progress, for_video, size_in_words
 from .settings import ControlSettings
-from .text_to_video import motion_latents, smoothed_latents
-from .trace import observe
+from .text_to_video import text_job
+
+if TYPE_CHECKING:
+    from ..model import StableDiffusion
 
 
 def control_video(
-    sd,
+    sd: "StableDiffusion",
     prompt: str,
     control: Sequence,
     controlnet: ControlNet | list[ControlNet],
@@ -51,27 +54,41 @@ def control_video(
     masks: Tensor | None = None,
     flow: Tensor | None = None,
     progress: Progress | None = None,
-    on_step: Callable | None = None,
-    **more,
+    on_step: Callable[[Step], None] | None = None,
+    t_prime: int | None = None,
+    t: int | None = None,
+    zoom: float = 1.0,
+    rotation: float = 0.0,
+    smooth_background: float = 0.0,
+    foreground: tuple[str, ...] | str | None = None,
+    initial_noise: str = "shared",
+    noise_strength: float = 1.0,
+    eta: float = 0.0,
+    start_convention: str = "release",
+    jump_convention: str = "release",
+    flow_convention: str = "release",
+    background_convention: str = "release",
 ) -> Video:
-    """Make a video from a prompt that follows a control video. sd: a StableDiffusion.
+    """Make a video from a prompt that follows a control video (paper §3.4).
 
     control: condition pictures, uint8 (m, H, W, 3), what the ControlNet was trained to read (white edges on black …):
         an array, a Video, or anything with a length whose slices are arrays (a `video.Clip`), which is read chunk by
         chunk. controlnet: from `load_controlnet`. For several at once: a list of each; their residuals add up.
-    steps, guidance_scale and control_scale left out (None) are the checkpoint's own defaults (sd.defaults), else the
-        release's: 20, 9 and 1.
+    steps, guidance_scale, control_scale, t_prime and t left out (None) are the checkpoint's own defaults (sd.defaults),
+        else the release's: 20, 9, 1, 881 and 941.
     height, width: pixels; they must be those of the pictures (None: they are). Sides are multiples of 8.
     attention: in both networks. control_scale: s of E14. control_start, control_end: the share of the steps between
         which the ControlNet steers, 0 to 1. Each of the three: one number, or one for each ControlNet.
-    motion: λ·(δ_x, δ_y) turns motion dynamics on, as in `text_to_video`: frame 1 is denoised to T' under its own
-        condition picture and warped for the others. The condition pictures stay where they are.
+    motion: None as in the release, all frames start from one noise. λ·(δ_x, δ_y) turns motion dynamics on, as in
+        `text_to_video`: frame 1 is denoised to T' under its own condition picture and warped for the others; the
+        condition pictures stay where they are. With t_prime = t = 999 the noise itself is warped, as the paper says
+        (docs/method.md, difference 10).
     noise: "shared" (1, 4, h, w) is the noise that all frames start from. fps: of the result (None: the control
-        video's, where it has one). steps, guidance_scale, negative_prompt, seed, chunk, masks, flow, progress, on_step,
-        more (t, t_prime, smooth_background, initial_noise …): see `text_to_video`.
+        video's, where it has one). All other arguments: see `text_to_video`.
     Returns a Video of m frames. Raises InputError for impossible requests, FailedError if the latents stop being
     finite. Source: arXiv 2303.13439, §3.4; ControlNet: arXiv 2302.05543.
     """
+    given = locals()
     frames, *size = picture_sizes(control, controlnet)
     if fps is None:
         first = control[0] if isinstance(controlnet, (list, tuple)) else control
@@ -79,48 +96,13 @@ def control_video(
     for side, asked, found in (("height", height, size[0]), ("width", width, size[1])):
         if asked not in (None, found):
             raise InputError(f"{side} = {asked}, but the control pictures have {found}; resize them first")
-    settings = ControlSettings.for_model(
-        sd,
-        prompt=prompt,
-        steps=steps,
-        guidance_scale=guidance_scale,
-        negative_prompt=negative_prompt,
-        seed=seed,
-        attention=attention,
-        frames=frames,
-        height=size[0],
-        width=size[1],
-        motion=motion,
-        control_scale=control_scale,
-        control_start=control_start,
-        control_end=control_end,
-        chunk=chunk,
-        fps=fps,
-        **more,
-    )
-    run = control_run(sd, settings, control, controlnet, noise, masks, flow, progress, on_step)
-    x_0 = control_latents(run)
-    pictures = decode(sd, x_0, run.tell)
-    return Video(frames=pictures, latents=x_0.cpu(), fps=settings.fps, settings=settings.to_dict(), notes=run.notes)
+    settings = ControlSettings.of_arguments(given, frames=frames, height=size[0], width=size[1], fps=fps)
+    job = control_job(sd, settings, control, controlnet, noise, masks, flow, progress, on_step)
+    return job.video(algorithm_1(job))
 
 
-def control_latents(run: Run) -> Tensor:
-    """A controlled generation up to its latents x_0 (m, c, h, w): to be decoded at once, or frame by frame.
-
-    run = control_run(sd, settings, control, controlnet)
-    for frame in decoded(sd, control_latents(run), run.tell): …
-    """
-    x_T = motion_latents(run) if run.moves else run.initial_noise()  # the same noise for all frames
-    observe("x_T", x_T)
-    if run.settings.smooth_background > 0:
-        x_T = smoothed_latents(run, x_T)  # E13
-    x_0 = run.denoise(x_T, run.T, None, "all frames")  # E14 with E12 in both networks, E5, E3
-    observe("latents", x_0)
-    return x_0
-
-
-def control_run(
-    sd,
+def control_job(
+    sd: "StableDiffusion",
     settings: ControlSettings,
     control: Sequence,
     controlnet: ControlNet | list[ControlNet],
@@ -128,32 +110,25 @@ def control_run(
     masks: Tensor | None = None,
     flow: Tensor | None = None,
     progress: Progress | None = None,
-    on_step: Callable | None = None,
-) -> Run:
-    """The Run of a controlled generation: everything checked, nothing done yet. Arguments as in `control_video`."""
-    found = picture_sizes(control, controlnet)
-    settings = settings.with_sides(*found[1:])
-    asked = settings.frames, settings.height, settings.width
-    if found != asked:
-        raise InputError(
-            f"the settings are for {_in_words(asked)}, the control video has {_in_words(found)}; give the "
-            "video they were made for"
-        )
+    on_step: Callable[[Step], None] | None = None,
+) -> Job:
+    """The Job of a controlled video: everything checked, nothing done yet. Arguments as in `control_video`."""
+    settings = for_video(settings, picture_sizes(control, controlnet), "control video")
     pairs, grid = _pairs(control, controlnet), sd.schedule.timesteps(settings.steps)
     numbers = [settings.for_each(name, len(pairs)) for name in settings.NUMBERS]
     controls = []
     for (pictures, network), scale, start, end in zip(pairs, *numbers, strict=True):
         check_controlnet(sd, network)
         controls.append(Control(network, pictures, scale, controlled_timesteps(grid, start, end)))
-    run = Run(sd, settings, noise, masks, flow, progress, on_step, ControlledUNet(sd.unet, controls))
+    job = text_job(sd, settings, noise, masks, flow, progress, on_step, controlled(sd.unet, controls))
     for i, one in enumerate(controls):
         if not one.timesteps or one.scale == 0:
             name = "the ControlNet" if len(controls) == 1 else f"ControlNet {i + 1}"
-            run.notes.append(
+            job.notes.append(
                 f"{name} steers none of the {settings.steps} steps at scale {one.scale:g}; widen "
                 "control_start and control_end, or raise control_scale"
             )
-    return run
+    return job
 
 
 @dataclass(frozen=True)
@@ -171,35 +146,31 @@ class Control:
         return rearrange(pictures, "f H W c -> 1 f c H W").to(like.dtype).div_(255)
 
 
-class ControlledUNet:
+def controlled(unet: Callable, controls: list[Control]) -> Callable:
     """ε_θ of E14, called like a UNet: the ControlNets' residuals first, added up, then the UNet with them."""
 
-    def __init__(self, unet, controls: list[Control]):
-        self.unet, self.controls = unet, controls
-
-    def __call__(
-        self,
+    def steered_unet(
         x: Tensor,
         t: int,
         context: Tensor,
         attention: str,
         *,
-        first_frame: int = 0,
-        cache: KeyValueCache | None = None,
-        look: Look | None = None,
+        start: int = 0,
+        memory: FrameMemory | None = None,
+        record: AttentionRecord | None = None,
     ) -> Tensor:
-        """x (b, f, c, h, w) -> ε (b, f, c, h, w); arguments of `UNet.forward`. Each network has a cache of its own."""
+        """x (b, f, c, h, w) -> ε (b, f, c, h, w); arguments of `UNet.forward`. Each network has a memory of its own."""
         residuals = None
-        for i, control in enumerate(self.controls):
+        for i, control in enumerate(controls):
             if t not in control.timesteps or control.scale == 0:
                 continue
-            condition = control.condition(first_frame, first_frame + x.shape[1], like=x)
-            own = cache.beside(f"ControlNet {i + 1}") if cache is not None else None
-            more = control.network(
-                x, t, context, condition, attention, first_frame=first_frame, cache=own, scale=control.scale
-            )
+            condition = control.condition(start, start + x.shape[1], like=x)
+            own = memory.beside(f"ControlNet {i + 1}") if memory is not None else None
+            more = control.network(x, t, context, condition, attention, start=start, memory=own, scale=control.scale)
             residuals = more if residuals is None else [a + b for a, b in zip(residuals, more, strict=True)]
-        return self.unet(x, t, context, attention, first_frame=first_frame, cache=cache, look=look, residuals=residuals)
+        return unet(x, t, context, attention, start=start, memory=memory, record=record, residuals=residuals)
+
+    return steered_unet
 
 
 def controlled_timesteps(grid: list[int], start: float, end: float) -> frozenset[int]:
@@ -229,15 +200,10 @@ def picture_sizes(control: Sequence, controlnet: ControlNet | list[ControlNet]) 
         found.append((frames, *first.shape[1:3]))
     if len(set(found)) > 1:
         raise InputError(
-            f"the control videos differ ({', '.join(map(_in_words, found))}); cut and resize them to one "
+            f"the control videos differ ({', '.join(map(size_in_words, found))}); cut and resize them to one "
             "length and size"
         )
     return found[0]
-
-
-def _in_words(sizes: tuple[int, int, int]) -> str:
-    frames, height, width = sizes
-    return f"{frames} frames of {width}×{height}"
 
 
 def _pairs(control: Sequence, controlnet: ControlNet | list[ControlNet]) -> list[tuple[Sequence, ControlNet]]:

@@ -20,12 +20,12 @@ class Noise:
     Names in `text_to_video` and `control_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w),
     E9's; with motion off "initial" (m, 4, h, w), all frames' pure noise, and "shared" (1, 4, h, w), what correlated
     kinds have in common; with η > 0 "eta" (steps, m, 4, h, w), z of each step of the grid, noisiest first.
-    In `edit_video`: "initial" and "shared" as above; "ancestral" (steps, m, 4, h, w), the fresh noise of each step of
-    the Euler-ancestral sampler (the last one's has weight 0).
+    In `edit_video` also "ancestral" (steps, m, 4, h, w), the fresh noise of each step of the Euler-ancestral sampler
+    (the last one's has weight 0).
     """
 
     NAMES = ("x_T", "forward", "initial", "shared", "eta")
-    EDIT_NAMES = ("initial", "shared", "ancestral")
+    EDIT_NAMES = (*NAMES, "ancestral")
 
     def __init__(self, seed: int, given: dict[str, Tensor] | None = None, names: tuple[str, ...] = NAMES):
         self.seed = int(seed)

@@ -47,6 +47,10 @@ NOISE = {  # motion.NOISES
     "progressive": "each frame's noise is a mixture of the frame before's and new noise (PYoCo)",
     "residual": "each frame's noise is shared noise plus a remainder of its own (VideoFusion)",
 }
+START = {
+    "release": "frame 1 is denoised to T from the first timestep, as in the public code",
+    "paper": "frame 1's noise is drawn at T, as in the paper",
+}
 JUMP = {"release": "forward jump as in the public code", "paper": "forward jump as in the paper"}
 FLOW = {
     "release": "flow shifted by half a pixel as in the public code",
@@ -135,6 +139,14 @@ class Sampling:
         known = {one.name: one for one in fields(cls)}
         given = {k: value for k, value in given.items() if value is not None or k not in known or optional(known[k])}
         return cls.from_dict({**cls._defaults_of(defaults or {}), **given})
+
+    @classmethod
+    def of_arguments(cls, arguments: Mapping, **decided) -> "Sampling":
+        """`for_model` from the arguments of a function, its `locals()`: each setting is the argument of its name, or
+        what was decided of it.
+        """
+        values = {**arguments, **decided}
+        return cls.for_model(arguments["sd"], **{one.name: values[one.name] for one in fields(cls)})
 
     @classmethod
     def for_model(cls, sd, **given) -> "Sampling":
@@ -247,6 +259,7 @@ class Settings(Sampling):
         group=METHOD,
     )
     eta: float = setting(0.0, Number(0, 1), "0 is DDIM, 1 as noisy as DDPM", "η = {}: 0 is DDIM, 1 is DDPM")
+    start_convention: str = setting("release", Choice(START), DIFFERENT, metavar="WHICH", group=METHOD)
     jump_convention: str = setting("release", Choice(JUMP), DIFFERENT, metavar="WHICH", group=METHOD)
     flow_convention: str = setting("release", Choice(FLOW), DIFFERENT, metavar="WHICH", group=METHOD)
     background_convention: str = setting("release", Choice(BACKGROUND), DIFFERENT, metavar="WHICH", group=METHOD)
@@ -334,8 +347,11 @@ class ControlSettings(Settings):
 
 
 @dataclass(frozen=True)
-class EditSettings(Sampling):
-    """The arguments of `edit_video` that are numbers and words. prompt: the instruction. guidance_scale: s_T of E15."""
+class EditSettings(Settings):
+    """The arguments of `edit_video` that are numbers and words. prompt: the instruction. guidance_scale: s_T of E15.
+
+    frames, height, width, fps: those of the source video. With motion, T' = T where denoising begins, as in the paper.
+    """
 
     TASK: ClassVar[str] = "edit"
 
@@ -353,7 +369,10 @@ class EditSettings(Sampling):
         metavar="S",
         by_checkpoint=True,
     )
-    chunk: int | None = with_default(Sampling, "chunk", 8)
+    motion: tuple[float, float] | None = with_default(Settings, "motion", None)
+    t_prime: int = with_default(Settings, "t_prime", 999)
+    t: int = with_default(Settings, "t", 999)
+    chunk: int | None = with_default(Settings, "chunk", 8)
     image_scale: float = setting(
         1.0,
         Number(0),
@@ -369,6 +388,14 @@ class EditSettings(Sampling):
         metavar="WHICH",
         by_checkpoint=True,
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.sampler != "ddim" and (self.eta, self.t_prime, self.t) != (0, 999, 999):
+            raise InputError(
+                f'eta = {self.eta}, t_prime = {self.t_prime} and t = {self.t} are for the sampler "ddim"; '
+                f'"{self.sampler}" adds noise by itself, and with motion it is the first noise that is warped'
+            )
 
 
 TASKS = {settings.TASK: settings for settings in (Settings, ControlSettings, EditSettings)}

@@ -1,28 +1,24 @@
-"""Text2Video-Zero, Algorithm 1: from a prompt to a video with a frozen text-to-image model.
-
-E6   denoise frame 1 from pure noise to T, and on to T'
-E7   δ^k = λ·(k − 1)·δ
-E8   warp frame 1's latent at T' by δ^k
-E9   noise the warped latents back up to T
-E10  denoise all frames together from T, every frame attending to frame 1 (E12)
-E13  optionally: blend the backgrounds at T before E10
-"""
+"""Text2Video-Zero: from a prompt to a video with a frozen text-to-image model. The algorithm itself: algorithm_1.py."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..motion import dilate, mask_to_latent, motion_dynamics, smooth_background, warp
-from ..video import Video
-from .decoding import decode
-from .masks import AttentionRecord, foreground_from_attention, layer_sizes
-from .run import Progress, Run
+from ..errors import InputError
+from ..video import DEFAULT_FPS, Video
+from .algorithm_1 import algorithm_1
+from .denoise import Step
+from .job import Job, Progress
+from .prediction import Predict, guided_by_text
 from .settings import Settings
-from .trace import observe
+
+if TYPE_CHECKING:
+    from ..model import StableDiffusion
 
 
 def text_to_video(
-    sd,
+    sd: "StableDiffusion",
     prompt: str,
     frames: int = 8,
     steps: int | None = None,
@@ -42,17 +38,28 @@ def text_to_video(
     masks: Tensor | None = None,
     flow: Tensor | None = None,
     progress: Progress | None = None,
-    on_step: Callable | None = None,
-    **more,
+    on_step: Callable[[Step], None] | None = None,
+    zoom: float = 1.0,
+    rotation: float = 0.0,
+    foreground: tuple[str, ...] | str | None = None,
+    initial_noise: str = "independent",
+    noise_strength: float = 1.0,
+    eta: float = 0.0,
+    start_convention: str = "release",
+    jump_convention: str = "release",
+    flow_convention: str = "release",
+    background_convention: str = "release",
+    fps: float = DEFAULT_FPS,
 ) -> Video:
-    """Make a video of m = `frames` frames from a prompt. sd: a StableDiffusion.
+    """Make a video of m = `frames` frames from a prompt (paper §3.3).
 
     steps, guidance_scale, t_prime and t left out (None) are the checkpoint's own defaults (sd.defaults), else the
         paper's: 50, 7.5, 881 and 941.
     steps: DDIM steps. guidance_scale: w of E5 (1: none). height, width: pixels, multiples of 8 (None: the model's own).
     motion: λ·(δ_x, δ_y) per frame, in 1/512ths of the frame, the release's unit; positive moves the picture's content
         left and up. None: motion dynamics off, all frames start from pure noise (see initial_noise). t_prime, t: the
-        timesteps T' and T; the nearest of the `steps`-step grid are used, and named in the video's notes if others.
+        timesteps T' and T; the nearest of the `steps`-step grid are used, and named in the video's notes if others;
+        999 stands for the grid's first.
     attention: which frames each frame attends to ("first", "own", "previous", "first_previous", "causal", "all").
     smooth_background: α of E13; 0 is off, paper 0.6. masks: foreground per frame (m or 1, 1, H, W) in [0, 1]; without
         them they are taken from the model's own text attention to the words `foreground` (default: a guess).
@@ -60,78 +67,56 @@ def text_to_video(
         need every earlier frame's keys and values, and masks from attention a map per frame: there memory grows.)
     noise: tensors in place of random draws (see `randomness.Noise`). flow: (m, 2, H/8, W/8) in latent cells, any
         camera path in place of `motion` (frame 1's is not used). progress(done, total, stage) is told the work done;
-        on_step(Step) sees every step's tensors. more: the other fields of `Settings` (eta, zoom, rotation, …).
+        on_step(Step) sees every step's tensors.
+    zoom, rotation: camera path beside `motion`, per frame: 1.02 moves in, degrees turn the picture clockwise.
+    initial_noise, noise_strength: how the frames' noises are correlated with motion off, see `motion.noise.correlate`.
+    eta: 0 DDIM … 1 DDPM (E3). The conventions: "release", or what the paper says ("paper"; flow: "exact"), see
+        docs/method.md, differences 9, 1, 2 and E13. fps: of the file written.
     Returns a Video with frames, latents (on the CPU), settings and notes. Raises InputError for impossible requests,
     FailedError if the latents stop being finite. Source: arXiv 2303.13439, Algorithm 1.
     """
-    settings = Settings.for_model(
-        sd,
-        prompt=prompt,
-        steps=steps,
-        guidance_scale=guidance_scale,
-        negative_prompt=negative_prompt,
-        seed=seed,
-        attention=attention,
-        frames=frames,
-        height=height,
-        width=width,
-        motion=motion,
-        t_prime=t_prime,
-        t=t,
-        smooth_background=smooth_background,
-        chunk=chunk,
-        **more,
-    )
+    settings = Settings.of_arguments(locals())
     return generate(sd, settings, noise, masks, flow, progress, on_step)
 
 
 def generate(
-    sd,
+    sd: "StableDiffusion",
     settings: Settings,
     noise: dict[str, Tensor] | None = None,
     masks: Tensor | None = None,
     flow: Tensor | None = None,
     progress: Progress | None = None,
-    on_step: Callable | None = None,
+    on_step: Callable[[Step], None] | None = None,
 ) -> Video:
-    """Algorithm 1. The arguments of `text_to_video`, with the settings as one object (a run file's, a study's)."""
-    run = Run(sd, settings, noise, masks, flow, progress, on_step)
-    x_T = motion_latents(run) if run.moves else run.initial_noise()  # E6–E9, or the ablation without them
-    observe("x_T", x_T)
-    if settings.smooth_background > 0:
-        x_T = smoothed_latents(run, x_T)  # E13
-    x_0 = run.denoise(x_T, run.T, None, "all frames")  # E10: cross-frame attention E12, guidance E5, DDIM E3
-    observe("latents", x_0)
-    frames = decode(run.sd, x_0, run.tell)
-    return Video(frames=frames, latents=x_0.cpu(), fps=settings.fps, settings=settings.to_dict(), notes=run.notes)
+    """`text_to_video` with the settings as one object (a run file's, a study's)."""
+    job = text_job(sd, settings, noise, masks, flow, progress, on_step)
+    return job.video(algorithm_1(job))
 
 
-def motion_latents(run: Run) -> Tensor:
-    """E6–E9: all frames' latents at T (m, c, h, w), from frame 1's alone."""
-    x, forward = run.noise("x_T", range(1)), run.noise("forward", range(1, run.frames))
-    x_1_T = run.denoise(x, run.start, run.T, "frame 1 to T")  # E6
-    x_1_T_prime = run.denoise(x_1_T, run.T, run.T_prime, "frame 1 to T'")
-    ratio = run.sd.schedule.jump_ratio(run.T_prime, run.T, run.settings.jump_convention)
-    x_T = motion_dynamics(x_1_T, x_1_T_prime, run.flow[1:], ratio, forward)  # E8 with E7's flow, E9
-    observe("x_T'", x_1_T_prime)
-    if run.frames > 1:
-        observe("warped", lambda: warp(x_1_T_prime, run.flow[1:]))  # what motion_dynamics did first
-        observe("forward", x_T[1:])
-    return x_T
+def text_job(
+    sd: "StableDiffusion",
+    settings: Settings,
+    noise: dict[str, Tensor] | None = None,
+    masks: Tensor | None = None,
+    flow: Tensor | None = None,
+    progress: Progress | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    unet: Callable | None = None,
+) -> Job:
+    """The Job of a video made from its prompt: everything checked, nothing done yet.
 
+    unet: ε_θ in place of sd's, called like a UNet (one steered by ControlNets). The rest: see `text_to_video`.
+    """
+    if sd.unet.config.in_channels != sd.unet.config.out_channels:
+        raise InputError(
+            f"{sd.path or 'this model'}: its UNet reads {sd.unet.config.in_channels} channels, a source "
+            "video's among them; use it with edit_video (t2vz edit), or load a Stable Diffusion 1.x model"
+        )
 
-def smoothed_latents(run: Run, x_T: Tensor) -> Tensor:
-    """E13 at T: x_T (m, c, h, w) with the backgrounds blended. Masks: the caller's, or from a first E10's attention."""
-    if run.masks is None:
-        record = AttentionRecord(cells=layer_sizes(run.height, run.width))
-        run.denoise(x_T, run.T, None, "all frames, to find the foreground", record)
-        used = run.sd.tokenizer.encode(run.settings.prompt).used
-        foreground = foreground_from_attention(record, run.subject, used, run.height, run.width)
-    else:
-        foreground = mask_to_latent(run.masks, run.height, run.width).expand(run.frames, -1, -1, -1)
-    foreground = dilate(foreground).to(x_T)
-    alpha, convention = run.settings.smooth_background, run.settings.background_convention
-    smoothed = smooth_background(x_T, foreground, run.flow, alpha, convention)
-    observe("foreground", foreground)
-    observe("smoothed", smoothed)
-    return smoothed
+    def predictor() -> Predict:
+        texts = sd.encode_text([settings.negative_prompt, settings.prompt])
+        return guided_by_text(  # E5
+            unet or sd.unet, texts, settings.guidance_scale, settings.attention, settings.chunk
+        )
+
+    return Job(sd, settings, predictor, noise, masks, flow, progress, on_step)

@@ -12,13 +12,14 @@ from t2vz.conditions import edges
 from t2vz.errors import FailedError, InputError
 from t2vz.lab import make as make_module
 from t2vz.lab import measure as measure_module
-from t2vz.lab.make import Maker, keyed_runs
+from t2vz.lab.make import Maker, keyed_trials
 from t2vz.lab.measure import asked_motion, find_foreground
 from t2vz.lab.sources import read_sources
 from t2vz.lab.study import parse_study
 from t2vz.metrics import score_video
 from t2vz.unet import ControlNet, ControlNetConfig
 from t2vz.video import Video, read_video
+from t2vz.world import paint_clip, scene_from_words
 
 COMMON = 'prompts = ["a red ball on a green meadow"]\nseeds = [3]\n'
 GRID = '[grid]\nattention = ["own", "first"]\n'
@@ -33,10 +34,6 @@ def folder(tmp_path_factory):
 
 def study_of(text):
     return parse_study(text, "mine", "mine.toml")
-
-
-def draw(words, side, frames):
-    return FRAMES[:frames, :side, :side]
 
 
 def same(video, other):
@@ -55,7 +52,7 @@ def last_of(monkeypatch, study, sd, sources, tmp_path, controlnet=None):
     """The video and what was asked of `measure`, for the study's last variant."""
     spy = Spy()
     monkeypatch.setattr(make_module, "measure", spy)
-    record = Maker(study, sd, None, sources, controlnet)(list(study.runs())[-1], tmp_path)
+    record = Maker(study, sd, None, sources, controlnet)(list(study.trials())[-1], tmp_path)
     assert record["settings"] == spy.video.settings
     return spy
 
@@ -80,12 +77,13 @@ def test_control(folder, tmp_path, monkeypatch):
     sd = tiny_sd(folder)
     net = randomize(ControlNet(ControlNetConfig(**vars(UNET))), seed=9).eval().requires_grad_(False)
     study = study_of(
-        COMMON + 'task = "control"\nvideos = ["example: a red ball"]\n[settings]\nsteps = 3\n'
+        COMMON + 'task = "control"\nvideos = ["example: a red ball in the snow"]\n[settings]\nsteps = 3\n'
         "control_scale = 0.7\n[clip]\nframes = 3\nresolution = 64\n" + GRID
     )
-    sources = read_sources(study, draw)
-    pictures = np.stack([edges(frame) for frame in FRAMES[:3]])
-    assert np.array_equal(sources["example: a red ball"].frames, pictures)
+    sources = read_sources(study)
+    clip = paint_clip(scene_from_words("a red ball in the snow", seed=0), 64, 3)[0]
+    pictures = np.stack([edges(frame) for frame in clip])
+    assert np.array_equal(sources["example: a red ball in the snow"].frames, pictures)
     spy = last_of(monkeypatch, study, sd, sources, tmp_path, net)
     theirs = control_video(sd, "a red ball on a green meadow", pictures, net, steps=3, seed=3, control_scale=0.7)
     assert same(spy.video, theirs) and not spy.from_text and spy.prompt == "a red ball on a green meadow"
@@ -99,7 +97,7 @@ def test_edit(folder, tmp_path, monkeypatch):
         + f'task = "edit"\nvideos = ["{tmp_path / "mine"}"]\n[settings]\nsteps = 3\nimage_scale = 1.3\n'
         "[clip]\nframes = 4\nresolution = 64\nfps = 6\n" + GRID
     )
-    sources = read_sources(study, draw)
+    sources = read_sources(study)
     (source,) = sources.values()
     assert np.array_equal(source.frames, FRAMES[:4]) and source.fps == 6
     spy = last_of(monkeypatch, study, sd, sources, tmp_path)
@@ -109,14 +107,14 @@ def test_edit(folder, tmp_path, monkeypatch):
 
 def test_what_decides_a_run_is_in_its_hash():
     text = COMMON + "[settings]\nframes = 2\n" + GRID
-    keys = [key for key, _ in keyed_runs(study_of(text), MODEL, {None: None})]
+    keys = [key for key, _ in keyed_trials(study_of(text), MODEL, {None: None})]
     assert len(set(keys)) == 2
     spelled_out = text.replace("frames = 2", "frames = 2\nguidance_scale = 7.5\nmotion = [12, 12.0]")
-    assert [key for key, _ in keyed_runs(study_of(spelled_out), MODEL, {None: None})] == keys  # the defaults
+    assert [key for key, _ in keyed_trials(study_of(spelled_out), MODEL, {None: None})] == keys  # the defaults
     turned = text.replace('"own", "first"', '"first", "own"').replace("seeds = [3]", "seeds = [4, 3]")
-    assert set(keys) < {key for key, _ in keyed_runs(study_of(turned), MODEL, {None: None})}  # another study's runs
+    assert set(keys) < {key for key, _ in keyed_trials(study_of(turned), MODEL, {None: None})}  # another study's runs
     for other in ({**MODEL, "weights": "cd"}, {**MODEL, "dtype": "float64"}):
-        assert not set(keys) & {key for key, _ in keyed_runs(study_of(text), other, {None: None})}
+        assert not set(keys) & {key for key, _ in keyed_trials(study_of(text), other, {None: None})}
 
 
 def test_a_source_is_known_by_its_pixels(tmp_path):
@@ -124,21 +122,21 @@ def test_a_source_is_known_by_its_pixels(tmp_path):
     hashes = []
     for frames in (FRAMES, FRAMES, 255 - FRAMES):
         Video(frames).save(tmp_path / "mine/")
-        (source,) = read_sources(study_of(text), draw).values()
+        (source,) = read_sources(study_of(text)).values()
         hashes.append(source.sha256)
     assert hashes[0] == hashes[1] != hashes[2]
     assert hashes[0] == hashlib.sha256(b"(3, 64, 64, 3) 4.0" + FRAMES[:3].tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("error", [InputError, FailedError])
-def test_an_error_names_the_run(folder, tmp_path, monkeypatch, error):
+def test_an_error_names_the_trial(folder, tmp_path, monkeypatch, error):
     def fails(*args, **options):
         raise error("not finite")
 
     monkeypatch.setattr(make_module, "measure", fails)
     study = study_of(COMMON + '[settings]\nframes = 1\nsteps = 1\nmotion = "off"\n' + GRID)
     with pytest.raises(error, match='first, "a red ball on a green meadow", seed 3: not finite'):
-        Maker(study, tiny_sd(folder), None, {None: None})(list(study.runs())[-1], tmp_path)
+        Maker(study, tiny_sd(folder), None, {None: None})(list(study.trials())[-1], tmp_path)
 
 
 def test_measures_are_those_of_score_video_with_what_was_asked(folder, monkeypatch):

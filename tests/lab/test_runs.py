@@ -1,43 +1,20 @@
-"""Runs on the disk: found again by their hash, done once by however many workers, none lost to a kill."""
+"""Runs on the disk: found again by their key, made once by however many processes, none lost to a kill."""
 
-import json
 import os
 import random
-import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from fake_worker import expected, keyed
+from fake_worker import begun, check_complete, expected, keyed, start, wait_for
 
-from t2vz.lab.claims import Claims
-from t2vz.lab.runs import RECORD, RunFolder, run_key, work
-
-TESTS = Path(__file__).parents[1]
-
-
-def start(folder: Path, count: int, seconds: float) -> subprocess.Popen:
-    """A worker in a process of its own."""
-    command = [sys.executable, str(TESTS / "fake_worker.py"), str(folder), str(count), str(seconds)]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(TESTS.parent)}, stdout=subprocess.DEVNULL)
+from t2vz.errors import InputError
+from t2vz.lab.hashes import run_key
+from t2vz.lab.runs import RunFolder
 
 
-def check_complete(folder: Path, count: int) -> None:
-    """Every run is there, whole, with the record an undisturbed worker writes, and nothing is left over."""
-    store = RunFolder(folder)
-    for key, number in keyed(count):
-        record = store.read(key)
-        assert record.pop("seconds") >= 0 and record == expected(number)
-        assert (store.path(key) / "video.mp4").read_bytes() == b"whole" * 100
-    store.tidy([key for key, _ in keyed(count)])
-    assert sorted(os.listdir(store.runs)) == sorted(key for key, _ in keyed(count))
-    assert os.listdir(store.claims.folder) == []
-
-
-def test_a_hash_covers_every_value_and_no_order():
+def test_a_key_covers_every_value_and_no_order():
     parts = {"settings": {"frames": 8, "motion": [12.0, 12.0], "prompt": "Ärger"}, "weights": "ab"}
     key = run_key(parts)
     assert key == run_key({"weights": "ab", "settings": dict(reversed(parts["settings"].items()))})
@@ -46,146 +23,76 @@ def test_a_hash_covers_every_value_and_no_order():
         assert run_key({**parts, "settings": {**parts["settings"], **change}}) != key
 
 
-def test_runs_are_done_once_and_found_again(tmp_path):
-    store, began = RunFolder(tmp_path), []
-
-    def make(run, folder):
-        began.append(run)
-        return expected(run)
-
-    assert work(store, keyed(5), make) == 5 and began == [0, 1, 2, 3, 4]
-    assert work(store, keyed(7), make) == 2 and began[5:] == [5, 6]
-    assert store.count(key for key, _ in keyed(9)) == 7 and os.listdir(store.claims.folder) == []
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interruption_loses_the_run_under_way_and_nothing_else(tmp_path, error):
-    def make(run, folder):
+def test_a_run_is_made_once_and_an_interruption_leaves_nothing_of_it(tmp_path, error):
+    def fails(folder):
         (folder / "half").write_text("…")
-        if run == 2:
-            raise error
-        return expected(run)
+        raise error
 
     store = RunFolder(tmp_path)
     with pytest.raises(error):
-        work(store, keyed(5), make)
-    assert sorted(os.listdir(store.runs)) == sorted(key for key, _ in keyed(2))
-    # The claim was given back: this process lives on, and another worker need not wait for its heartbeat.
-    assert work(RunFolder(tmp_path), keyed(5), lambda run, folder: expected(run)) == 3
+        store.make("one", fails)
+    assert store.free("one") and store.count(["one", "two"]) == 0
+    assert store.make("one", lambda folder: expected(1)) and not store.make("one", fails)
+    assert store.finished("one") and not store.free("one") and store.count(["one", "two"]) == 1
+    store.tidy(["one"])
+    assert os.listdir(store.runs) == ["one"]
 
 
-def test_two_workers_share_the_work_and_repeat_none(tmp_path):
-    count = 60
-    workers = [start(tmp_path, count, 0.01) for _ in range(2)]
-    assert [worker.wait(120) for worker in workers] == [0, 0]
-    begun = Counter(map(int, (tmp_path / "log").read_text().split()))
-    assert begun == dict.fromkeys(range(count), 1)
-    check_complete(tmp_path, count)
+def test_what_another_is_making_is_left_to_it(tmp_path):
+    store, other = RunFolder(tmp_path), RunFolder(tmp_path)
+
+    def make(folder):
+        assert not other.free("one") and not other.make("one", lambda folder: {"by": "the other"})
+        other.tidy(["one"])  # takes nothing away from a process at work
+        return {"by": "the first"}
+
+    assert store.make("one", make) and store.read("one")["by"] == "the first"
 
 
-def killed_at_random(folder: Path, count: int, seconds: float, kills: int) -> None:
-    """Two workers; one of them is killed and started again, `kills` times; then they may finish."""
-    rng = random.Random(kills)
-    workers = [start(folder, count, seconds) for _ in range(2)]
-    for _ in range(kills):
-        time.sleep(rng.uniform(0.1, 0.5))
-        victim = rng.randrange(2)
-        workers[victim].kill()
-        workers[victim].wait()
-        workers[victim] = start(folder, count, seconds)
-    assert [worker.wait(300) for worker in workers] == [0, 0]
-    begun = Counter(map(int, (folder / "log").read_text().split()))
-    assert set(begun) == set(range(count)) and sum(begun.values()) <= count + kills
-    check_complete(folder, count)
+def test_a_damaged_record_is_named(tmp_path):
+    store = RunFolder(tmp_path)
+    store.make("one", lambda folder: {})
+    (store.path("one") / "run.json").write_text("{")
+    with pytest.raises(InputError, match="one: its run.json cannot be read; delete that folder"):
+        store.read("one")
 
 
-def test_killed_workers_are_replaced_and_lose_at_most_one_run_each(tmp_path):
-    killed_at_random(tmp_path, 40, 0.03, kills=4)
-
-
-@pytest.mark.slow
-def test_twenty_kills(tmp_path):
-    killed_at_random(tmp_path, 300, 0.05, kills=20)
-
-
-def claim_of_another_machine(claims: Claims, key: str, number: int = 0) -> Path:
-    path = claims.path(key, number)
-    path.write_text(json.dumps({"machine": "elsewhere", "process": 1, "token": "00"}))
-    return path
-
-
-def test_a_claim_of_another_machine_dies_when_its_heartbeat_stops(tmp_path):
-    claims = Claims(tmp_path, patience=0.4)
-    path = claim_of_another_machine(claims, "run")
-    for beat in range(4):  # alive for longer than the patience, whatever that machine's clock says
-        os.utime(path, (beat, beat))
-        assert claims.take("run") is None
-        time.sleep(0.2)
-    time.sleep(0.4)
-    assert claims.take("run").number == 1
-
-
-def test_a_dead_process_of_this_machine_is_replaced_at_once(tmp_path):
+def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path):
+    (key,) = keyed(1)
     worker = start(tmp_path, 1, 60)
-    while not (tmp_path / "log").exists():
-        time.sleep(0.02)
-    key = keyed(1)[0][0]
-    store = RunFolder(tmp_path, patience=1000)
-    assert store.claims.take(key) is None
+    wait_for(lambda: begun(tmp_path))
+    store = RunFolder(tmp_path)
+    assert not store.free(key)
     worker.kill()
     worker.wait()
-    assert store.claims.take(key).number == 1
-
-
-def test_who_judges_late_cannot_push_the_new_owner_aside(tmp_path):
-    quick, late = Claims(tmp_path, patience=0), Claims(tmp_path, patience=0)
-    path = claim_of_another_machine(quick, "run")
-    for claims in (quick, late):
-        assert claims.take("run") is None  # the first look only notes the heartbeat
-    time.sleep(0.01)
-    assert quick._dead(path) and late._dead(path)  # both have judged the owner dead …
-    owner = quick.take("run")
-    assert owner.number == 1 and owner.held()
-    late.newest = lambda key: 0  # … and the late one has not yet seen the new claim
-    assert late.take("run") is None and owner.held()
-
-
-def test_a_worker_taken_for_dead_drops_what_it_made(tmp_path):
-    store, key = RunFolder(tmp_path), keyed(1)[0][0]
-
-    def make(run, folder):
-        if not (tmp_path / "again").exists():
-            (tmp_path / "again").touch()
-            claim_of_another_machine(store.claims, key, 1)  # while it slept, another took over …
-            done = store.path(key)
-            done.mkdir()
-            (done / RECORD).write_text(json.dumps({"by": "the other"}))  # … and finished
-        return expected(run)
-
-    assert work(store, keyed(1), make) == 0
-    assert store.read(key) == {"by": "the other"}
-
-
-def test_an_unfinished_folder_of_a_killed_worker_does_not_count(tmp_path):
-    store = RunFolder(tmp_path)
-    key = keyed(1)[0][0]
-    (store.runs / f".{key}-0a1b").mkdir()
-    (store.runs / ".ffff-0a1b").mkdir()  # of another study's part, perhaps under way
-    assert not store.finished(key) and store.count([key]) == 0
-    assert work(store, keyed(1), lambda run, folder: expected(run)) == 1
+    assert store.free(key) and store.make(key, lambda folder: expected(0))
+    (store.runs / ".ffff-0a1b").mkdir()  # of another part of the study, perhaps at work
     store.tidy([key])
     assert sorted(os.listdir(store.runs)) == [".ffff-0a1b", key]
 
 
-def test_two_may_tidy_at_once(tmp_path, monkeypatch):
-    store, [(key, _)] = RunFolder(tmp_path), keyed(1)
-    (store.runs / f".{key}-0a1b").mkdir()
-    real = shutil.rmtree
+def killed_at_random(folder: Path, count: int, seconds: float, kills: int, workers: int = 1) -> None:
+    """Two commands; one of them is killed and started again, `kills` times; then they may finish."""
+    rng = random.Random(kills)
+    commands = [start(folder, count, seconds, workers) for _ in range(2)]
+    for _ in range(kills):
+        time.sleep(rng.uniform(0.1, 0.5))
+        victim = rng.randrange(2)
+        commands[victim].kill()
+        commands[victim].wait()
+        commands[victim] = start(folder, count, seconds, workers)
+    assert [command.wait(300) for command in commands] == [0, 0]
+    times = Counter(run for run, _ in begun(folder))
+    assert set(times) == set(range(count)) and sum(times.values()) <= count + kills * workers
+    check_complete(folder, count)
 
-    def after_the_other(folder, **options):
-        real(folder)
-        real(folder, **options)
 
-    monkeypatch.setattr(shutil, "rmtree", after_the_other)
-    store.tidy([key])
-    assert os.listdir(store.runs) == []
+def test_killed_commands_lose_at_most_the_run_under_way(tmp_path):
+    killed_at_random(tmp_path, 60, 0.03, kills=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_twenty_kills(tmp_path, workers):
+    killed_at_random(tmp_path, 300, 0.05, kills=20, workers=workers)

@@ -33,10 +33,10 @@ def test_a_grid_is_every_combination_in_order():
     assert study.variants[0].settings == {"attention": "own", "motion": None}
     assert study.baseline == study.variants[0].name
     assert study.variants[3].axes == {"attention": "first_previous", "motion": "fast"}
-    runs = list(study.runs())
-    assert len(runs) == 16 and len({(run.variant.name, run.place) for run in runs}) == 16
-    assert runs[1].settings == {"frames": 4, "attention": "own", "motion": None, "prompt": "a red ball", "seed": 7}
-    assert runs[1].place == runs[5].place == (None, "a red ball", 7)
+    trials = list(study.trials())
+    assert len(trials) == 16 and len({(trial.variant.name, trial.place) for trial in trials}) == 16
+    assert trials[1].settings == {"frames": 4, "attention": "own", "motion": None, "prompt": "a red ball", "seed": 7}
+    assert trials[1].place == trials[5].place == (None, "a red ball", 7)
 
 
 def test_one_axis_names_variants_by_its_values_and_single_variants_come_after():
@@ -45,11 +45,11 @@ def test_one_axis_names_variants_by_its_values_and_single_variants_come_after():
     assert study.variants[2].settings == {"chunk": 1} and study.variants[2].axes == {}
 
 
-def test_a_part_of_a_study_has_the_same_runs():
+def test_a_part_of_a_study_has_the_same_trials():
     study = parse(GOOD)
     part = study.part(1, 1)
-    assert [run.settings for run in part.runs()] == [
-        run.settings for run in study.runs() if run.place == (None, "a red ball", 0)
+    assert [trial.settings for trial in part.trials()] == [
+        trial.settings for trial in study.trials() if trial.place == (None, "a red ball", 0)
     ]
     with pytest.raises(InputError, match="--prompts 3: the study mine has 2"):
         study.part(3, None)
@@ -68,15 +68,15 @@ def test_control_and_edit_studies_start_from_videos():
             "seeds", 'task = "edit"\nvideos = ["example: a red ball in the snow", "my.mp4"]\nseeds'
         )
     )
-    assert len(list(study.runs())) == 2 * 2 * 2 * 2 and study.clip.condition is None
+    assert len(list(study.trials())) == 2 * 2 * 2 * 2 and study.cut.condition is None
     assert study.variants[0].settings == {"attention": "own"}
-    assert {run.video for run in study.runs()} == {"example: a red ball in the snow", "my.mp4"}
+    assert {trial.video for trial in study.trials()} == {"example: a red ball in the snow", "my.mp4"}
     control = parse(
         GOOD.replace("[settings]", "[clip]\nframes = 3\n[settings]")
         .replace("frames = 4", "")
         .replace("seeds", 'task = "control"\nvideos = ["my.mp4"]\nseeds')
     )
-    assert control.clip.condition == "edges" and control.clip.frames == 3
+    assert control.cut.condition == "edges" and control.cut.frames == 3
 
 
 def changed(old, new):

@@ -12,15 +12,8 @@ import t2vz
 from t2vz import control_video, text_to_video
 from t2vz.attention import VARIANTS
 from t2vz.errors import InputError
-from t2vz.pipelines.control import (
-    Control,
-    ControlledUNet,
-    ControlSettings,
-    control_latents,
-    control_run,
-    controlled_timesteps,
-)
-from t2vz.pipelines.decoding import decoded
+from t2vz.pipelines.algorithm_1 import algorithm_1
+from t2vz.pipelines.control import Control, ControlSettings, control_job, controlled, controlled_timesteps
 from t2vz.schedulers import NoiseSchedule
 from t2vz.unet import ControlNet, ControlNetConfig
 from t2vz.video import FramesOnDisk, Video
@@ -212,8 +205,8 @@ def test_latents_first_then_frames_one_by_one_is_the_same_video(tiny):
     sd, (net, _) = tiny
     told = []
     settings = ControlSettings(PROMPT, steps=3, frames=5, height=48, width=32)
-    run = control_run(sd, settings, pictures(), net, progress=lambda done, total, stage: told.append((done, total)))
-    frames = np.stack(list(decoded(sd, control_latents(run), run.tell)))
+    job = control_job(sd, settings, pictures(), net, progress=lambda done, total, stage: told.append((done, total)))
+    frames = np.stack(list(job.pictures(algorithm_1(job))))
     assert (frames == make(tiny).frames).all()
     assert told[-1] == (5 * 3 + 5, 5 * 3 + 5) and sorted(told) == told
 
@@ -229,6 +222,16 @@ def test_motion_dynamics_on_request_move_frame_1_under_its_own_picture(tiny):
     assert relative(still.latents[:1], moving.latents[:1]) <= 1e-5
     assert relative(still.latents[1:], moving.latents[1:]) > 1e-2
     assert moving.settings["motion"] == [128.0, 128.0]
+
+
+def test_difference_10_paper_s_frames_start_from_warps_of_one_noise(tiny, device):
+    """§3.4 with T' = T = 1000. 128/512ths are a cell of 4 and 1.5 of 6, less the release's slip."""
+    steps, noise = [], torch.randn(1, *LATENT, generator=torch.Generator().manual_seed(1)).to(device)
+    options = {"motion": (128.0, 0.0), "t_prime": 999, "t": 999, "noise": {"x_T": noise}}
+    video = make(tiny, on_step=steps.append, **options)
+    assert {step.stage for step in steps} == {"all frames"} and "nearest" not in "".join(video.notes)
+    for k in range(3):
+        assert torch.equal(steps[0].x_t[k, ..., : 4 - k], noise[0, ..., k:])
 
 
 def test_smoothing_works_with_control(tiny):
@@ -249,14 +252,14 @@ def test_the_controlnet_is_not_asked_where_it_does_not_steer(tiny):
     assert asked == [601, 401, 201]
 
 
-def test_controlled_unet_is_called_like_a_unet(tiny, device):
+def test_a_controlled_unet_is_called_like_a_unet(tiny, device):
     sd, (net, _) = tiny
     x = torch.randn(2, 5, *LATENT, generator=torch.Generator().manual_seed(0)).to(device)
     context = sd.encode_text(["", PROMPT])
     control = Control(net, pictures(), 1.0, frozenset(GRID))
     with torch.no_grad():
         for t, controls, alike in ((801, [], True), (802, [control], True), (801, [control], False)):
-            eps = ControlledUNet(sd.unet, controls)(x, t, context, "first")  # 802 is not one of its steps
+            eps = controlled(sd.unet, controls)(x, t, context, "first")  # 802 is not one of its steps
             assert torch.equal(eps, sd.unet(x, t, context, "first")) == alike
         condition = control.condition(1, 3, x)
     assert condition.shape == (1, 2, 3, 48, 32) and condition.dtype == x.dtype
@@ -278,8 +281,8 @@ def test_settings_are_the_release_s_and_come_back_from_a_run_file(tiny):
     assert settings.to_dict() == video.settings and settings.control_scale == (0.7,)
     default = ControlSettings(PROMPT)
     assert (default.steps, default.guidance_scale, default.motion, default.initial_noise) == (20, 9.0, None, "shared")
-    again = control_run(tiny[0], settings, pictures(), tiny[1][0])
-    assert torch.equal(control_latents(again).cpu(), video.latents)
+    again = control_job(tiny[0], settings, pictures(), tiny[1][0])
+    assert torch.equal(algorithm_1(again).cpu(), video.latents)
 
 
 def test_a_note_says_when_nothing_is_steered(tiny):
@@ -331,7 +334,7 @@ def test_several_controls_that_do_not_go_together(tiny):
     with pytest.raises(InputError, match="3 numbers for 2 ControlNets"):
         control_video(sd, PROMPT, [pictures(2)] * 2, nets, steps=2, control_scale=[1, 1, 1])
     with pytest.raises(InputError, match="settings are for 8 frames of 32×48"):
-        control_run(sd, ControlSettings(PROMPT), pictures(), nets[0])
+        control_job(sd, ControlSettings(PROMPT), pictures(), nets[0])
 
 
 def test_a_controlnet_for_another_model_is_refused(tiny):

@@ -14,7 +14,7 @@ from t2vz import Video, edit_video, text_to_video, trace
 from t2vz.attention import VARIANTS
 from t2vz.errors import FailedError, InputError
 from t2vz.pipelines.denoise import denoise_ancestral
-from t2vz.pipelines.edit import EditPredictor, EditSettings
+from t2vz.pipelines.edit import EditSettings, guided_by_image_and_text
 from t2vz.pipelines.encoding import encode
 from t2vz.pipelines.randomness import Noise
 from t2vz.schedulers import NoiseSchedule, euler_timesteps, sigma_at
@@ -97,7 +97,8 @@ def test_euler_ancestral_follows_the_closed_form_of_a_linear_prediction(device):
     """ε = c·x_t makes a step z_s = (1 + (σ_down − σ_t)·c/√(σ_t²+1))·z_t + σ_up·n; the loop adds one n a step."""
     schedule, c = NoiseSchedule(), 0.6
     noises = torch.eye(7, dtype=torch.float64, device=device)  # x_T and six steps' n as unit vectors
-    steps = list(denoise_ancestral(lambda x, t: c * x, noises[:1], 6, schedule, lambda i, t: noises[i + 1 : i + 2]))
+    fresh = dict(zip(euler_timesteps(schedule, 6), noises[1:, None], strict=True))
+    steps = list(denoise_ancestral(lambda x, t: c * x, noises[:1], 6, schedule, fresh.get))
     sigmas = [sigma_at(schedule, t) for t in euler_timesteps(schedule, 6)] + [0.0]
     z = sigmas[0] * noises[0]
     for i, (sigma_t, sigma_s) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
@@ -137,7 +138,7 @@ def test_frames_do_not_depend_on_how_many_follow_but_on_the_first(sd):
 def test_e15_a_prediction_of_weight_zero_is_not_computed_and_not_missed(sd, device, image_scale, text_scale, batch):
     x, source = (torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(seed)).to(device) for seed in (0, 1))
     texts, unet = sd.encode_text(["", INSTRUCTION]), Watched(sd.unet)
-    eps = EditPredictor(unet, texts, source, image_scale, text_scale)(x, 501)
+    eps = guided_by_image_and_text(unet, texts, source, image_scale, text_scale)(x, 501)
     none, image, both = (
         sd.unet(torch.cat([x, beside], dim=1)[None], 501, texts[i : i + 1], "first")[0]
         for beside, i in ((0 * source, 0), (source, 0), (source, 1))
@@ -157,6 +158,27 @@ def test_noise_is_drawn_by_frame_and_each_draw_can_be_replaced(sd):
         assert relative(edit(sd, noise={**noise, name: tensor.roll(1, -1)}).latents, drawn.latents) > 1e-2
     shared = edit(sd, pictures(1).repeat(3, axis=0), initial_noise="shared", sampler="ddim").latents
     assert relative(shared[1:], shared[:1].expand(2, -1, -1, -1)) < 1e-5  # equal frames, equal noise: equal edits
+
+
+@pytest.mark.parametrize("sampler", ["euler_ancestral", "ddim"])
+def test_difference_10_paper_s_frames_start_from_warps_of_one_noise(sd, device, sampler):
+    """§3.5 with T' = T = 1000, the default here: x_T is the noise, looked at a cell further right in each frame."""
+    noise = torch.randn(1, *LATENT, generator=torch.Generator().manual_seed(1)).to(device)
+    with trace("x_T") as run:
+        video = edit(sd, motion=(512 / 6, 0.0), noise={"x_T": noise}, sampler=sampler)
+    for k in range(4):
+        assert torch.equal(run["x_T"][k, ..., : 6 - k], noise[0, ..., k:].cpu())
+    assert relative(video.latents, edit(sd, sampler=sampler).latents) > 1e-2 and "nearest" not in "".join(video.notes)
+    for wrong in ({"t_prime": 881, "t": 941}, {"eta": 0.5}):
+        with pytest.raises(InputError, match='for the sampler "ddim"'):
+            edit(sd, motion=(12.0, 12.0), sampler="euler_ancestral", **wrong)
+
+
+def test_the_video_s_old_name_still_works(sd):
+    assert torch.equal(
+        edit_video(sd, frames=pictures(2), instruction=INSTRUCTION, steps=2).latents,
+        edit_video(sd, pictures(2), INSTRUCTION, steps=2).latents,
+    )
 
 
 def test_a_source_on_disk_is_read_frame_by_frame(sd, device):
@@ -243,7 +265,7 @@ def test_a_source_that_is_no_video_is_refused_in_one_line(sd, frames, said):
         ({"guidance_scale": -2}, "-2"),
         ({"attention": "frist"}, "frist"),
         ({"chunk": 0}, "0"),
-        ({"noise": {"x_T": torch.zeros(1)}}, "initial, shared, ancestral"),
+        ({"noise": {"x_T": torch.zeros(1)}}, "no use with motion off"),
         ({"noise": {"initial": torch.zeros(3, *LATENT)}}, r"\(4, 4, 4, 6\)"),
         ({"noise": {"ancestral": torch.zeros(2, 4, *LATENT)}}, r"\(3, 4, 4, 4, 6\)"),
         ({"noise": {"ancestral": torch.zeros(3, 4, *LATENT)}, "sampler": "ddim"}, "no use"),

@@ -1,7 +1,6 @@
 """The loop around the UNet, on a stand-in model whose prediction is known: progress, snapping, guidance,
 failures."""
 
-import math
 import random
 from types import SimpleNamespace
 
@@ -11,7 +10,8 @@ import torch
 from t2vz.attention import VARIANTS
 from t2vz.errors import FailedError, InputError
 from t2vz.motion import NOISES
-from t2vz.pipelines.denoise import NoisePredictor, denoise
+from t2vz.pipelines.denoise import denoise
+from t2vz.pipelines.prediction import guided_by_text
 from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.text_to_video import generate
 from t2vz.schedulers import NoiseSchedule
@@ -35,16 +35,13 @@ class Linear:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, x, t, context, attention, first_frame=0, cache=None, look=None):
-        self.calls.append(
-            SimpleNamespace(shape=tuple(x.shape), t=t, first_frame=first_frame, attention=attention, cache=cache)
-        )
-        if look is not None:  # in the square, words 1 and 2 are read 6 times as much as the others
-            squares = torch.stack([square(first_frame + k, *x.shape[3:]) for k in range(x.shape[1])]).flatten(1)
-            q = math.log(6) * squares[None, :, None, :, None].expand(len(x), -1, -1, -1, -1)
-            k = torch.zeros(len(x), 1, 1, 77, 1)
-            k[:, :, :, 1:3] = 1
-            look("layer", first_frame, q, k, None)
+    def __call__(self, x, t, context, attention, start=0, memory=None, record=None):
+        self.calls.append(SimpleNamespace(shape=tuple(x.shape), t=t, start=start, attention=attention, memory=memory))
+        if record is not None:
+            squares = torch.stack([square(start + k, *x.shape[3:]) for k in range(x.shape[1])]).flatten(1)
+            weights = torch.ones(len(x), x.shape[1], 1, squares.shape[1], 77)
+            weights[:, :, :, :, 1:3] += 5 * squares[:, None, :, None]
+            record.add("layer", start, weights)
         return x * context[:, :1, :1, None, None]
 
 
@@ -87,9 +84,10 @@ def some_settings(generator):
         t=t,
         chunk=generator.choice([None, 1, 2, 7]),
         motion=motion,
-        attention=generator.choice(list(VARIANTS)),
+        attention=generator.choice(VARIANTS),
         smooth_background=generator.choice([0.0, 0.6]),
         eta=generator.choice([0.0, 1.0]),
+        start_convention=generator.choice(["release", "paper"]),
         guidance_scale=generator.choice([1.0, 7.5]),
         initial_noise=generator.choice(NOISES) if motion is None else "independent",
     )
@@ -152,7 +150,7 @@ def test_difference_4_the_negative_prompt_is_the_first_half_and_the_prompt_the_s
     x = torch.randn(2, 4, 2, 2, generator=torch.Generator().manual_seed(0)).to(device)
     sd = stand_in(device)
     for scale in (0.0, 1.0, 3.0):
-        eps = NoisePredictor(sd.unet, sd.encode_text(None), scale)(x, 501)
+        eps = guided_by_text(sd.unet, sd.encode_text(None), scale)(x, 501)
         torch.testing.assert_close(eps, (0.5 + scale * 0.5) * x)
 
 
@@ -166,6 +164,17 @@ def test_difference_6_frame_1_is_denoised_alone_only_down_to_T_prime(device):
     assert [call.t for call in sd.unet.calls if call.shape[1] == 8] == list(range(941, 0, -20))
 
 
+def test_difference_9_paper_convention_draws_frame_1_at_T(device):
+    """Algorithm 1: x^1_T ~ N(0, I), then Δt: three steps, 941 … 901, where the programs take five from 981."""
+    sd, noise, steps = stand_in(device), torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0)), []
+    noise = noise.to(device)
+    asked = settings(steps=50, frames=2, start_convention="paper")
+    video = generate(sd, asked, {"x_T": noise}, on_step=steps.append)
+    assert [(s.stage, s.t) for s in steps if len(s.x_t) == 1] == [("frame 1 to T'", t) for t in (941, 921, 901)]
+    start = next(step.x_t for step in steps if step.stage == "all frames")
+    assert torch.equal(steps[0].x_t, noise) and torch.equal(start[:1], noise) and not video.notes
+
+
 def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(device):
     """All 50 steps of frame 1, kept where they are wanted, give the same x_T and x_T'."""
     sd, steps = stand_in(device), []
@@ -174,7 +183,7 @@ def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(dev
     kept = {}
     whole = list(
         denoise(
-            NoisePredictor(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t, sd.schedule.timesteps(50), 50, sd.schedule
+            guided_by_text(sd.unet, sd.encode_text(None), 7.5), steps[0].x_t, sd.schedule.timesteps(50), 50, sd.schedule
         )
     )
     for step in whole:
@@ -187,13 +196,13 @@ def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(dev
 @pytest.mark.parametrize(
     "chunk, calls", [(None, [(0, 7)]), (3, [(0, 3), (3, 3), (6, 1)]), (7, [(0, 7)]), (1, [(k, 1) for k in range(7)])]
 )
-def test_chunks_cover_all_frames_in_order_with_one_cache_per_timestep(device, chunk, calls):
+def test_chunks_cover_all_frames_in_order_with_one_memory_per_timestep(device, chunk, calls):
     sd = stand_in(device)
     generate(sd, settings(frames=7, chunk=chunk, motion=None))
-    assert [(call.first_frame, call.shape[1]) for call in sd.unet.calls] == calls * 5
-    caches = {t: {id(call.cache) for call in sd.unet.calls if call.t == t} for t in (801, 601)}
-    assert all(len(ids) == 1 for ids in caches.values())
-    assert (sd.unet.calls[0].cache is None) == (len(calls) == 1)
+    assert [(call.start, call.shape[1]) for call in sd.unet.calls] == calls * 5
+    memories = {t: {id(call.memory) for call in sd.unet.calls if call.t == t} for t in (801, 601)}
+    assert all(len(ids) == 1 for ids in memories.values())
+    assert (sd.unet.calls[0].memory is None) == (len(calls) == 1)
 
 
 @pytest.mark.parametrize("frame, t, chunk", [(0, 801, None), (2, 401, None), (2, 401, 1), (1, 1, 2)])
@@ -202,10 +211,10 @@ def test_difference_7_a_nan_stops_at_once_and_names_step_and_frame(device, frame
     linear, told = sd.unet, []
 
     class Broken(Linear):
-        def __call__(self, x, at, context, attention, first_frame=0, cache=None, look=None):
-            eps = linear(x, at, context, attention, first_frame, cache, look).clone()
-            if at == t and first_frame <= frame < first_frame + x.shape[1]:
-                eps[:, frame - first_frame, 0, 0, 0] = float("nan")
+        def __call__(self, x, at, context, attention, start=0, memory=None, record=None):
+            eps = linear(x, at, context, attention, start, memory, record).clone()
+            if at == t and start <= frame < start + x.shape[1]:
+                eps[:, frame - start, 0, 0, 0] = float("nan")
             return eps
 
     sd.unet = Broken()

@@ -299,8 +299,7 @@ def test_e13_foreground_words_are_found_and_their_attention_recorded(sd, monkeyp
         asked.append((record, subject, text_tokens))
         return torch.ones(5, 1, height, width)
 
-    # the package's name of it is the function
-    module = importlib.import_module("t2vz.pipelines.text_to_video")
+    module = importlib.import_module("t2vz.pipelines.algorithm_1")
     monkeypatch.setattr(module, "foreground_from_attention", all_foreground)
     make(sd, smooth_background=1.0, foreground=foreground)
     ((record, subject, text_tokens),) = asked

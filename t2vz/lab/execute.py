@@ -1,0 +1,247 @@
+"""Where the runs of a study are computed: in this process, in processes of this machine, or on many machines.
+
+Runs are submitted to a `concurrent.futures.Executor`: processes of this machine, or for many `dask.distributed` or
+`submitit` (Slurm). What is lost with a worker that was killed is submitted again; finished runs are on the disk.
+"""
+
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..errors import FailedError, InputError
+from .runs import RunFolder
+
+LOOK = 0.5  # seconds between two counts of what is finished
+SAY = 30.0  # seconds between two lines where stderr is no terminal
+KINDS = ("processes", "dask", "submitit")
+
+Open = Callable[[int], AbstractContextManager[Executor]]  # number of workers -> an executor, open within `with`
+
+
+def perform(
+    store: RunFolder,
+    keys: Sequence[str],
+    work: Callable,
+    open_: Open,
+    workers: int,
+    meter: "Meter",
+    shares: bool = False,
+) -> None:
+    """Submit every run that nobody has made, until all are finished; then remove what is left of killed processes.
+
+    work(keys) makes those runs, as `RunFolder.make`; it must be picklable for all executors but `here`. Each call gets
+    one run; with `shares` there is one call for each worker, for executors with a high cost per call. An exception of
+    `work` cancels what has not begun, and is passed on. A worker that is killed is replaced, with one worker less in
+    case memory was short. Raises FailedError if even a single worker is killed before it finishes one run.
+    """
+    try:
+        while store.count(keys) < len(keys):
+            left = [key for key in keys if store.free(key)]
+            if not left:  # other processes are making the rest
+                meter()
+                time.sleep(LOOK)
+                continue
+            calls = [left[i::workers] for i in range(min(workers, len(left)))] if shares else [[key] for key in left]
+            before = store.count(keys)
+            try:
+                with open_(workers) as executor:
+                    _wait(_submit(executor, work, calls), meter)
+            except BrokenExecutor as error:
+                if workers == 1 and store.count(keys) == before:
+                    raise FailedError(
+                        "a worker was killed, perhaps for want of memory; nothing that was finished is lost: the same "
+                        "command goes on"
+                    ) from error
+                workers = max(1, workers - 1)
+    finally:
+        store.tidy(keys)
+
+
+def executor_of(words: str, folder: Path) -> tuple[Open, bool]:
+    """The executor that words name, and whether it wants shares (`perform`). folder: for the files of Slurm's jobs.
+
+    "processes", "dask" (a cluster of this machine), "dask:tcp://HOST:8786" (one that is running), "submitit", or
+    "submitit:slurm_partition=gpu,gpus_per_node=1" (parameters of `submitit.AutoExecutor`; cluster=local needs no
+    Slurm).
+    Raises InputError for other words, and for a library that is not installed.
+    """
+    kind, _, options = words.partition(":")
+    if kind not in KINDS or (kind == "processes" and options):
+        raise InputError(f'--executor "{words}" does not exist; choose one of: {", ".join(KINDS)}')
+    if kind == "processes":
+        return processes, False
+    try:
+        opener = _dask(options) if kind == "dask" else _submitit(options, folder)
+    except ImportError as error:
+        raise InputError(f"--executor {kind} needs a library; pip install 't2vz[cluster]'") from error
+    return opener, kind == "submitit"
+
+
+@contextmanager
+def here(workers: int = 1) -> Iterator[Executor]:
+    """An executor that computes in this process what is submitted, at once; an exception comes out of `submit`."""
+
+    class Here(Executor):
+        def submit(self, function, /, *arguments) -> Future:
+            future: Future = Future()
+            future.set_result(function(*arguments))
+            return future
+
+    yield Here()
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[Executor]:
+    """Processes of this machine. They end when this one does; Ctrl-C ends them without a word."""
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _dask(address: str) -> Open:
+    from distributed import Client, LocalCluster
+
+    @contextmanager
+    def open_(workers: int) -> Iterator[Executor]:
+        cluster = address or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        try:
+            client = Client(cluster)
+        except OSError as error:
+            raise InputError(f"--executor dask: there is no dask scheduler at {address}") from error
+        with client, client.get_executor(pure=False) as executor:
+            yield executor
+
+    return open_
+
+
+def _submitit(options: str, folder: Path) -> Open:
+    import submitit
+
+    given = dict(option.partition("=")[::2] for option in options.split(",") if option)
+    given = {name: int(value) if value.isdecimal() else value for name, value in given.items()}
+    cluster = given.pop("cluster", None)
+
+    @contextmanager
+    def open_(workers: int) -> Iterator[Executor]:
+        try:
+            executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+            executor.update_parameters(name="t2vz", **given)
+        except (RuntimeError, NameError, ValueError, TypeError) as error:  # no Slurm here; no such parameter
+            raise InputError(f"--executor submitit: {' '.join(str(error).split())}") from error
+        try:
+            yield executor
+        except submitit.core.utils.FailedJobError as error:  # its text holds the traceback of the job
+            kind, words = re.findall(r"^(?:\w+\.)*(\w+): (.*)$", str(error), re.MULTILINE)[-1]
+            raise (InputError if kind == InputError.__name__ else FailedError)(words) from error
+        except submitit.core.utils.UncompletedJobError as error:
+            raise BrokenExecutor(str(error)) from error
+
+    return open_
+
+
+def _submit(executor: Executor, work: Callable, calls: list[list[str]]) -> list[Future]:
+    """Submit all calls. Processes that start meanwhile inherit that Ctrl-C is ignored: this one tells them."""
+    if isinstance(executor, ProcessPoolExecutor) and threading.current_thread() is threading.main_thread():
+        former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return [executor.submit(work, call) for call in calls]
+        finally:
+            signal.signal(signal.SIGINT, former)
+    return [executor.submit(work, call) for call in calls]
+
+
+def _wait(futures: list[Future], meter: "Meter") -> None:
+    """Until all are done. The first exception, or Ctrl-C, cancels what has not begun."""
+    try:
+        while futures:
+            for future in [future for future in futures if future.done()]:
+                futures.remove(future)
+                future.result()
+            meter()
+            time.sleep(0.05)
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the process that started it is gone, be it killed."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def usable_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Meter:
+    """How many runs are finished, by whomever: a bar with the time left; where no terminal is, a line now and then."""
+
+    def __init__(self, store: RunFolder, keys: Sequence[str], quiet: bool):
+        self.store, self.keys, self.quiet = store, keys, quiet
+        self.began, self.at_first = time.monotonic(), store.count(keys)
+        self.looked = self.said = self.began
+        self.bar = tqdm(
+            total=len(keys),
+            initial=self.at_first,
+            unit="video",
+            leave=False,
+            file=sys.stderr,
+            disable=True if quiet else None,
+        )
+
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.bar.close()
+
+    def __call__(self, done: int = 0, total: int = 0, stage: str = "") -> None:
+        """Look again, if it is time. Also a pipeline's `progress`: shows the stage of the run under way."""
+        now = time.monotonic()
+        if now - self.looked < LOOK:
+            return
+        self.looked, finished = now, self.store.count(self.keys)
+        if stage:
+            self.bar.set_description(stage, refresh=False)
+        self.bar.update(finished - self.bar.n)
+        if self.bar.disable and not self.quiet and now - self.said >= SAY:
+            self.said = now
+            print(self.line(finished, now - self.began), file=sys.stderr, flush=True)
+
+    def line(self, finished: int, seconds: float) -> str:
+        """ "120 of 768 videos, about 14 min left"."""
+        made = finished - self.at_first
+        left = f", about {words_for(seconds / made * (len(self.keys) - finished))} left" if made > 0 else ""
+        return f"{finished} of {len(self.keys)} videos{left}"
+
+
+def words_for(seconds: float) -> str:
+    """A time in words: "40 s", "14 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

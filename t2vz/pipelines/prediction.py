@@ -1,0 +1,76 @@
+"""ε_θ of a video: the UNet, asked about chunks of frames, and what its answers are joined to (E5).
+
+`InChunks` knows frames and no guidance; `guided_by_text` knows guidance and no chunks. E15's guidance, by a picture and
+a text, is in edit.py; E14's residuals, of ControlNets, are in control.py.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..attention import AttentionRecord, FrameMemory
+from ..schedulers import classifier_free_guidance
+from .trace import watched
+
+# ε(x, t): x (m, c, h, w), a timestep -> the noise predicted in x, alike. A third argument may collect text attention.
+Predict = Callable[..., Tensor]
+
+
+class InChunks:
+    """A UNet asked about a few frames at a time, with the answers it would give if it were asked about all at once.
+
+    unet: a t2vz.unet.UNet, or what is called like one. context (b, tokens, dim): the text states of its batch.
+    attention: one of attention.VARIANTS. chunk: frames per call (None: all), which changes memory and never the result.
+    beside (b, m, c', h, w): what the UNet reads as further channels after the latents' own (E15), or None.
+    """
+
+    def __init__(
+        self,
+        unet: Callable,
+        context: Tensor,
+        attention: str = "first",
+        chunk: int | None = None,
+        beside: Tensor | None = None,
+    ):
+        self.unet, self.context, self.attention, self.beside = unet, context, attention, beside
+        self.chunk = None if ignores_chunk(attention) else chunk
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, t: float, record: AttentionRecord | None = None) -> Tensor:
+        """x (b, m, c, h, w) -> ε, the same shape and type; the UNet computes in its own. record: of text attention."""
+        m = x.shape[1]
+        size = self.chunk or m
+        memory = FrameMemory() if size < m else None  # keys and values that later chunks of this timestep need
+        record = watched(record, t, *x.shape[-2:])
+        parts = []
+        for start in range(0, m, size):
+            part = x[:, start : start + size]
+            if self.beside is not None:
+                part = torch.cat([part, self.beside[:, start : start + size].to(x)], dim=2)
+            part = part.to(self.context.dtype)
+            eps = self.unet(part, t, self.context, self.attention, start=start, memory=memory, record=record)
+            parts.append(eps.to(x.dtype))
+        return torch.cat(parts, dim=1)
+
+
+def ignores_chunk(attention: str) -> bool:
+    """Whether the variant needs all frames in one call: "all" does, where every frame looks at every other."""
+    return attention == "all"
+
+
+def guided_by_text(
+    unet: Callable, texts: Tensor, guidance_scale: float, attention: str = "first", chunk: int | None = None
+) -> Predict:
+    """ε(x, t) for a negative prompt and a prompt, joined by E5.
+
+    texts (2, tokens, dim): their states, the negative one's first.
+    guidance_scale: w of E5; 1 asks about the prompt alone, which is half the work. The rest: see `InChunks`.
+    """
+    eps = InChunks(unet, texts if guidance_scale != 1.0 else texts[1:], attention, chunk)
+
+    def predict(x: Tensor, t: float, record: AttentionRecord | None = None) -> Tensor:
+        *negative, text = eps(x.expand(len(eps.context), *x.shape), t, record)
+        return classifier_free_guidance(*negative, text, guidance_scale) if negative else text  # E5
+
+    return predict
