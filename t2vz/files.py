@@ -15,7 +15,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from t2vz.errors import FailedError, InputError
+from .errors import FailedError, InputError
+
+LONGEST_NAME = 255  # bytes, on all common file systems
 
 
 @contextlib.contextmanager
@@ -74,6 +76,15 @@ def check_replaceable_folder(path: str | Path, replace_if: Callable[[Path], bool
         raise InputError(f"{path} is the current folder, which is never replaced; name a folder inside it")
     if any(target.iterdir()) and not replace_if(target):
         raise InputError(f"the folder {path} holds other files, so it is not replaced; choose another name")
+
+
+def check_name(path: str | Path) -> None:
+    """Raise InputError for a name that no file can have: empty, or longer than file systems take."""
+    if not os.fspath(path):
+        raise InputError("the output path is empty; give a file name")
+    size = max(len(os.fsencode(part)) for part in Path(path).parts or [""])
+    if size > LONGEST_NAME:
+        raise InputError(f"{str(path)[:60]}…: a name of {size} bytes is too long; give one of at most {LONGEST_NAME}")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -153,8 +164,7 @@ def _remove(path: Path) -> None:
 
 def _resolve(path: str | Path) -> Path:
     """The absolute path; through a symbolic link, what it points to, so that the link survives the rename."""
-    if not os.fspath(path):
-        raise InputError("the output path is empty; give a file name")
+    check_name(path)
     return Path(path).resolve()
 
 

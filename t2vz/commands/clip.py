@@ -25,7 +25,7 @@ def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
         "--resolution",
         type=int,
         metavar="PIXELS",
-        help="the larger side; both are rounded to multiples of 64 (the model's own: 512 for SD 1.5)",
+        help="the larger side; both are rounded to multiples of 8 (the model's own: 512 for SD 1.5)",
     )
 
 
@@ -45,15 +45,15 @@ def take_clip_from_run(args: argparse.Namespace, repeated: dict | None) -> None:
 
 
 def check_clip(args: argparse.Namespace) -> float:
-    """The frame rate of the video asked for. Reads its first frame only: worth calling before a model is loaded.
+    """The frame rate of the video asked for: worth calling before a model is loaded.
 
-    Raises InputError for what `open_clip` would refuse, as far as the first frame shows it.
+    Raises what `open_clip` would raise, as far as times and the first frame show it.
     """
     from ..video import open_frames
 
     if args.video is None:
         raise InputError("give a video; t2vz example draws one to begin with")
-    fps, frames = open_frames(args.video, args.start, args.end, args.fps)
+    fps, frames, _ = open_frames(args.video, args.start, args.end, args.fps)
     next(frames)
     frames.close()
     return float(fps)
@@ -63,7 +63,8 @@ def open_source(args: argparse.Namespace, own_size: int, repeated: dict | None =
     """The video asked for as a `Clip`, to be closed; its notes are said. own_size: of the model's pictures."""
     from ..video import open_clip
 
-    clip = open_clip(args.video, args.start, args.end, args.fps, args.resolution or own_size)
+    resolution = own_size if args.resolution is None else args.resolution
+    clip = open_clip(args.video, args.start, args.end, args.fps, resolution)
     for note in clip.notes:
         say(args, f"note: {note}")
     recorded = (repeated or {}).get("video") or {}

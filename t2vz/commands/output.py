@@ -35,6 +35,7 @@ def output_paths(args: argparse.Namespace, words: str, fps: float) -> dict[str, 
 
     Raises InputError or FailedError for what could not be written there: worth calling before minutes of work.
     """
+    from ..files import check_name
     from ..video import check_output
 
     out = args.out or free_name(words)
@@ -43,6 +44,7 @@ def output_paths(args: argparse.Namespace, words: str, fps: float) -> dict[str, 
     wanted = {"run": True, "sheet": args.sheet, "latents": args.latents}
     paths = {name: stem.with_name(stem.name + ENDINGS[name]) for name, asked in wanted.items() if asked}
     for path in paths.values():
+        check_name(path)
         if path.exists() and not args.overwrite:
             raise InputError(f"{path} exists already; choose another --out, or pass --overwrite")
     return {"video": out, **paths}

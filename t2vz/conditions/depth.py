@@ -7,6 +7,7 @@ find(frame)                                                      # uint8 (H, W, 
 import numpy as np
 import torch
 
+from ..video.frames import check_frame
 from .hub import load_from_hub
 
 # Models whose output is a distance, larger for what is farther; the others give inverse depth, up to scale and shift.
@@ -34,7 +35,7 @@ class DepthFinder:
 
     @torch.no_grad()
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        size = frame.shape[:2]
+        size = check_frame(frame).shape[:2]
         pixels = self.processor(frame, return_tensors="pt")["pixel_values"].to(self.model.device)
         # ZoeDepth's processor pads, and wants to know what was there before
         before = {"source_sizes": [size]} if self.model.config.model_type == "zoedepth" else {}

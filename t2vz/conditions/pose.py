@@ -11,6 +11,7 @@ import math
 import numpy as np
 import torch
 
+from ..video.frames import check_frame
 from .edges import load_opencv
 from .hub import check_installed, load_from_hub
 
@@ -79,12 +80,12 @@ class PoseFinder:
         return cls(*load_from_hub(VitPoseForPoseEstimation, name, "pose (VitPose)", device))
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        return draw_skeleton(*self.find(frame), *frame.shape[:2])
+        return draw_skeleton(*self.find(frame), *np.shape(frame)[:2])
 
     @torch.no_grad()
     def find(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """COCO's points in the frame: positions (17, 2), x and y in pixels, and the model's scores (17,)."""
-        height, width = frame.shape[:2]
+        height, width = check_frame(frame).shape[:2]
         boxes = [[[0.0, 0.0, float(width), float(height)]]]
         pixels = self.processor(frame, boxes=boxes, return_tensors="pt")["pixel_values"].to(self.model.device)
         experts = getattr(self.model.config.backbone_config, "num_experts", 1) > 1  # VitPose+: expert 0 is COCO's

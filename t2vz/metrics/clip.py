@@ -18,6 +18,7 @@ from ..checkpoints.tokenizer import holds_tokenizer
 from ..errors import InputError
 from ..model import embedded_weights
 from ..text import Tokenizer
+from ..video.frames import check_frames
 
 
 @dataclass
@@ -69,7 +70,7 @@ def load_clip(path: str | Path | None = None, device: str | torch.device = "cpu"
 @torch.no_grad()
 def embed_images(clip: CLIP, frames: np.ndarray, batch: int = 16) -> Tensor:
     """Frames uint8 (m, H, W, 3) -> unit vectors (m, d), float32 on the CPU. batch: frames at a time, for the memory."""
-    parts = []
+    frames, parts = check_frames(frames), []
     for start in range(0, len(frames), batch):
         pixels = clip.processor(images=list(frames[start : start + batch]), return_tensors="pt").pixel_values
         seen = clip.model.vision_model(pixel_values=pixels.to(clip.model.device)).pooler_output

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..motion import global_motion
 from ..motion.flow import RELEASE_FIELD
+from ..video.frames import check_frames
 
 PEAK_WIDTH = 1.0  # pixels, standard deviation of the peak: the cross spectrum is damped to make it a Gaussian
 TRIED = 12  # peaks of the phase correlation that are tried out
@@ -38,12 +39,9 @@ def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: st
     measured where the foreground is not. A property, neither good nor bad: compare with −`requested_motion`. Reliable
     up to about a third of the frame; beyond half of it a shift is not found.
     """
-    if against not in ("first", "previous") or len(frames) < 2:
-        raise InputError(
-            f'{len(frames)} frames against "{against}": motion is measured between at least two frames, '
-            'against "first" or "previous"'
-        )
-    grey = torch.from_numpy(np.array(frames)).double() @ torch.tensor(LUMA, dtype=torch.float64)
+    if against not in ("first", "previous"):
+        raise InputError(f'motion against "{against}" is not known; it is measured against "first" or "previous"')
+    grey = torch.tensor(check_frames(frames, least=2)).double() @ torch.tensor(LUMA, dtype=torch.float64)
     weights = torch.ones_like(grey) if masks is None else 1.0 - masks[:, 0].double()
     if weights.shape != grey.shape:
         raise InputError(f"masks of shape {tuple(masks.shape)} for {tuple(grey.shape)} frames; (m, 1, H, W) is needed")

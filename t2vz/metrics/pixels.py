@@ -7,6 +7,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..motion import warp
 from ..motion.warp import cell_grid
+from ..video.frames import check_frames
 
 
 def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) -> float | None:
@@ -18,6 +19,7 @@ def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) ->
     frame 1. None: no such pixel is left to compare. Source: Lai et al. 2018, arXiv 1808.00449, there with estimated
     optical flow and squares.
     """
+    frames = check_frames(frames)
     m, height, width, _ = frames.shape
     flow = flow[:, :, None, None].expand(-1, -1, height, width) if flow.ndim == 2 else flow
     if flow.shape != (m, 2, height, width) or m < 2:
@@ -25,7 +27,7 @@ def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) ->
             f"a flow (m, 2, H, W) in pixels, or (m, 2), for at least two frames is needed; got "
             f"{tuple(flow.shape)} for frames {frames.shape[:3]}"
         )
-    pictures = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).double()
+    pictures = torch.tensor(frames).permute(0, 3, 1, 2).double()
     counts = _inside(flow[1:])
     if masks is not None:
         free = 1.0 - masks.double()
@@ -52,9 +54,7 @@ def histogram_similarity(frames: np.ndarray, bins: int = 8) -> float:
     frames uint8 (m, H, W, 3), m ≥ 2; bins a colour channel, bins³ in all. It sees which colours there are and how much
     of each, and not where: motion hardly changes it, another look does. Source: Swain & Ballard 1991, Color Indexing.
     """
-    if len(frames) < 2:
-        raise InputError("colour histograms are compared between at least two frames")
-    steps = torch.from_numpy(np.array(frames)).long() * bins // 256
+    steps = torch.tensor(check_frames(frames, least=2)).long() * bins // 256
     cells = (steps * torch.tensor([bins * bins, bins, 1])).sum(-1).flatten(1)  # (m, H·W)
     shares = torch.stack([torch.bincount(frame, minlength=bins**3) for frame in cells]).double() / cells.shape[1]
     return float(torch.minimum(shares[:-1], shares[1:]).sum(-1).mean())
@@ -65,6 +65,7 @@ def psnr(frames: np.ndarray, others: np.ndarray) -> float:
 
     frames, others uint8 (m, H, W, 3).
     """
+    frames, others = check_frames(frames), check_frames(others)
     if frames.shape != others.shape:
         raise InputError(f"frames of shape {frames.shape} cannot be compared with {others.shape}; give the same sizes")
     error = (frames.astype(np.float64) - others.astype(np.float64)) ** 2

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..video.frames import check_frames
 from .clip import CLIP, embed_images, embed_texts
 from .motion import measured_motion, motion_error, motion_per_frame, requested_motion
 from .pixels import background_change, histogram_similarity, warp_error
@@ -52,7 +53,7 @@ def score_video(
     for, in 1/512ths of the frame. masks (m, 1, H, W) in [0, 1], 1 is foreground: motion is then the background's. The
     background is compared after the motion asked for, or else the measured one.
     """
-    found = dict.fromkeys(MEASURES)
+    frames, found = check_frames(frames), dict.fromkeys(MEASURES)
     if clip is not None:
         found.update(_seen_by_clip(frames, clip, prompt))
     if len(frames) < 2:

@@ -26,6 +26,10 @@ def clip_score(images: Tensor, text: Tensor) -> float:
     Hessel et al. 2021, arXiv 2104.08718 (there with weight 2.5 in place of 100); Text2Video-Zero, §4.2.
     """
     _check(images, 1)
+    if text.shape != images.shape[1:]:
+        raise InputError(
+            f"a text vector of shape {tuple(text.shape)} for image vectors {tuple(images.shape)}; give (d,)"
+        )
     return float(100 * F.cosine_similarity(images.double(), text.double(), dim=-1).clamp_min(0).mean())
 
 

@@ -20,8 +20,7 @@ from PIL import Image
 from ..errors import FailedError, InputError
 from .read import open_frames
 
-MULTIPLE = 64  # sides of a video that comes in, as in the authors' release
-SMALLEST_MULTIPLE = 8  # the VAE's factor: for sides that are shorter than half of 64
+MULTIPLE = 8  # pixels of a latent cell: sides of a video that comes in. The authors' release has 64
 RESOLUTIONS = (8, 4096)
 
 
@@ -139,7 +138,7 @@ def open_clip(
     least, most = RESOLUTIONS
     if not least <= resolution <= most:
         raise InputError(f"resolution = {resolution}: the larger side in pixels, from {least} to {most}, is needed")
-    rate, frames = open_frames(path, start, end, fps)
+    rate, frames, notes = open_frames(path, start, end, fps)
     clip = None
     try:
         for frame in frames:
@@ -156,24 +155,22 @@ def open_clip(
         raise InputError(
             f"{path} has a single frame {'there' if start or end or fps else 'in it'}; a video needs at least two"
         )
-    clip.notes = [] if size else _size_notes(path, seen, clip)
+    clip.notes = notes if size else [*notes, *_size_notes(path, seen, clip, multiple)]
     return clip
 
 
 def fitting_size(height: int, width: int, resolution: int, multiple: int = MULTIPLE) -> tuple[int, int]:
     """(height, width) with the larger side at `resolution`, both rounded to the nearest multiple of `multiple`.
 
-    As the authors' release (prepare_video: halves go to the even multiple). There a side below half of 64 would become
-    0; here it is rounded to a multiple of 8.
+    64 is the rule of the authors' release (prepare_video; halves go to the even multiple), and changes the shape: 16:9
+    becomes 2:1. No side becomes 0: one shorter than half of `multiple` is rounded to a multiple of 8.
     """
     scale = resolution / max(height, width)
-
-    def rounded(side: int) -> int:
-        return multiple * round(side * scale / multiple) or max(
-            SMALLEST_MULTIPLE, SMALLEST_MULTIPLE * round(side * scale / SMALLEST_MULTIPLE)
-        )
-
-    return rounded(height), rounded(width)
+    sides = []
+    for side in (height, width):
+        near = multiple * round(side * scale / multiple)
+        sides.append(near or MULTIPLE * max(1, round(side * scale / MULTIPLE)))
+    return sides[0], sides[1]
 
 
 def resized(frame: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -199,19 +196,14 @@ def frames_on_disk(frames: Iterable[np.ndarray]) -> FramesOnDisk:
     return kept
 
 
-def _size_notes(path: str | Path, seen: tuple[int, int], clip: Clip) -> list[str]:
+def _size_notes(path: str | Path, seen: tuple[int, int], clip: Clip, multiple: int) -> list[str]:
     """How the size was changed, if it was; seen: height and width in the file."""
     height, width = seen
     if (height, width) == (clip.height, clip.width):
         return []
     stretch = (clip.width / width) / (clip.height / height)
     shape = f", {abs(stretch - 1):.0%} {'wider' if stretch > 1 else 'narrower'}" if abs(stretch - 1) > 0.005 else ""
-    sides = " and ".join(str(m) for m in sorted({_multiple_of(clip.height), _multiple_of(clip.width)}))
     return [
         f"{path} is {width}×{height}; worked on at {clip.width}×{clip.height} (sides rounded to multiples of "
-        f"{sides}{shape})"
+        f"{multiple}{shape})"
     ]
-
-
-def _multiple_of(side: int) -> int:
-    return MULTIPLE if side % MULTIPLE == 0 else SMALLEST_MULTIPLE

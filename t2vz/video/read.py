@@ -1,26 +1,24 @@
-"""Reading videos and masks: any file ffmpeg reads, GIFs and pictures (by Pillow), folders of pictures.
+"""Reading videos and masks: any file that ffmpeg reads, animations and pictures (by Pillow), folders of pictures.
 
 Underneath is a generator of frames, so that a long video can be worked through without holding it in memory.
 `read_masks` reads the foreground masks M^k of E13 (background smoothing) that a caller brings.
 """
 
-import contextlib
 import math
-import re
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image
 
 from ..errors import InputError
-from .ffmpeg import decode_frames, probe_fps
+from .pictures import durations, frames, is_picture, picture, pictures_of, regular_rate
+from .stream import decode_frames, examine, varying_rate
 from .video import DEFAULT_FPS, Video
-
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 def read_video(
@@ -30,14 +28,16 @@ def read_video(
 
     path: a video file, a .gif or picture, or a folder of pictures (natural order: frame_2 before frame_10).
     start, end: seconds; None means from the beginning, to the end.
-    fps: frames are repeated or dropped to this rate; None keeps the file's. Pictures have no rate of their
-    own: for a folder `fps` says how many of them a second has (None: 4), and every picture is used.
-    Transparent parts become black.
+    fps: frames are repeated or dropped to this rate; None takes every frame once, at the file's rate, or where that is
+    not constant at the mean rate, which keeps the duration. Pictures have no rate of their own: for a folder, or the
+    pages of a TIFF, `fps` says how many of them a second has (None: 4), and every picture is used.
+    Frames are upright, with square pixels, and black where they are transparent. Floats count from 0 (black) to 1.
+    What the user should know (a rate that varies, files left out, a recording that stops early) is in `notes`.
     Raises: InputError when there is no such file, no video in it, or no frame between start and end;
-    FailedError when ffmpeg is missing or the file is damaged.
+    FailedError when ffmpeg is missing or the file is damaged before `end`.
     """
-    fps, frames = open_frames(path, start, end, fps)
-    return Video(np.stack(list(frames)), fps=float(fps), settings={"source": str(path)})
+    rate, frames, notes = open_frames(path, start, end, fps)
+    return Video(np.stack(list(frames)), fps=float(rate), settings={"source": str(path)}, notes=notes)
 
 
 def iter_frames(
@@ -49,23 +49,45 @@ def iter_frames(
 
 def open_frames(
     path: str | Path, start: float | None = None, end: float | None = None, fps: float | Fraction | None = None
-) -> tuple[float | Fraction, Iterator[np.ndarray]]:
-    """(fps, iterator of frames): the rate is known before a frame is decoded. Raises as `read_video`."""
+) -> tuple[Fraction, Iterator[np.ndarray], list[str]]:
+    """(fps, iterator of frames, notes): rate and notes are known before a frame is given. Raises as `read_video`."""
     _check_times(start, end, fps)
-    source = Path(path)
-    if not source.exists():
+    if not os.path.exists(path):  # unlike Path.exists, no error for a name that is too long
         raise InputError(f"there is no file or folder {path}; check the name")
+    source = Path(path)
     if source.is_dir():
-        fps = Fraction(DEFAULT_FPS if fps is None else fps)
-        frames = _on_screen_at_rate(((_picture(p), 1 / fps) for p in _pictures_of(source)), fps, start, end)
-    elif source.suffix.lower() in PICTURE_ENDINGS:
-        seconds = _durations(source)
-        fps = _rate_of(seconds, fps)
-        frames = _on_screen_at_rate(_animation(source, seconds or [1 / fps]), fps, start, end)
+        files, notes = pictures_of(source)
+        rate = Fraction(DEFAULT_FPS if fps is None else fps)
+        found = _on_screen(((picture(file), 1 / rate) for file in files), rate, start, end)
+    elif is_picture(source):
+        rate, found, notes = _open_picture(source, start, end, fps)
     else:
-        frames = decode_frames(source.resolve(), start, end, fps)
-        fps = probe_fps(source.resolve()) if fps is None else fps
-    return fps, _checked(frames, path, start, end)
+        stream = examine(path, start, end, fps)
+        rate, found, notes = stream.fps, decode_frames(stream), stream.notes
+    return rate, _checked(found, path, start, end), notes
+
+
+def _open_picture(
+    path: Path, start: float | None, end: float | None, fps: float | Fraction | None
+) -> tuple[Fraction, Iterator[np.ndarray], list[str]]:
+    """As `open_frames`, for a file that Pillow reads."""
+    seconds = durations(path, end)
+    if seconds is None:  # pages of a TIFF are as pictures of a folder
+        rate = Fraction(DEFAULT_FPS if fps is None else fps)
+        return rate, _on_screen(((frame, 1 / rate) for frame in frames(path)), rate, start, end), []
+    rate = Fraction(fps) if fps else regular_rate(seconds)
+    if rate is not None:
+        ticks, notes = rate * sum(seconds), []
+        if fps is None and ticks > len(seconds):
+            notes = [f"{path}: {len(seconds)} pictures make {ticks} frames, since some are shown longer than others"]
+        return rate, _on_screen(zip(frames(path, len(seconds)), seconds), rate, start, end), notes
+    ends = list(accumulate(seconds))
+    chosen = [
+        k for k, stop in enumerate(ends) if (start or 0) <= stop - seconds[k] < (math.inf if end is None else end)
+    ]
+    rate = len(chosen) / sum(seconds[k] for k in chosen) if chosen else Fraction(1)
+    note = varying_rate(path, min(seconds), max(seconds), rate)
+    return rate, (frame for k, frame in enumerate(frames(path, len(seconds))) if k in chosen), [note]
 
 
 def read_masks(path: str | Path, frames: int, height: int, width: int) -> torch.Tensor:
@@ -89,7 +111,7 @@ def read_masks(path: str | Path, frames: int, height: int, width: int) -> torch.
     return stack.expand(frames, -1, -1, -1).clone()
 
 
-def _on_screen_at_rate(
+def _on_screen(
     shown: Iterable[tuple[np.ndarray, Fraction]], fps: Fraction, start: float | None, end: float | None
 ) -> Iterator[np.ndarray]:
     """shown: pairs (frame, seconds it stays). Yield what is seen at fps frames a second, from start to end.
@@ -105,64 +127,6 @@ def _on_screen_at_rate(
         while (k + Fraction(1, 2)) / fps < changes_at and (end is None or k / fps < end):
             yield frame
             k += 1
-
-
-def _durations(path: Path) -> list[Fraction] | None:
-    """How long each frame of an animation stays, in seconds (Fractions); None for a still picture."""
-    with _opened(path) as image:
-        if getattr(image, "n_frames", 1) == 1:
-            return None
-        milliseconds = [round(frame.info.get("duration", 0)) for frame in ImageSequence.Iterator(image)]
-    return [Fraction(ms or 100, 1000) for ms in milliseconds]  # no duration: browsers take 1/10 s
-
-
-def _rate_of(seconds: list[Fraction] | None, fps: float | Fraction | None) -> Fraction:
-    """The rate to read an animation at: `fps` if given, else such that its shortest frame is read once.
-
-    A frame that stays twice as long (GIF writers merge equal ones) is then read twice.
-    """
-    if fps is not None or seconds is None:
-        return Fraction(DEFAULT_FPS if fps is None else fps)
-    return sum(round(s / min(seconds)) for s in seconds) / sum(seconds)
-
-
-def _animation(path: Path, seconds: list[Fraction]) -> Iterator[tuple[np.ndarray, Fraction]]:
-    with _opened(path) as image:
-        for frame, stays in zip(ImageSequence.Iterator(image), seconds):
-            yield _to_rgb(frame), stays
-
-
-def _pictures_of(folder: Path) -> list[Path]:
-    """The picture files of a folder in natural order, hidden ones aside."""
-    files = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_ENDINGS and p.name[0] != "."]
-    if not files:
-        raise InputError(f"the folder {folder} holds no pictures; it should hold .png or .jpg files")
-    return sorted(files, key=lambda p: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", p.name)])
-
-
-def _picture(path: Path) -> np.ndarray:
-    with _opened(path) as image:
-        return _to_rgb(image)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The Pillow image of a file; what goes wrong while it is open, decoding included, is one InputError."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not a picture Pillow can read; is it damaged or misnamed?") from error
-
-
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    """A Pillow image of any kind -> uint8 (H, W, 3), upright, transparent parts black."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bit grey, which Pillow would clip to 255 rather than scale
-        grey = (np.asarray(image, dtype=np.float64) / 257).round().clip(0, 255)
-        image = Image.fromarray(grey.astype(np.uint8))
-    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-    return np.asarray(Image.alpha_composite(black, image.convert("RGBA")).convert("RGB"))
 
 
 def _checked(

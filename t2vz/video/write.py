@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import FailedError, InputError
-from ..files import atomic_folder, atomic_path, check_replaceable_folder, write_bytes
+from ..files import atomic_folder, atomic_path, check_name, check_replaceable_folder, write_bytes
 from .ffmpeg import encode_mp4, find_ffmpeg
 
 ENDINGS = ".mp4 (H.264), .gif, or a folder of PNGs: a name that ends in / or has no ending"
@@ -42,6 +42,7 @@ def check_output(path: str | Path, overwrite: bool = True, fps: float | None = N
     FailedError when ffmpeg is missing or the folder may not be written to.
     """
     kind = output_kind(path)
+    check_name(path)
     target = Path(path)
     if kind == "folder":
         check_replaceable_folder(path, holds_only_frames)

@@ -123,7 +123,7 @@ def test_e7_request_in_pixels_and_error():
 
 def test_wrong_input_is_named():
     frames = np.zeros((1, 16, 16, 3), np.uint8)
-    with pytest.raises(InputError, match="at least two frames"):
+    with pytest.raises(InputError, match="at least 2 are needed"):
         measured_motion(frames)
     with pytest.raises(InputError, match="masks of shape"):
         measured_motion(frames.repeat(2, 0), torch.zeros(2, 1, 8, 8))

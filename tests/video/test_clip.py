@@ -47,11 +47,24 @@ def sound(path, seconds=1):
         (7, 7, 8, (8, 8)),
     ],
 )
-def test_sizes(height, width, resolution, expected):
+def test_sizes_of_the_release(height, width, resolution, expected):
     k = float(resolution) / max(height, width)  # the release's own lines
     release = tuple(int(np.round(side * k / 64.0)) * 64 for side in (height, width))
-    assert fitting_size(height, width, resolution) == expected
+    assert fitting_size(height, width, resolution, 64) == expected
     assert all(ours == theirs for ours, theirs in zip(expected, release, strict=True) if theirs)
+
+
+@pytest.mark.parametrize(
+    "height, width, resolution, expected",
+    [(200, 310, 128, (80, 128)), (720, 1280, 512, (288, 512)), (576, 1024, 128, (72, 128)), (1000, 10, 64, (64, 8))],
+)
+def test_a_clip_keeps_its_shape(tmp_path, height, width, resolution, expected):
+    assert fitting_size(height, width, resolution) == expected
+    Video(noise(2, height // 4 * 2, width // 4 * 2)).save(tmp_path / "shots/")
+    with open_clip(tmp_path / "shots", resolution=resolution) as clip:
+        assert (clip.height, clip.width) == expected
+    for side, other, got, got_other in ((height, width, *expected), (width, height, *expected[::-1])):
+        assert abs(got - got_other * side / other) <= 4 or got == 8  # within half of a latent cell
 
 
 def test_a_folder_comes_in_exactly(tmp_path):
@@ -76,7 +89,7 @@ def test_a_folder_comes_in_exactly(tmp_path):
 def test_count_rate_and_duration_are_kept(tmp_path, m, fps):
     numbered(m, fps, 48, 62).save(tmp_path / "v.mp4")
     with open_clip(tmp_path / "v.mp4", resolution=64) as clip:
-        assert len(clip) == m and clip.fps == pytest.approx(fps, rel=1e-9) and (clip.height, clip.width) == (64, 64)
+        assert len(clip) == m and clip.fps == pytest.approx(fps, rel=1e-9) and (clip.height, clip.width) == (48, 64)
         assert clip.duration == pytest.approx(m / fps)
         assert [round(float(frame.mean()) / 4) for frame in clip] == list(range(m))
 
@@ -94,6 +107,8 @@ def test_times_and_rates(tmp_path, name):
 def test_what_the_user_should_know_is_noted(tmp_path):
     Video(noise(2, 90, 160)).save(tmp_path / "wide/")
     with open_clip(tmp_path / "wide", resolution=128) as clip:
+        assert "160×90" in clip.notes[0] and "128×72" in clip.notes[0] and "multiples of 8)" in clip.notes[0]
+    with open_clip(tmp_path / "wide", resolution=128, multiple=64) as clip:
         (note,) = clip.notes
         assert "160×90" in note and "128×64" in note and "multiples of 64" in note and "12% wider" in note
         assert "\n" not in note
@@ -102,7 +117,7 @@ def test_what_the_user_should_know_is_noted(tmp_path):
 def test_odd_sizes_come_in(tmp_path):
     Video(noise(2, 53, 97)).save(tmp_path / "odd.gif")
     with open_clip(tmp_path / "odd.gif", resolution=128) as clip:
-        assert clip.shape == (2, 64, 128, 3)
+        assert clip.shape == (2, 72, 128, 3)
 
 
 def bad_input(folder):

@@ -69,8 +69,8 @@ def test_generator_is_lazy_and_ends_ffmpeg(tmp_path, monkeypatch):
         return started[-1]
 
     monkeypatch.setattr(ffmpeg.subprocess, "Popen", recorded)
-    fps, frames = open_frames(tmp_path / "v.mp4")
-    assert fps == 20 and next(frames).shape == (32, 32, 3)
+    fps, frames, notes = open_frames(tmp_path / "v.mp4")
+    assert fps == 20 and notes == [] and next(frames).shape == (32, 32, 3)
     frames.close()
     assert started and all(process.poll() is not None for process in started)
     assert len(list(iter_frames(tmp_path / "v.mp4"))) == 40

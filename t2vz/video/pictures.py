@@ -1,0 +1,149 @@
+"""Pictures by Pillow: single ones, animations (GIF, WebP, APNG, AVIF), the pages of a TIFF, all files of a folder."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, ImageSequence, features
+
+from ..errors import FailedError, InputError
+
+ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+ENDINGS += (".avif",) if "avif" in features.get_supported() else ()
+# Pictures that Pillow does not read. ffmpeg would show a piece of some, or their first frame.
+OTHERS = (".avif", ".heic", ".heif", ".jxl", ".svg", ".exr", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # other files of several pictures hold previews, or views of a stereo camera
+STANDARD = Fraction(1, 10)  # seconds that browsers show a frame without a duration
+MOST_REPEATED = 10  # frames made of one, on average, before a regular rate is no likely reason for the durations
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is one for Pillow, by its ending. Raises InputError for pictures that Pillow does not read."""
+    ending = path.suffix.lower()
+    if ending not in ENDINGS and ending in OTHERS:
+        raise InputError(f"{path}: {ending} pictures cannot be read; save them as .png or .jpg first")
+    return ending in ENDINGS
+
+
+def pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
+    """(picture files of a folder in natural order, notes on what was left out); hidden files do not count.
+
+    Raises InputError when there are none, or pictures among them that cannot be read.
+    """
+    files = [path for path in folder.iterdir() if path.name[0] != "."]
+    files.sort(key=lambda path: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", path.name)])
+    pictures = [path for path in files if path.is_file() and is_picture(path)]
+    others = [path.name for path in files if path not in set(pictures)]
+    if not pictures:
+        raise InputError(f"the folder {folder} holds no pictures; it should hold .png or .jpg files")
+    if not others:
+        return pictures, []
+    names = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    return pictures, [f"{folder}: what is no picture was left out: {names}"]
+
+
+def picture(path: Path) -> np.ndarray:
+    """The picture in a file, or the first one: uint8 (H, W, 3)."""
+    with _opened(path) as image:
+        return _rgb(image, path)
+
+
+def durations(path: Path, end: float | None = None) -> list[Fraction] | None:
+    """How long each frame of an animation is shown, in seconds; None where frames have no times (a picture, a TIFF).
+
+    Raises FailedError when it is damaged before `end` seconds.
+    """
+    seconds = []
+    with _opened(path) as image:
+        if image.format not in ANIMATED or getattr(image, "n_frames", 1) == 1:
+            return None
+        try:
+            for frame in _frames(image):
+                frame.load()  # a WebP knows the duration only now
+                seconds.append(Fraction(round(frame.info.get("duration", 0)), 1000) or STANDARD)
+        except (OSError, SyntaxError) as error:
+            if not seconds:
+                raise
+            if end is None or sum(seconds) < end:
+                until = float(sum(seconds))
+                raise FailedError(
+                    f"{path} is damaged after {len(seconds)} frames; copy the file again, or end at {until:g} s"
+                ) from error
+    return seconds
+
+
+def frames(path: Path, count: int | None = None) -> Iterator[np.ndarray]:
+    """Yield the frames of an animation (its first `count`), the pages of a TIFF, or the one picture of another file."""
+    with _opened(path) as image:
+        several = image.format in (*ANIMATED, "TIFF")
+        for number, frame in enumerate(_frames(image) if several else [image]):
+            if number == count:
+                return
+            yield _rgb(frame, path)
+
+
+def regular_rate(seconds: list[Fraction]) -> Fraction | None:
+    """The constant frame rate that explains how long frames are shown, or None.
+
+    Writers of GIFs store frames that are equal as one that stays longer, and round times to 1/100 s. So the rate is one
+    at which every frame stays for a whole number of ticks, the shortest for one.
+    """
+    total, shortest = sum(seconds), min(seconds)
+    ends = np.cumsum([float(s) for s in seconds])
+    most = min(int(total / shortest * 5 / 4), MOST_REPEATED * len(seconds))
+    for ticks in range(len(seconds), most + 1):
+        tick = float(total) / ticks
+        places = np.round(ends / tick)
+        if np.abs(ends - places * tick).max() < min(0.0051, tick / 4) and np.diff(places, prepend=0).min() >= 1:
+            return ticks / total
+    return None
+
+
+def _frames(image: Image.Image) -> Iterator[Image.Image]:
+    """The frames of an animation, without the still picture that an APNG may show where animations are unknown."""
+    for number, frame in enumerate(ImageSequence.Iterator(image)):
+        if number > 0 or not getattr(image, "default_image", False):
+            yield frame
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The Pillow image of a file; what goes wrong while it is open, decoding included, is one InputError."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is not a picture Pillow can read; is it damaged or misnamed?") from error
+
+
+def _rgb(image: Image.Image, path: Path) -> np.ndarray:
+    """A Pillow image of any kind -> uint8 (H, W, 3), upright, transparent parts black."""
+    kind = image.format  # transposing forgets it
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        image = Image.fromarray(_grey(np.asarray(image), kind, path))
+    elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        image = image.convert("RGB")
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return np.asarray(Image.alpha_composite(black, image.convert("RGBA")).convert("RGB"))
+
+
+def _grey(values: np.ndarray, kind: str, path: Path) -> np.ndarray:
+    """Grey (H, W) of 16 bit, or floats from 0 (black) to 1 (white), -> uint8 (H, W). Raises InputError for others."""
+    if values.dtype.kind == "f":
+        least, most = float(values.min()), float(values.max())
+        if not (least >= -1e-3 and most <= 1 + 1e-3):  # not a number: neither
+            raise InputError(
+                f"{path} holds numbers from {least:g} to {most:g}; in a picture of floats 0 is black and 1 white"
+            )
+        return (values * 255).round().clip(0, 255).astype(np.uint8)
+    if values.dtype.itemsize == 4 and kind == "TIFF":  # Pillow also reads 16 bit of other formats into 32
+        raise InputError(
+            f"{path} holds 32-bit whole numbers, which have no white; save it as 8 or 16 bit, or as floats"
+        )
+    return (values / 257).round().clip(0, 255).astype(np.uint8)

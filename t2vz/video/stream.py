@@ -1,0 +1,199 @@
+"""A video file, read by ffmpeg in two passes: first when each frame is shown, and how; then the pixels.
+
+Videos of phones, browsers and screen recorders have no constant frame rate. Left alone, ffmpeg makes one by repeating
+and dropping frames. Here every frame that is there is taken once, unless the caller asks for a rate.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import FailedError, InputError
+from .ffmpeg import as_rate, complaint, find_ffmpeg, running
+
+SEEK_EARLY = 10  # seconds: in a file without an index, frames are whole only after the next key frame
+EVEN = 0.1  # frames count as evenly spaced if no interval is further from the mean than this share of it
+
+# What ffmpeg's filter showinfo says of a frame; older versions leave out the duration.
+SHOWN = re.compile(
+    r"showinfo.* pts: *(?P<at>-?\d+|NOPTS) (?:.*duration: *(?P<lasts>\d+) )?.*fmt:(?P<format>\S+) "
+    r".*sar:(?P<pixel>\d+/\d+) s:(?P<size>\d+x\d+) i:(?P<scan>\w)"
+)
+DAMAGE = re.compile(r"Packet corrupt|partial file|ended prematurely")
+FAILURE = re.compile(r"\[(error|fatal)\]")  # of decoders too, which also say so of what they can mend
+ALPHA = re.compile(r"yuva|gbrap|rgba|argb|bgra|abgr|ya\d|pal8")  # names of pixel formats with transparency
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The frames between two times of a video file, as ffmpeg will be asked for them.
+
+    count: how many frames; fps: how many a second, so that they last count / fps seconds; notes: one-line remarks for
+    the user. file, filters: of ffmpeg's command line; the filters make the pixels those that a player shows.
+    """
+
+    count: int
+    fps: Fraction
+    notes: list[str]
+    file: list[str]
+    filters: list[str]
+
+
+def examine(path: str | Path, start: float | None = None, end: float | None = None, fps: float | None = None) -> Stream:
+    """Decode the first video stream of `path` once, from `start` to `end` seconds, and see when each frame is shown.
+
+    With `fps` frames are repeated or dropped to that rate by their times; without, every frame is taken once. Raises
+    InputError when there is no video in the file or its size changes on the way, FailedError when it is damaged before
+    `end`.
+    """
+    file, filters = _stretch(path, start or 0, end)
+    filters += [] if fps is None else [f"fps={as_rate(fps)}"]  # "-r" would add frames at the end
+    command = [find_ffmpeg(), "-hide_banner", "-nostats", "-loglevel", "level+info", *file]
+    command += ["-vf", ",".join([*filters, "showinfo=checksum=0"]), "-f", "null", "-"]
+    with running(command) as (process, log):
+        process.wait()
+        shown = [found for found in map(SHOWN.search, log()) if found]
+        lines = [line for line in log() if "showinfo" not in line or "config in" in line]
+    damage = [line for line in lines if DAMAGE.search(line) or (process.returncode and FAILURE.search(line))]
+    text = "\n".join(lines)
+    if "Input #0, tty" in text:  # ffmpeg would paint a text file as on a terminal
+        raise InputError(_unreadable(path, "it is a text"))
+    if not shown:
+        if damage:
+            raise InputError(_unreadable(path, complaint(damage)))
+        return Stream(0, Fraction(1), [], [], [])
+    rate, stops, notes = _timing(path, shown, text, fps)
+    until = (start or 0) + stops
+    if damage and (end is None or until < end - 0.5 / rate):
+        notes.append(_cut_short(path, len(shown), until, damage, text))
+    decoder, more, remarks = _as_displayed(path, shown, text)
+    return Stream(len(shown), rate, notes + remarks, decoder + file, filters + more)
+
+
+def decode_frames(stream: Stream) -> Iterator[np.ndarray]:
+    """Yield the frames of a stream, uint8 (H, W, 3), upright and with square pixels.
+
+    Raises FailedError when ffmpeg gives fewer than it showed.
+    """
+    command = [find_ffmpeg(), "-loglevel", "error", *stream.file]
+    # Frame n is put at n seconds of a video with one frame a second: so each comes out once, whenever it is shown.
+    command += ["-vf", ",".join([*stream.filters, "setpts=N/TB"]), "-r", "1"]
+    command += ["-sws_flags", "accurate_rnd+full_chroma_int+full_chroma_inp"]
+    # PPM: each frame carries its own size, so nothing about the pixels has to be known beforehand.
+    command += ["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
+    with running(command, stdout=subprocess.PIPE) as (process, log):
+        for count in range(stream.count):
+            frame = _read_ppm(process.stdout)
+            if frame is None:
+                raise FailedError(f"only {count} of {stream.count} frames could be read ({complaint(log())})")
+            yield frame
+
+
+def _stretch(path: str | Path, start: float, end: float | None) -> tuple[list[str], list[str]]:
+    """(options, filters) of ffmpeg for a file from start to end; times then count from start.
+
+    Damaged packets are left out, and a damaged frame is the last.
+    """
+    early = max(0.0, start - SEEK_EARLY)
+    options = ["-xerror", "-fflags", "+discardcorrupt"] + (["-ss", str(early)] if early else [])
+    stop = "" if end is None else f":end={end - early}"
+    filters = [f"trim=start={start - early}{stop}", f"setpts=PTS-{start - early}/TB"]
+    return [*options, "-i", str(Path(path).resolve()), "-map", "0:V:0"], filters
+
+
+def _timing(path: str | Path, shown: list[re.Match], text: str, fps: float | None) -> tuple[Fraction, float, list[str]]:
+    """(frames per second, seconds at which the last frame ends, notes)."""
+    nominal = Fraction(fps or _said(r"frame_rate: (\d+/[1-9]\d*)", text) or 25)
+    count, tick = len(shown), Fraction(_said(r"time_base: (\d+/\d+)", text))
+    if fps is not None or count < 2 or any(frame["at"] == "NOPTS" for frame in shown):
+        return nominal, float(count / nominal), []
+    begins = np.array([int(frame["at"]) for frame in shown]) * float(tick)
+    intervals, last = np.diff(begins), float(int(shown[-1]["lasts"] or 0) * tick)
+    mean = intervals.mean()
+    stops = begins[-1] + (last if last >= mean / 2 else mean)  # a last frame of 1 ms is a muxer's way to say nothing
+    seconds = max(stops - begins[0], 1e-3)
+    constant = abs(count / nominal - seconds) <= 0.5 / nominal
+    rate = nominal if constant else Fraction(count / seconds)
+    even = np.abs(intervals - mean).max() <= EVEN * mean + float(tick)  # times are rounded to ticks
+    return rate, stops, [] if even else [varying_rate(path, intervals.min(), intervals.max(), rate)]
+
+
+def varying_rate(path: str | Path, least: float, most: float, rate: Fraction) -> str:
+    """The note on a video whose frames last from `least` to `most` seconds, and are read at `rate`."""
+    return (
+        f"{path} has no constant frame rate (frames last {1000 * float(least):.0f} to {1000 * float(most):.0f} ms): "
+        f"each is taken once, at {float(rate):.4g} a second, which keeps the duration; give an fps to resample them"
+    )
+
+
+def _cut_short(path: str | Path, count: int, until: float, damage: list[str], text: str) -> str:
+    """The note on a recording that stops early, which Matroska allows. Raises FailedError for any other damage."""
+    if not any("ended prematurely" in line for line in damage):
+        raise FailedError(
+            f"{path} is damaged after {count} frames ({complaint(damage)}); copy the file again, or end at {until:g} s"
+        )
+    hours, minutes, seconds = (float(part) for part in (_said(r"Duration: ([\d:.]+)", text) or "0:0:0").split(":"))
+    whole = f" of {3600 * hours + 60 * minutes + seconds:g} s" if hours + minutes + seconds else ""
+    return f"{path} is cut short: only {count} frames, up to {until:g} s{whole}, are in it"
+
+
+def _as_displayed(path: str | Path, shown: list[re.Match], text: str) -> tuple[list[str], list[str], list[str]]:
+    """(options of the decoder, filters, notes) for frames as a player shows them: their shape, black where transparent.
+
+    Raises InputError when the size changes on the way.
+    """
+    first, decoder, filters, notes = shown[0], [], [], []
+    for number, frame in enumerate(shown, start=1):
+        if frame["size"] != first["size"]:
+            sizes = f"{frame['size']} and the first {first['size']}"
+            raise InputError(f"picture {number} of {path} is {sizes}; make all of one size".replace("x", "×"))
+    pixel = Fraction(first["pixel"])
+    if pixel not in (0, 1):  # 0: unknown
+        filters.append("scale=w=iw*max(sar\\,1):h=ih*max(1/sar\\,1)")
+        notes.append(
+            f"{path} has pixels that are {float(pixel):.3g} times as wide as high; it is read in the shape shown"
+        )
+    codec = _said(r"Stream #0.*Video: (vp8|vp9)\b", text)
+    if codec and _said(r"(alpha_mode +: 1)", text):
+        decoder = ["-c:v", {"vp8": "libvpx", "vp9": "libvpx-vp9"}[codec]]  # ffmpeg's own decoder ignores transparency
+    if decoder or ALPHA.match(first["format"]):
+        filters.append("format=gbrap,premultiply=inplace=1")
+    if curve := _said(r"Stream #0.*Video:.*(smpte2084|arib-std-b67)", text):
+        notes.append(
+            f"{path} is HDR ({curve}); its colours are read as they are and look pale: convert it to SDR first"
+        )
+    if sum(frame["scan"] in "TB" for frame in shown) > len(shown) / 2:
+        notes.append(
+            f"{path} is interlaced: what moves has combs; deinterlace it first, for example with ffmpeg -vf yadif"
+        )
+    return decoder, filters, notes
+
+
+def _said(pattern: str, text: str) -> str | None:
+    """What the first group of a pattern finds in ffmpeg's log, or None."""
+    found = re.search(pattern, text)
+    return found and found[1]
+
+
+def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
+    """The next picture of a stream of binary PPMs ("P6\\nW H\\n255\\n" and the bytes), or None at the end."""
+    if stream.readline() != b"P6\n":
+        return None
+    width, height = map(int, stream.readline().split())
+    stream.readline()
+    data = stream.read(height * width * 3)
+    if len(data) < height * width * 3:
+        return None
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3).copy()
+
+
+def _unreadable(path: str | Path, complaint: str) -> str:
+    if "matches no streams" in complaint:
+        return f"{path} has no video stream, only sound or text; give a video file, a .gif or a folder of images"
+    return f"{path} is not a video ffmpeg can read ({complaint}); give a video, a .gif or a folder of images"

@@ -1,0 +1,47 @@
+"""Every public function that documents uint8 frames says so when it gets something else."""
+
+import numpy as np
+import pytest
+import torch
+
+from t2vz import metrics
+from t2vz.conditions import edges
+from t2vz.errors import InputError
+from t2vz.video.frames import check_frames
+
+GOOD = np.zeros((3, 16, 24, 3), np.uint8)
+CALLS = {
+    "measured_motion": metrics.measured_motion,
+    "warp_error": lambda frames: metrics.warp_error(frames, torch.zeros(3, 2)),
+    "background_change": lambda frames: metrics.background_change(frames, torch.zeros(3, 1, 16, 24)),
+    "histogram_similarity": metrics.histogram_similarity,
+    "psnr": lambda frames: metrics.psnr(GOOD, frames),
+    "score_video": metrics.score_video,
+    "embed_images": lambda frames: metrics.embed_images(None, frames),
+    "edges": lambda frames: edges(frames[0]),
+}
+BAD = {
+    "floats": torch.zeros(3, 3, 16, 24),
+    "channels first": torch.zeros(3, 3, 16, 24, dtype=torch.uint8),
+    "one frame": GOOD[0],
+    "five axes": GOOD[None],
+    "grey": GOOD[..., :1],
+    "unlike sizes": [GOOD[0], GOOD[0, :8]],
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("name", CALLS)
+def test_the_wrong_kind_of_frames_is_named(name, kind):
+    if name == "edges" and kind == "unlike sizes":
+        pytest.skip("its first frame is a good one")
+    with pytest.raises(InputError, match="must be uint8") as refusal:
+        CALLS[name](BAD[kind])
+    assert "\n" not in str(refusal.value)
+
+
+def test_arrays_tensors_and_lists_are_frames():
+    for frames in (GOOD, torch.from_numpy(GOOD), list(GOOD)):
+        assert np.array_equal(check_frames(frames, least=3), GOOD)
+    with pytest.raises(InputError, match="at least 4"):
+        check_frames(GOOD, least=4)
