@@ -130,7 +130,7 @@ def test_count_rate_and_duration_are_kept(run, frames):
     Video(np.repeat(frames, 2, axis=0)[:, :53, :61], fps=30000 / 1001).save("odd.mp4")
     assert run("odd.mp4", "a blue kite", *FAST, "--chunk", "3", "--out", "kite.mp4")[0] == 0
     video = read_video("kite.mp4")
-    assert len(video) == 10 and video.fps == pytest.approx(30000 / 1001) and video.frames.shape[1:] == (64, 64, 3)
+    assert len(video) == 10 and video.fps == pytest.approx(30000 / 1001) and video.frames.shape[1:] == (56, 64, 3)
 
 
 def test_times_rates_and_sizes_are_said_and_done(run, frames):
@@ -150,9 +150,9 @@ def test_times_rates_and_sizes_are_said_and_done(run, frames):
         "--resolution",
         "128",
     )
-    assert code == 0 and "wide.mp4 is 64×40; worked on at 128×64" in err and "6 frames of 128×64" in err
+    assert code == 0 and "wide.mp4 is 64×40; worked on at 128×80" in err and "6 frames of 128×80" in err
     video = read_video("kite.mp4")
-    assert len(video) == 6 and video.frames.shape[1:] == (64, 128, 3) and video.fps == 10
+    assert len(video) == 6 and video.frames.shape[1:] == (80, 128, 3) and video.fps == 10
 
 
 def test_the_chunk_changes_nothing_to_speak_of(run):
@@ -234,6 +234,9 @@ def bad(frames, tmp_path_factory):
         (["good.mp4", "x", "--start", "9"], "no frame between"),
         (["good.mp4", "x", "--fps", "0"], "fps is 0"),
         (["good.mp4", "x", "--resolution", "5"], "resolution = 5"),
+        (["good.mp4", "x", "--resolution", "0"], "resolution = 0"),
+        (["good.mp4", "x", "--out", "n" * 300 + ".mp4"], "name of 304 bytes is too long"),
+        (["good.mp4", "x", "--out", "n" * 250 + ".mp4", "--latents"], "bytes is too long"),
         (["car", "x", "--with", "asis=short"], "short has 3 frames and car 5"),
         (["car", "x", "--with", "asis=gone"], "no file or folder gone"),
         (["car", "x", "--with", "colour"], "edges, pose, depth, asis"),

@@ -86,8 +86,8 @@ def test_count_rate_and_size_of_a_file_are_kept(run, frames):
     aloud = [word for word in FAST if word != "--quiet"]
     code, _, err = run("odd.mp4", "make it blue", *aloud, "--chunk", "3", "--out", "b.mp4")
     video = read_video("b.mp4")
-    assert code == 0 and "odd.mp4 is 62×54; worked on at 64×64" in err and "10 frames of 64×64 of odd.mp4" in err
-    assert len(video) == 10 and video.fps == pytest.approx(30000 / 1001) and video.frames.shape[1:] == (64, 64, 3)
+    assert code == 0 and "odd.mp4 is 62×54; worked on at 64×56" in err and "10 frames of 64×56 of odd.mp4" in err
+    assert len(video) == 10 and video.fps == pytest.approx(30000 / 1001) and video.frames.shape[1:] == (56, 64, 3)
 
 
 def test_a_run_file_makes_the_same_video_again(run, tmp_path):

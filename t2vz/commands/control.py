@@ -222,6 +222,8 @@ def _pictures(args: argparse.Namespace, stack: ExitStack, clip, follow: Follow, 
     if follow.video is not None:
         size = (clip.height, clip.width)
         source = stack.enter_context(open_clip(follow.video, args.start, args.end, args.fps, size=size))
+        for note in source.notes:
+            say(args, f"note: {note}")
         if len(source) != len(clip):
             raise InputError(
                 f"{follow.video} has {len(source)} frames and {args.video} {len(clip)}: a control video "

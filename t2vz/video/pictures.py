@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ ENDINGS += (".avif",) if "avif" in features.get_supported() else ()
 OTHERS = (".avif", ".heic", ".heif", ".jxl", ".svg", ".exr", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # other files of several pictures hold previews, or views of a stereo camera
 STANDARD = Fraction(1, 10)  # seconds that browsers show a frame without a duration
+ROUNDING = 0.0051  # seconds: a GIF counts in 1/100 s
 MOST_REPEATED = 10  # frames made of one, on average, before a regular rate is no likely reason for the durations
 
 
@@ -34,7 +36,7 @@ def pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
     Raises InputError when there are none, or pictures among them that cannot be read.
     """
     files = [path for path in folder.iterdir() if path.name[0] != "."]
-    files.sort(key=lambda path: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", path.name)])
+    files.sort(key=lambda path: natural_order(path.name))
     pictures = [path for path in files if path.is_file() and is_picture(path)]
     others = [path.name for path in files if path not in set(pictures)]
     if not pictures:
@@ -45,13 +47,18 @@ def pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
     return pictures, [f"{folder}: what is no picture was left out: {names}"]
 
 
+def natural_order(name: str) -> list[int | str]:
+    """What names are sorted by, so that frame_2 comes before frame_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
 def picture(path: Path) -> np.ndarray:
     """The picture in a file, or the first one: uint8 (H, W, 3)."""
     with _opened(path) as image:
         return _rgb(image, path)
 
 
-def durations(path: Path, end: float | None = None) -> list[Fraction] | None:
+def durations(path: Path, end: Fraction | float) -> list[Fraction] | None:
     """How long each frame of an animation is shown, in seconds; None where frames have no times (a picture, a TIFF).
 
     Raises FailedError when it is damaged before `end` seconds.
@@ -64,10 +71,10 @@ def durations(path: Path, end: float | None = None) -> list[Fraction] | None:
             for frame in _frames(image):
                 frame.load()  # a WebP knows the duration only now
                 seconds.append(Fraction(round(frame.info.get("duration", 0)), 1000) or STANDARD)
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, struct.error) as error:
             if not seconds:
                 raise
-            if end is None or sum(seconds) < end:
+            if sum(seconds) < end:
                 until = float(sum(seconds))
                 raise FailedError(
                     f"{path} is damaged after {len(seconds)} frames; copy the file again, or end at {until:g} s"
@@ -79,10 +86,10 @@ def frames(path: Path, count: int | None = None) -> Iterator[np.ndarray]:
     """Yield the frames of an animation (its first `count`), the pages of a TIFF, or the one picture of another file."""
     with _opened(path) as image:
         several = image.format in (*ANIMATED, "TIFF")
-        for number, frame in enumerate(_frames(image) if several else [image]):
+        for number, frame in enumerate(_frames(image) if several else [image], start=1):
+            yield _rgb(frame, path)
             if number == count:
                 return
-            yield _rgb(frame, path)
 
 
 def regular_rate(seconds: list[Fraction]) -> Fraction | None:
@@ -96,8 +103,10 @@ def regular_rate(seconds: list[Fraction]) -> Fraction | None:
     most = min(int(total / shortest * 5 / 4), MOST_REPEATED * len(seconds))
     for ticks in range(len(seconds), most + 1):
         tick = float(total) / ticks
-        places = np.round(ends / tick)
-        if np.abs(ends - places * tick).max() < min(0.0051, tick / 4) and np.diff(places, prepend=0).min() >= 1:
+        places, error = np.round(ends / tick), min(ROUNDING, tick / 4)
+        if np.diff(places, prepend=0).min() < 1:
+            continue
+        if ((ends - error) / places).max() <= ((ends + error) / places).min():  # there is a tick that suits all
             return ticks / total
     return None
 
@@ -117,7 +126,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is not a picture Pillow can read; is it damaged or misnamed?") from error
 
 

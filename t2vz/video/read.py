@@ -55,12 +55,15 @@ def open_frames(
     if not os.path.exists(path):  # unlike Path.exists, no error for a name that is too long
         raise InputError(f"there is no file or folder {path}; check the name")
     source = Path(path)
+    # Fractions: as floats, times would fall on the wrong side of a frame's edge (0.2 is a little more than 1/5).
+    begin, stop = (Fraction(t).limit_denominator(10**6) if t else t for t in (start or 0, end))
+    stop = math.inf if stop is None else stop
     if source.is_dir():
         files, notes = pictures_of(source)
         rate = Fraction(DEFAULT_FPS if fps is None else fps)
-        found = _on_screen(((picture(file), 1 / rate) for file in files), rate, start, end)
+        found = _on_screen(((picture(file), 1 / rate) for file in files), rate, begin, stop)
     elif is_picture(source):
-        rate, found, notes = _open_picture(source, start, end, fps)
+        rate, found, notes = _open_picture(source, begin, stop, fps)
     else:
         stream = examine(path, start, end, fps)
         rate, found, notes = stream.fps, decode_frames(stream), stream.notes
@@ -68,7 +71,7 @@ def open_frames(
 
 
 def _open_picture(
-    path: Path, start: float | None, end: float | None, fps: float | Fraction | None
+    path: Path, start: Fraction, end: Fraction | float, fps: float | Fraction | None
 ) -> tuple[Fraction, Iterator[np.ndarray], list[str]]:
     """As `open_frames`, for a file that Pillow reads."""
     seconds = durations(path, end)
@@ -82,9 +85,7 @@ def _open_picture(
             notes = [f"{path}: {len(seconds)} pictures make {ticks} frames, since some are shown longer than others"]
         return rate, _on_screen(zip(frames(path, len(seconds)), seconds), rate, start, end), notes
     ends = list(accumulate(seconds))
-    chosen = [
-        k for k, stop in enumerate(ends) if (start or 0) <= stop - seconds[k] < (math.inf if end is None else end)
-    ]
+    chosen = [k for k, stop in enumerate(ends) if start <= stop - seconds[k] < end]
     rate = len(chosen) / sum(seconds[k] for k in chosen) if chosen else Fraction(1)
     note = varying_rate(path, min(seconds), max(seconds), rate)
     return rate, (frame for k, frame in enumerate(frames(path, len(seconds))) if k in chosen), [note]
@@ -112,19 +113,17 @@ def read_masks(path: str | Path, frames: int, height: int, width: int) -> torch.
 
 
 def _on_screen(
-    shown: Iterable[tuple[np.ndarray, Fraction]], fps: Fraction, start: float | None, end: float | None
+    shown: Iterable[tuple[np.ndarray, Fraction]], fps: Fraction, start: Fraction, end: Fraction | float
 ) -> Iterator[np.ndarray]:
     """shown: pairs (frame, seconds it stays). Yield what is seen at fps frames a second, from start to end.
 
-    Frame k lasts from k/fps to (k+1)/fps, and is what the screen shows halfway. Times are fractions: as
-    floats they would fall on the wrong side of an edge (0.2 is a little more than 1/5).
+    Frame k lasts from k/fps to (k+1)/fps, and is what the screen shows halfway.
     """
-    start, end = (None if t is None else Fraction(t).limit_denominator(10**6) for t in (start, end))
-    k = math.ceil((start or 0) * fps)
+    k = math.ceil(start * fps)
     changes_at = Fraction(0)
     for frame, seconds in shown:
         changes_at += seconds
-        while (k + Fraction(1, 2)) / fps < changes_at and (end is None or k / fps < end):
+        while (k + Fraction(1, 2)) / fps < changes_at and k / fps < end:
             yield frame
             k += 1
 
