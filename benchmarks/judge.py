@@ -18,14 +18,14 @@ from tqdm import tqdm
 
 from t2vz.files import atomic_path
 from t2vz.world import BACKGROUNDS, COLOURS, OBJECTS, Scene, paint, sample_scene
-from training.common import Settings, fit
+from training.fit import Settings, fit
 
 SIZE = 96  # the judge looks at pictures this small
 PAINTED = 128  # and learns from pictures painted this large, then averaged
 ANSWERS = {"object": OBJECTS, "colour": tuple(COLOURS), "background": BACKGROUNDS}
 COUNT = 12_000
-STREAMS = {"training": 100, "unseen": 101, "captions": 102}  # seeds of their own: train/pictures.py has 0, 1 and 2
-SETTINGS = Settings(steps=3600, batch=32, learning_rate=2e-3, warmup=100, ema=0.995, weight_decay=1e-2, threads=1)
+STREAMS = {"training": 100, "unseen": 101, "captions": 102}  # seeds of their own: training/pictures.py has 0, 1 and 2
+SETTINGS = Settings(steps=3600, batch=32, learning_rate=2e-3, warmup=100, ema=0.995, weight_decay=1e-2)
 
 
 class Judge(nn.Module):
@@ -138,7 +138,7 @@ def trained_judge(cache: Path, count: int = COUNT, settings: Settings = SETTINGS
         return judge.eval()
     images, labels = training_pictures(folder, count)
 
-    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(images), (settings.batch,), generator=generator)
         seen = torch.from_numpy(images[chosen.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         with torch.autocast("cpu", enabled=False):

@@ -1,12 +1,15 @@
-"""The small embedded model: its pictures (`world`), its training, and the folder it is shipped in.
+"""How the small embedded models are made, on pictures that `t2vz.world` paints; run from a checkout.
 
+    fit        one training loop for all: budget, moving average, resuming
+    folder     where everything lies, and what is asked of a training
     pictures   scenes painted once, read as training batches
-    common     what every training shares: budget, resuming, moving average, loss curve
     tokenizer  words to numbers: CLIP's byte-pair files for the picture world's words
     clip       text and image tower, contrastively
-    vae        the KL autoencoder
+    vae        the KL autoencoder, and its decoder once more
     unet       the noise prediction on cached latents
-    export     the folder `weights/embedded/`
+    edit       the UNet that edits (E15)
+    control    the ControlNet for edges (E14)
+    export     the folder `weights/embedded/`, and back
 
-`python -m training all --out runs/embedded` does everything.
+`pip install -e '.[train]'`, then `python -m training all --out runs/embedded` does everything.
 """

@@ -1,13 +1,18 @@
 """`python -m training STAGE --out DIR`: the embedded models from nothing, run from a checkout."""
 
-from __future__ import annotations
-
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from t2vz.errors import FailedError, InputError
 from t2vz.world import STYLES
+
+from . import clip, control, edit, unet, vae
+from .export import export, unpack
+from .folder import Folder
 
 DESCRIPTION = """Train the small embedded models on painted pictures: a CLIP, an autoencoder, a UNet; then
 the autoencoder's decoder once more, a UNet that edits, and a ControlNet that follows edges.
@@ -24,60 +29,72 @@ examples:
   python -m training unet --out more --further --minutes 60                    and on from there"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+STAGES = {
+    "clip": clip.train,
+    "vae": vae.train,
+    "unet": unet.train,
+    "decoder": vae.train_decoder,
+    "edit": edit.train,
+    "controlnet": control.train,
+}
+# of the minutes given to all
+SHARES = {"clip": 0.06, "vae": 0.26, "unet": 0.38, "decoder": 0.1, "edit": 0.12, "controlnet": 0.08}
+
+
+def train(folder: Folder, stage: str) -> None:
+    """Run a stage, if it is not finished."""
+    if not folder.finished(stage):
+        STAGES[stage](folder)
+
+
+def train_all(folder: Folder) -> None:
+    """All, one after the other. folder.minutes is the budget of all together, divided by SHARES."""
+    for stage, share in SHARES.items():
+        train(folder if folder.minutes is None else replace(folder, minutes=folder.minutes * share), stage)
+
+
+def parser() -> argparse.ArgumentParser:
     """The arguments of `python -m training`."""
-    parser.description = DESCRIPTION
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
         "stage",
-        choices=["clip", "vae", "unet", "decoder", "edit", "controlnet", "all", "export", "unpack"],
+        choices=[*STAGES, "all", "export", "unpack"],
         help="what to train; each needs those before it, but for clip and vae; export writes the finished "
         "folders; unpack makes a training folder of such a one",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the training: pictures, states, curves, sheets"
-    )
-    parser.add_argument(
-        "--style", choices=list(STYLES), default="bold", help="of the painting; fine: for 256 pixels and more"
-    )
-    parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels (default 128)")
-    parser.add_argument("--pictures", type=int, default=24_000, help="how many pictures to paint (default 24000)")
-    parser.add_argument("--minutes", type=float, help="time for the stage, or for all together with `all`")
-    parser.add_argument("--steps", type=int, help="steps of each stage, instead of --minutes")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the pictures, the weights and the batches (default 0)"
-    )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads; by default the fastest number is found while training"
-    )
-    parser.add_argument(
+    add("--out", type=Path, required=True, help="folder of the training: pictures, states, curves, sheets")
+    add("--style", choices=list(STYLES), default="bold", help="of the painting; fine: for 256 pixels and more")
+    add("--size", type=int, default=128, help="side of the pictures in pixels (default 128)")
+    add("--pictures", type=int, default=24_000, help="how many pictures to paint (default 24000)")
+    add("--minutes", type=float, help="time for the stage, or for all together with `all`")
+    add("--steps", type=int, help="steps of each stage, instead of --minutes")
+    add("--seed", type=int, default=0, help="seed of the pictures, the weights and the batches (default 0)")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="where to train (default cpu)")
+    add("--threads", type=int, help="CPU threads of each process (default: torch's own choice)")
+    add(
         "--to",
         type=Path,
         default=Path("weights/embedded"),
         help="export: the checkpoint folder to write (default weights/embedded); the edit UNet goes to TO-edit, the "
         "ControlNet to TO-control",
     )
-    parser.add_argument(
+    add(
         "--from",
         dest="from_",
         type=Path,
         default=Path("weights/embedded"),
         help="unpack: the checkpoint folder to take apart (default weights/embedded)",
     )
-    parser.add_argument(
-        "--further", action="store_true", help="train a finished stage on from its weights, not from nothing"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="export: replace a checkpoint that is there")
+    add("--further", action="store_true", help="train a finished stage on from its weights, not from nothing")
+    add("--overwrite", action="store_true", help="export: replace a checkpoint that is there")
+    return parser
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run `python -m training` with parsed arguments; returns 0. Raises InputError and FailedError."""
-    from . import ranks
-    from .export import export
-    from .stages import STAGES, Options, train_all
-    from .unpack import unpack
-
+def run(args: argparse.Namespace) -> None:
+    """Run `python -m training` with parsed arguments. Raises InputError and FailedError."""
     if args.minutes is not None and args.steps is not None:
         raise InputError(
             f"--minutes {args.minutes} and --steps {args.steps}: a training ends after one of them; give one"
@@ -87,47 +104,34 @@ def run(args: argparse.Namespace) -> int:
             "--further is for one stage: clip, unet, decoder, edit or controlnet; after a new clip the unet "
             "has to be trained further, too"
         )
-    for name in ("minutes", "steps"):
+    for name in ("minutes", "steps", "threads"):
         if getattr(args, name) is not None and not getattr(args, name) > 0:
             raise InputError(f"--{name} {getattr(args, name)}: give a number above 0")
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    asked = ("out", "style", "size", "pictures", "minutes", "steps", "seed", "device", "further")
+    folder = Folder(**{name: getattr(args, name) for name in asked})
     if args.stage == "export":
-        export(args.out, args.to, overwrite=args.overwrite)
-        return 0
-    ranks.join()
-    options = Options(
-        out=args.out,
-        size=args.size,
-        pictures=args.pictures,
-        minutes=args.minutes,
-        steps=args.steps,
-        seed=args.seed,
-        style=args.style,
-        device=ranks.device_of(args.device),
-        threads=args.threads,
-        further=args.further,
-    )
-    if args.stage == "unpack":
-        unpack(args.from_, options)
-        return 0
-    (train_all if args.stage == "all" else STAGES[args.stage])(options)
-    return 0
+        export(folder, args.to, overwrite=args.overwrite)
+    elif args.stage == "unpack":
+        unpack(args.from_, folder)
+    elif args.stage == "all":
+        train_all(folder)
+    else:
+        train(folder, args.stage)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run; the exit code: 0, 2 for wrong use, 1 for a failure, 130 for Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m training")
-    add_arguments(parser)
     try:
-        return run(parser.parse_args(arguments))
-    except InputError as error:
+        run(parser().parse_args(arguments))
+    except (InputError, FailedError) as error:
         print(f"t2vz: {error}", file=sys.stderr)
-        return 2
-    except FailedError as error:
-        print(f"t2vz: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("t2vz: interrupted; the same command continues from the last saved state", file=sys.stderr)
         return 130
+    return 0
 
 
 if __name__ == "__main__":

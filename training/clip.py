@@ -10,19 +10,19 @@ for the UNet to hear. So a batch is made of groups that agree in two of the fact
 third tells the group's pictures apart; and words start far from each other (`WORD_STD`).
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, fields
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
 
-from t2vz.text import TextConfig, TextEncoder, Tokenizer
+from t2vz.text import TextConfig, TextEncoder, Tokenizer, encode_text
+from t2vz.world import BACKGROUNDS, COLOURS, OBJECTS, Scene
 
-from .common import Settings, fit
+from .fit import Settings
+from .folder import CLIPSizes, Folder
 from .pictures import Pictures
 from .tokenizer import LENGTH
 
@@ -32,47 +32,43 @@ GROUP = 16  # pictures of a batch that agree in two facts
 DIFFER = (0.6, 0.2, 0.2)  # how often the third fact is the thing, the colour, the place
 
 
-@dataclass(frozen=True)
-class CLIPSizes:
-    """Sizes of both towers. Heads are 64 channels wide, as in every CLIP."""
+def train(folder: Folder) -> None:
+    """Train both towers on pictures and captions, into clip/clip.safetensors."""
+    pictures, tokenizer = folder.paint("training", folder.pictures), folder.tokenizer()
+    clip = folder.begin("clip", untrained(folder), lambda: new_clip(tokenizer, folder.clip, folder.seed))
+    device = folder.here.device
+    facts = torch.tensor([facts_of(folder.scene(i)) for i in range(len(pictures))])
+    ids, which = caption_ids(tokenizer, pictures.captions)
+    # The text tower looks only backwards, so what stands after a caption's end changes nothing before it.
+    ids = ids[:, : int((ids != tokenizer.end).sum(dim=1).max()) + 1]
+    small = shrunken(pictures, clip.config.vision_config.image_size)
 
-    width: int = 128
-    text_layers: int = 2
-    image_layers: int = 3
-    image_size: int = 64
-    patch: int = 8
+    def loss_of(batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+        chosen = alike(facts, batch, generator)
+        same = which[chosen]
+        return contrastive_losses(clip, ids[same].to(device), small.batch(chosen, device), same.to(device))
+
+    folder.train("clip", clip, SETTINGS, loss_of)
+    retrieval = measure_retrieval(clip, tokenizer, folder.paint("unseen", folder.unseen))
+    folder.finish("clip", clip, sizes=asdict(sizes_of(clip)), retrieval=retrieval, of=folder.unseen)
 
 
-def new_clip(tokenizer: Tokenizer, sizes: CLIPSizes = CLIPSizes(), seed: int = 0) -> CLIPModel:
-    """An untrained CLIPModel whose vocabulary is the tokenizer's."""
-    heads = max(1, sizes.width // 64)
-    tower = {
-        "hidden_size": sizes.width,
-        "intermediate_size": 4 * sizes.width,
-        "num_attention_heads": heads,
-        "hidden_act": "quick_gelu",
-        "projection_dim": sizes.width,
-    }
-    text = {
-        **tower,
-        "num_hidden_layers": sizes.text_layers,
-        "vocab_size": tokenizer.end + 1,
-        "max_position_embeddings": LENGTH,
-        "bos_token_id": tokenizer.start,
-        "eos_token_id": tokenizer.end,
-        "pad_token_id": tokenizer.end,
-    }
-    image = {
-        **tower,
-        "num_hidden_layers": sizes.image_layers,
-        "image_size": sizes.image_size,
-        "patch_size": sizes.patch,
-    }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        clip = CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=sizes.width))
-        torch.nn.init.normal_(clip.text_model.embeddings.token_embedding.weight, std=WORD_STD)
-    return clip
+def load_clip(folder: Folder) -> CLIPModel:
+    """The finished CLIP of a training folder."""
+    return folder.load("clip", untrained(folder))
+
+
+def untrained(folder: Folder) -> Callable[[dict], CLIPModel]:
+    """From a CLIP's facts a network of its sizes."""
+    return lambda facts: new_clip(folder.tokenizer(), CLIPSizes(**facts["sizes"]))
+
+
+@torch.no_grad()
+def text_states(clip: CLIPModel, tokenizer: Tokenizer, prompts: list[str]) -> Tensor:
+    """What the UNet reads of each prompt: the text tower's last states (prompts, 77, d), on the CPU."""
+    tower = text_tower(clip).to(clip.logit_scale.device)
+    parts = (prompts[i : i + 256] for i in range(0, len(prompts), 256))
+    return torch.cat([encode_text(tower, tokenizer, part).cpu() for part in parts])
 
 
 def text_tower(clip: CLIPModel) -> TextEncoder:
@@ -83,11 +79,42 @@ def text_tower(clip: CLIPModel) -> TextEncoder:
     return text.eval()
 
 
+def facts_of(scene: Scene) -> tuple[int, int, int]:
+    """A scene's thing, colour and place, as numbers."""
+    return OBJECTS.index(scene.kind), tuple(COLOURS).index(scene.colour), BACKGROUNDS.index(scene.background)
+
+
+def new_clip(tokenizer: Tokenizer, sizes: CLIPSizes = CLIPSizes(), seed: int = 0) -> CLIPModel:
+    """An untrained CLIPModel whose vocabulary is the tokenizer's."""
+    tower = dict(hidden_size=sizes.width, intermediate_size=4 * sizes.width, projection_dim=sizes.width)
+    tower |= dict(num_attention_heads=max(1, sizes.width // 64), hidden_act="quick_gelu")
+    text = dict(num_hidden_layers=sizes.text_layers, vocab_size=tokenizer.end + 1, max_position_embeddings=LENGTH)
+    text |= dict(bos_token_id=tokenizer.start, eos_token_id=tokenizer.end, pad_token_id=tokenizer.end)
+    image = dict(num_hidden_layers=sizes.image_layers, image_size=sizes.image_size, patch_size=sizes.patch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        clip = CLIPModel(CLIPConfig(text_config=tower | text, vision_config=tower | image, projection_dim=sizes.width))
+        torch.nn.init.normal_(clip.text_model.embeddings.token_embedding.weight, std=WORD_STD)
+    return clip
+
+
+def sizes_of(clip: CLIPModel) -> CLIPSizes:
+    """The sizes of a CLIP that `new_clip` made."""
+    text, image = clip.config.text_config, clip.config.vision_config
+    layers = text.num_hidden_layers, image.num_hidden_layers
+    return CLIPSizes(text.hidden_size, *layers, image.image_size, image.patch_size)
+
+
 def caption_ids(tokenizer: Tokenizer, captions: list[str]) -> tuple[Tensor, Tensor]:
     """Distinct captions as tokens (distinct, 77), and for each caption which of them it is (captions,)."""
-    distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
-    ids = torch.stack([tokenizer.encode(caption).ids for caption in distinct])
-    return ids, torch.tensor([distinct[caption] for caption in captions])
+    distinct, which = distinct_texts(captions)
+    return torch.stack([tokenizer.encode(caption).ids for caption in distinct]), which
+
+
+def distinct_texts(texts: list[str]) -> tuple[list[str], Tensor]:
+    """Each text once, and for each text which of those it is (texts,)."""
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return list(distinct), torch.tensor([distinct[text] for text in texts])
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
@@ -129,31 +156,6 @@ def contrastive_losses(clip: CLIPModel, ids: Tensor, images: Tensor, which: Tens
     loss = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
     found = same.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
     return {"loss": loss, "found": found.detach()}
-
-
-def train_clip(
-    clip: CLIPModel,
-    pictures: Pictures,
-    facts: Tensor,
-    tokenizer: Tokenizer,
-    folder: str | Path,
-    settings: Settings = SETTINGS,
-) -> CLIPModel:
-    """Train both towers in place on pictures and captions. facts (count, 3): each picture's thing, colour and place,
-    as numbers. Raises as `common.fit`."""
-    ids, which = caption_ids(tokenizer, pictures.captions)
-    # The text tower looks only backwards, so what stands after a caption's end changes nothing before it.
-    ids = ids[:, : int((ids != tokenizer.end).sum(dim=1).max()) + 1]
-    small = shrunken(pictures, clip.config.vision_config.image_size)
-
-    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        chosen = alike(facts, settings.batch, generator)
-        images = small.batch(chosen, settings.device)
-        return contrastive_losses(
-            clip, ids[which[chosen]].to(settings.device), images, which[chosen].to(settings.device)
-        )
-
-    return fit(clip, loss_of, folder, settings, name="clip")
 
 
 @torch.no_grad()

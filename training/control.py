@@ -10,9 +10,8 @@ thousands of steps; and torch's usual first weights let a sparse drawing fade la
 at full strength, and the zero convolutions at the end alone make the new ControlNet silent.
 """
 
-from __future__ import annotations
-
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +20,64 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from t2vz.conditions.edges import edges
-from t2vz.schedulers import NoiseSchedule
-from t2vz.text import TextEncoder, Tokenizer
+from t2vz.unet.config import ControlNetConfig
 from t2vz.unet.controlnet import ConditionStem, ControlNet
 from t2vz.unet.unet import UNet
-from t2vz.vae.vae import VAE
 
-from .common import Settings, fit
+from .clip import load_clip, text_states
+from .fit import Settings
+from .folder import Folder, config_of
 from .log import write_sheet
 from .pictures import Pictures
-from .unet import AttentionForTraining, Examples, UNetLoss, noise_loss, sample
+from .unet import encode_texts, guided, load_unet, noise_loss, sample
+from .vae import cached_latents, load_vae
 
 STEM = (8, 16, 32, 64)  # channels of the condition's way from picture to latent size
 SETTINGS = Settings(minutes=12, batch=16, learning_rate=1e-3, warmup=100, weight_decay=1e-3, ema=0.995)
-LOSS = UNetLoss(no_prompt=0.5)
+NO_PROMPT = 0.5  # the share of captions replaced by ""
+
+
+def train(folder: Folder) -> None:
+    """Train a ControlNet for edges into controlnet/controlnet.safetensors; needs finished CLIP, VAE and UNet."""
+    vae, clip, tokenizer, unet = load_vae(folder), load_clip(folder), folder.tokenizer(), load_unet(folder)
+    latents, captions = cached_latents(folder, vae)
+    texts, device = encode_texts(captions, clip, tokenizer), folder.here.device
+    pictures = folder.paint("training", folder.pictures).first(len(latents))
+    bits = folder.kept("controlnet/edges", len(pictures), lambda: find_edges(pictures))
+    controlnet = folder.begin("controlnet", untrained, lambda: new_controlnet(unet, folder.seed))
+
+    def controlled(condition: Tensor):
+        """The UNet steered by a condition (n, 1, 3, H, W)."""
+        return lambda x, t, context: unet(x, t, context, residuals=controlnet(x, t, context, condition))
+
+    def loss_of(batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The UNet's loss on some pictures, steered by their edges."""
+        chosen = torch.randint(len(latents), (batch,), generator=generator)
+        context = texts.context(chosen, torch.rand(batch, generator=generator) < NO_PROMPT).to(device)
+        condition = as_condition(bits, chosen).to(device)
+        return noise_loss(controlled(condition), latents[chosen].float().to(device), context, generator)
+
+    def show(path: Path) -> None:
+        """Rows of edges above what was made of them."""
+        condition = as_condition(bits, torch.arange(16)).to(device)
+        context = text_states(clip, tokenizer, captions[:16]).to(device)
+        eps = guided(controlled(torch.cat([condition, condition])), context, texts.empty)
+        images = vae.decode(sample(eps, latents[:16].shape, device, folder.seed) / vae.config.scaling_factor)
+        rows = [part for pair in zip((condition[:, 0] * 2 - 1).split(8), images.split(8)) for part in pair]
+        write_sheet(path, torch.cat(rows))
+
+    folder.train("controlnet", controlnet, SETTINGS, loss_of, show)
+    folder.finish("controlnet", controlnet, config=asdict(controlnet.config))
+
+
+def untrained(facts: dict) -> ControlNet:
+    """From a ControlNet's facts a network of its sizes."""
+    return ControlNet(config_of(ControlNetConfig, facts))
+
+
+def load_controlnet(folder: Folder) -> ControlNet:
+    """The finished ControlNet of a training folder."""
+    return folder.load("controlnet", untrained)
 
 
 def new_controlnet(unet: UNet, seed: int = 0) -> ControlNet:
@@ -55,78 +98,13 @@ def wake(stem: ConditionStem, seed: int) -> None:
             nn.init.zeros_(parameter)
 
 
-def find_edges(pictures: Pictures) -> np.ndarray:
+def find_edges(pictures: Pictures) -> Tensor:
     """The edges of all pictures by Canny, as bits: uint8 (count, size, size/8)."""
     found = (edges(picture)[..., 0] > 0 for picture in tqdm(pictures.images, "edges"))
-    return np.stack([np.packbits(picture, axis=-1) for picture in found])
+    return torch.from_numpy(np.stack([np.packbits(picture, axis=-1) for picture in found]))
 
 
-def as_condition(bits: np.ndarray, indices: Tensor) -> Tensor:
+def as_condition(bits: Tensor, indices: Tensor) -> Tensor:
     """The edge pictures of some indices (n,): float32 (n, 1, 3, H, W), 0 or 1, one frame each."""
-    flat = torch.from_numpy(np.unpackbits(bits[indices.numpy()], axis=-1)).float()
+    flat = torch.from_numpy(np.unpackbits(bits[indices].numpy(), axis=-1)).float()
     return flat[:, None, None].expand(-1, -1, 3, -1, -1)
-
-
-def train_controlnet(
-    controlnet: ControlNet,
-    unet: UNet,
-    examples: Examples,
-    bits: np.ndarray,
-    pictures: Pictures,
-    vae: VAE,
-    text_encoder: TextEncoder,
-    tokenizer: Tokenizer,
-    folder: str | Path,
-    settings: Settings = SETTINGS,
-    loss: UNetLoss = LOSS,
-) -> ControlNet:
-    """Train `controlnet` in place, for `unet`, on cached latents and the edges of the same pictures (`find_edges`).
-
-    pictures, vae, text_encoder, tokenizer: for the sheet (edges above what was made of them). Raises as `common.fit`.
-    """
-    alpha_bar = NoiseSchedule.stable_diffusion().alpha_bar
-    unet.requires_grad_(False)
-    controlnet.requires_grad_(True)
-
-    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """The UNet's loss on some pictures, steered by their edges."""
-        chosen = torch.randint(len(examples.latents), (settings.batch,), generator=generator)
-        x_0, context = examples.batch(chosen, loss.no_prompt, generator, settings.device)
-        condition = as_condition(bits, chosen).to(settings.device)
-
-        def controlled(x_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
-            return unet(x_t, t, context, residuals=controlnet(x_t, t, context, condition))
-
-        return noise_loss(controlled, x_0, context, alpha_bar, generator, loss)
-
-    def show(path: Path) -> None:
-        shown = torch.arange(16)
-        condition = as_condition(bits, shown).to(settings.device)
-        made = sample_controlled(unet, controlnet, condition, text_encoder, tokenizer, pictures.captions[:16], settings)
-        images = vae.decode(made.float() / vae.config.scaling_factor)
-        rows = [part for pair in zip((condition[:, 0] * 2 - 1).split(8), images.split(8)) for part in pair]
-        write_sheet(path, torch.cat(rows), 8)
-
-    with AttentionForTraining(settings.device):
-        return fit(controlnet, loss_of, folder, settings, show, "controlnet")
-
-
-@torch.no_grad()
-def sample_controlled(
-    unet: UNet,
-    controlnet: ControlNet,
-    condition: Tensor,
-    text_encoder: TextEncoder,
-    tokenizer: Tokenizer,
-    prompts: list[str],
-    settings: Settings,
-) -> Tensor:
-    """One picture's latents for each condition (n, 1, 3, H, W) and prompt, by `unet.sample`: (n, 4, h, w), scaled."""
-    both = torch.cat([condition, condition])
-
-    def controlled(x: Tensor, t: int, context: Tensor) -> Tensor:
-        return unet(x, t, context, residuals=controlnet(x, t, context, both))
-
-    side = condition.shape[-1] // controlnet.factor
-    device = next(unet.parameters()).device
-    return sample(controlled, text_encoder, tokenizer, prompts, side, seed=settings.seed, device=device)

@@ -5,124 +5,106 @@ noisy one, learns from (picture before, instruction, picture after). For guidanc
 instruction, the picture, or both are left out one time in twenty each.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from t2vz.schedulers import NoiseSchedule, ddim_step
-from t2vz.schedulers.guidance import image_text_guidance
-from t2vz.text import TextEncoder, Tokenizer, encode_text
+from t2vz.schedulers import image_text_guidance
 from t2vz.unet.unet import UNet
-from t2vz.vae.vae import VAE
+from t2vz.unet.widen import widen_input
+from t2vz.world import Edit, paint_after, sample_edit
 
-from .common import Settings, fit
+from .clip import load_clip
+from .fit import Settings
+from .folder import Folder
 from .log import write_sheet
-from .unet import AttentionForTraining, UNetLoss, noise_loss
+from .pictures import Pictures
+from .unet import encode_texts, load_unet, noise_loss, sample, untrained
+from .vae import cached_latents, encode_all, load_vae
 
 SETTINGS = Settings(minutes=20, batch=16, learning_rate=6e-4, warmup=100, weight_decay=1e-3, ema=0.998)
 LEFT_OUT = 0.05  # how often the instruction alone, the picture alone, and both are left out
+SHOWN = 16  # edits for the sheet, not learned from
 
 
-@dataclass(frozen=True)
-class EditExamples:
-    """What the edit UNet learns from: latents of the pictures before, as the VAE gives them, and after, scaled (count,
-    4, h, w); text states of the distinct instructions, the empty one last (distinct, 77, d); which one each has."""
+def train(folder: Folder) -> None:
+    """Train the edit UNet, from the UNet, into edit/edit.safetensors; needs finished CLIP, VAE and UNet."""
+    vae, device = load_vae(folder), folder.here.device
+    unet = folder.begin("edit", untrained, lambda: widen_input(load_unet(folder), 8))
+    edits = edits_of(folder)
+    texts = encode_texts([edit.instruction for edit in edits], load_clip(folder), folder.tokenizer())
+    after = folder.kept("edit/after", len(edits), lambda: encode_all(vae, paint_edits(edits, folder.size)))
+    scale = vae.config.scaling_factor
+    before = cached_latents(folder, vae)[0][: len(after)].float() / scale  # as the VAE gives them (E15)
+    learned = len(after) - SHOWN
 
-    before: Tensor
-    after: Tensor
-    states: Tensor
-    which: Tensor
-
-    def split(self, count: int) -> tuple[EditExamples, EditExamples]:
-        """The first `count` examples, and the others."""
-        parts = zip(*(tensor.tensor_split([count]) for tensor in (self.before, self.after, self.which)))
-        return tuple(EditExamples(before, after, self.states, which) for before, after, which in parts)
-
-    def batch(self, chosen: Tensor, generator: torch.Generator, device: str) -> tuple[Tensor, Tensor, Tensor]:
-        """x_0 (n, 4, h, w), source (n, 4, h, w) and context (n, 77, d), some of the latter two left out."""
-        fate = torch.rand(len(chosen), generator=generator)
-        no_text, no_image = fate < 2 * LEFT_OUT, (fate >= LEFT_OUT) & (fate < 3 * LEFT_OUT)
-        context = self.states[self.which[chosen].masked_fill(no_text, len(self.states) - 1)]
-        source = self.before[chosen].float() * ~no_image[:, None, None, None]
-        return self.after[chosen].float().to(device), source.to(device), context.float().to(device)
-
-
-def train_edit_unet(
-    unet: UNet,
-    examples: EditExamples,
-    shown: EditExamples,
-    vae: VAE,
-    folder: str | Path,
-    settings: Settings = SETTINGS,
-    loss: UNetLoss = UNetLoss(),
-) -> UNet:
-    """Train an 8-channel UNet (`unet.widen_input`) on edits. shown: at least 8 others for the sheet: rows of pictures
-    before, as edited, after. Raises as `common.fit`."""
-    alpha_bar = NoiseSchedule.stable_diffusion().alpha_bar
-    unet.requires_grad_(True)
-
-    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss_of(batch: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The loss of the noise in some pictures after their edit, the pictures before them beside it."""
-        chosen = torch.randint(len(examples.after), (settings.batch,), generator=generator)
-        x_0, source, context = examples.batch(chosen, generator, settings.device)
+        chosen = torch.randint(learned, (batch,), generator=generator)
+        no_text, no_image = left_out(batch, generator)
+        context, x_0 = texts.context(chosen, no_text).to(device), after[chosen].float().to(device)
+        source = (before[chosen] * ~no_image[:, None, None, None]).to(device)
 
         def editing(x_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
             return unet(torch.cat([x_t, source[:, None]], dim=2), t, context)
 
-        return noise_loss(editing, x_0, context, alpha_bar, generator, loss)
+        return noise_loss(editing, x_0, context, generator)
 
     def show(path: Path) -> None:
-        """A sheet of 16 edits: rows of pictures before, as edited, after."""
-        scale = vae.config.scaling_factor
+        """Two times 8 edits: rows of pictures before, as edited, after."""
         rows = []
-        for part in torch.arange(16).split(8):
-            source, context = shown.before[part].float(), shown.states[shown.which[part]].float()
-            made = sample_edits(unet, source, context, shown.states[-1].float(), seed=settings.seed)
-            for latents in (source, made.cpu() / scale, shown.after[part].float() / scale):
-                rows.append(vae.decode(latents.to(settings.device)))
-        write_sheet(path, torch.cat(rows), 8)
+        for part in torch.arange(learned, len(after)).split(8):
+            source, context = before[part].to(device), texts.context(part, torch.zeros(len(part), dtype=bool))
+            eps = guided_edit(unet, source, context.to(device), texts.empty.to(device))
+            made = sample(eps, source.shape, device, folder.seed)
+            rows += [vae.decode(latents.float().to(device)) for latents in (source, made / scale, after[part] / scale)]
+        write_sheet(path, torch.cat(rows))
 
-    with AttentionForTraining(settings.device):
-        return fit(unet, loss_of, folder, settings, show, "edit")
-
-
-def edit_examples(
-    before: Tensor, after: Tensor, instructions: list[str], text_encoder: TextEncoder, tokenizer: Tokenizer
-) -> EditExamples:
-    """Encode each distinct instruction once. before (count, 4, h, w): unscaled; after: scaled."""
-    distinct = {instruction: i for i, instruction in enumerate(dict.fromkeys(instructions))}
-    words = [*distinct, ""]
-    parts = [encode_text(text_encoder, tokenizer, words[i : i + 256]).half().cpu() for i in range(0, len(words), 256)]
-    return EditExamples(before, after, torch.cat(parts), torch.tensor([distinct[text] for text in instructions]))
+    folder.train("edit", unet, SETTINGS, loss_of, show)
+    folder.finish("edit", unet, config=asdict(unet.config), edits=learned)
 
 
-@torch.no_grad()
-def sample_edits(
-    unet: UNet,
-    source: Tensor,
-    context: Tensor,
-    empty: Tensor,
-    steps: int = 25,
-    image_scale: float = 1.2,
-    text_scale: float = 5.0,
-    seed: int = 0,
-) -> Tensor:
-    """Edited latents by DDIM (E3) with E15's guidance: source (n, 4, h, w) as the VAE gives it, context (n, 77, d),
-    empty (77, d) -> scaled latents (n, 4, h, w)."""
-    schedule = NoiseSchedule.stable_diffusion()
-    device = next(unet.parameters()).device
-    source, context = source.to(device), context.to(device)
-    nothing = empty.to(device).expand_as(context)
+def load_edit_unet(folder: Folder) -> UNet:
+    """The finished edit UNet of a training folder."""
+    return folder.load("edit", untrained)
+
+
+def left_out(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Which of n examples lose their text, and which their picture: the text alone, both, the picture alone one time in
+    twenty each. Two masks (n,)."""
+    fate = torch.rand(n, generator=generator)
+    return fate < 2 * LEFT_OUT, (fate >= LEFT_OUT) & (fate < 3 * LEFT_OUT)
+
+
+def guided_edit(
+    unet: UNet, source: Tensor, context: Tensor, empty: Tensor, image_scale: float = 1.2, text_scale: float = 5.0
+) -> Callable[[Tensor, int], Tensor]:
+    """ε(x, t) with guidance by image and text (E15). source (n, 4, h, w) as the VAE gives it, context (n, 77, d), empty
+    (77, d)."""
+    nothing = empty.expand_as(context)
     contexts = torch.cat([nothing, nothing, context])
     sources = torch.cat([torch.zeros_like(source), source, source])
-    x = torch.randn(source.shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    for t in schedule.timesteps(steps):
-        with torch.autocast(device.type, torch.bfloat16):
-            eps = unet(torch.cat([x.repeat(3, 1, 1, 1), sources], dim=1)[:, None], t, contexts)[:, 0].float()
-        eps = image_text_guidance(*eps.chunk(3), image_scale, text_scale)
-        x = ddim_step(x, eps, schedule.alpha_bar_at(t), schedule.alpha_bar_at(schedule.previous(t, steps)))
-    return x
+
+    def eps(x: Tensor, t: int) -> Tensor:
+        beside = torch.cat([x.repeat(3, 1, 1, 1), sources], dim=1)
+        return image_text_guidance(*unet(beside[:, None], t, contexts)[:, 0].float().chunk(3), image_scale, text_scale)
+
+    return eps
+
+
+def edits_of(folder: Folder) -> list[Edit]:
+    """One edit of each of the first training pictures, `folder.edits` to learn from and SHOWN more."""
+    count = min(folder.edits + SHOWN, folder.latents, folder.pictures)
+    scenes = (folder.scene(i) for i in range(count))
+    return [sample_edit(np.random.default_rng([folder.seed, 1_000, i]), scene) for i, scene in enumerate(scenes)]
+
+
+def paint_edits(edits: list[Edit], size: int) -> Pictures:
+    """The pictures after the edits."""
+    painted = np.stack([paint_after(edit, size) for edit in tqdm(edits, "painting edits")])
+    return Pictures(painted, [edit.instruction for edit in edits])

@@ -5,8 +5,6 @@ epoch and by every network. So `count` pictures are painted into a file, picture
 stream, i): the same seed gives the same pictures on every machine, whatever the number of processes.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import dataclass
@@ -35,6 +33,10 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.captions)
+
+    def first(self, count: int) -> "Pictures":
+        """The first `count` of them, or all if there are fewer."""
+        return Pictures(self.images[:count], self.captions[:count])
 
     def batch(self, indices: Tensor, device: str | torch.device = "cpu") -> Tensor:
         """The pictures of some indices (n,): float32 (n, 3, H, W) in [−1, 1]."""

@@ -6,8 +6,6 @@ each word of the list becomes one token. Any other word still has tokens, its pi
 77 positions, <|startoftext|> and <|endoftext|>, padded with the end: Stable Diffusion 1.5's anatomy.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from t2vz.files import write_bytes, write_json

@@ -5,32 +5,35 @@ x_t = √ᾱ_t·x_0 + √(1−ᾱ_t)·ε (E2 from the clean latent) and asks ε_
 replaced by the empty prompt, which teaches the ε_∅ of classifier-free guidance (E5).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from tqdm import tqdm
+from transformers import CLIPModel
 
 from t2vz.schedulers import NoiseSchedule, classifier_free_guidance, ddim_step
-from t2vz.text import TextEncoder, Tokenizer, encode_text
+from t2vz.text import Tokenizer
 from t2vz.unet.config import UNetConfig
 from t2vz.unet.unet import UNet
-from t2vz.vae.vae import VAE
+from t2vz.world import foreground_mask
 
-from .common import Settings, fit
+from .clip import distinct_texts, load_clip, text_states
+from .fit import Settings
+from .folder import Folder, config_of
 from .log import write_sheet
+from .vae import cached_latents, load_vae
 
-EMBEDDED = UNetConfig(block_out_channels=(64, 96, 96, 80), heads=(2, 4, 4, 4), context_dim=128, norm_groups=8)
+SCHEDULE = NoiseSchedule.stable_diffusion()
 SETTINGS = Settings(minutes=55, batch=16, learning_rate=8e-4, warmup=150, weight_decay=1e-3, ema=0.999)
 SHEET_PROMPTS = [
     "a red ball on a green meadow",
-    "a blue fish in the sea",
+    "a blue fish on the sea",
     "a yellow star in the night sky",
     "a pink house in the snow",
     "an orange cat in a cosy room",
@@ -66,62 +69,103 @@ class UNetLoss:
     thing: float = 3.0
 
 
-@dataclass(frozen=True)
-class Examples:
-    """What the UNet learns from: scaled latents (count, 4, h, w), the text states (distinct, 77, d) of the
-    distinct captions, the empty prompt's last, which of them belongs to each latent (count,), and, if known, where
-    the named things are: uint8 (count, 1, h, w), 0 to 255."""
+def train(folder: Folder) -> None:
+    """Train a UNet into unet/unet.safetensors; needs a finished CLIP and VAE."""
+    vae, clip, tokenizer = load_vae(folder), load_clip(folder), folder.tokenizer()
+    latents, captions = cached_latents(folder, vae)
+    side = folder.size // vae.factor
+    config = replace(folder.unet, context_dim=clip.config.text_config.hidden_size, sample_size=side)
+    unet = folder.begin("unet", untrained, lambda: new_unet(config, folder.seed))
+    texts, things = encode_texts(captions, clip, tokenizer), cached_things(folder, len(latents), side)
+    weights, device = UNetLoss(), folder.here.device
 
-    latents: Tensor
+    def loss_of(batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+        chosen = torch.randint(len(latents), (batch,), generator=generator)
+        context = texts.context(chosen, torch.rand(batch, generator=generator) < weights.no_prompt)
+        x_0, cells = latents[chosen].float(), cell_weights(things[chosen], weights.thing)
+        return noise_loss(unet, x_0.to(device), context.to(device), generator, weights, cells.to(device))
+
+    def show(path: Path) -> None:
+        context = text_states(clip, tokenizer, SHEET_PROMPTS).to(device)
+        shape = (len(SHEET_PROMPTS), *latents.shape[1:])
+        images = vae.decode(
+            sample(guided(unet, context, texts.empty), shape, device, folder.seed) / vae.config.scaling_factor
+        )
+        write_sheet(path, images, SHEET_PROMPTS)
+
+    folder.train("unet", unet, SETTINGS, loss_of, show)
+    folder.finish("unet", unet, **folder.facts(), config=asdict(unet.config), latents=len(latents))
+
+
+def untrained(facts: dict) -> UNet:
+    """From a UNet's facts a network of its sizes."""
+    return UNet(config_of(UNetConfig, facts))
+
+
+def load_unet(folder: Folder) -> UNet:
+    """The finished UNet of a training folder."""
+    return folder.load("unet", untrained)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Text states (distinct, 77, d) of distinct captions, the empty prompt's last; which caption each example has."""
+
     states: Tensor
     which: Tensor
-    things: Tensor | None = None
 
-    def batch(self, chosen: Tensor, no_prompt: float, generator: torch.Generator, device: str) -> tuple[Tensor, Tensor]:
-        """x_0 (n, 4, h, w) and context (n, 77, d) of some examples; a share `no_prompt` gets the empty prompt."""
-        dropped = torch.rand(len(chosen), generator=generator) < no_prompt
-        context = self.states[self.which[chosen].masked_fill(dropped, len(self.states) - 1)]
-        return self.latents[chosen].float().to(device), context.float().to(device)
+    @property
+    def empty(self) -> Tensor:
+        """The empty prompt's states (77, d)."""
+        return self.states[-1].float()
 
-    def cell_weights(self, chosen: Tensor, thing: float, device: str) -> Tensor | None:
-        """What each cell of some examples counts, (n, 1, h, w), 1 on average; None where things are not known."""
-        if self.things is None:
-            return None
-        weights = 1 + (thing - 1) * self.things[chosen].float().to(device) / 255
-        return weights / weights.mean()
+    def context(self, chosen: Tensor, dropped: Tensor) -> Tensor:
+        """The states (n, 77, d) of some examples' captions; where `dropped` (n,) says so, the empty prompt's."""
+        return self.states[self.which[chosen].masked_fill(dropped, len(self.states) - 1)].float()
 
 
-def make_examples(
-    latents: Tensor, captions: list[str], text_encoder: TextEncoder, tokenizer: Tokenizer, things: Tensor | None = None
-) -> Examples:
+def encode_texts(captions: list[str], clip: CLIPModel, tokenizer: Tokenizer) -> Texts:
     """Encode each distinct caption once."""
-    distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
-    prompts = [*distinct, ""]
-    states = [
-        encode_text(text_encoder, tokenizer, prompts[i : i + 256]).half().cpu() for i in range(0, len(prompts), 256)
-    ]
-    which = torch.tensor([distinct[caption] for caption in captions])
-    return Examples(latents, torch.cat(states), which, things)
+    distinct, which = distinct_texts(captions)
+    return Texts(text_states(clip, tokenizer, [*distinct, ""]).half(), which)
+
+
+def cached_things(folder: Folder, count: int, side: int) -> Tensor:
+    """Where in the first `count` pictures' latents the named things are, painted once: uint8 (count, 1, side, side),
+    255 in every cell that a thing covers or that is next to such a one."""
+
+    def find() -> Tensor:
+        scenes = (folder.scene(i) for i in tqdm(range(count), "masks"))
+        masks = np.stack([foreground_mask(scene, folder.size) for scene in scenes])
+        covered = F.adaptive_avg_pool2d(torch.from_numpy(masks)[:, None].float(), side)
+        return F.max_pool2d(covered, 3, stride=1, padding=1).round().byte()
+
+    return folder.kept("unet/things", count, find)
+
+
+def cell_weights(things: Tensor, thing: float) -> Tensor:
+    """What each cell of some examples counts, (n, 1, h, w), 1 on average. things: uint8 (n, 1, h, w), 0 to 255."""
+    weights = 1 + (thing - 1) * things.float() / 255
+    return weights / weights.mean()
 
 
 def noise_loss(
     unet: Callable[[Tensor, Tensor, Tensor], Tensor],
     x_0: Tensor,
     context: Tensor,
-    alpha_bar: Tensor,
     generator: torch.Generator,
     weights: UNetLoss = UNetLoss(),
-    cell_weights: Tensor | None = None,
+    cells: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted squared error of the predicted noise. x_0 (n, 4, h, w), context (n, tokens, d), alpha_bar
-    (1000,), cell_weights (n, 1, h, w). unet(x_t, t, context): ε, with x_t and ε (n, 1, 4, h, w), one frame each."""
-    t = draw_timesteps(x_0.shape[0], len(alpha_bar), weights.middle, generator)
+    """The weighted squared error of the predicted noise. x_0 (n, 4, h, w), context (n, tokens, d), cells: what each
+    cell counts (n, 1, h, w). unet(x_t, t, context): ε, with x_t and ε (n, 1, 4, h, w), one frame each."""
+    t = draw_timesteps(x_0.shape[0], SCHEDULE.train_steps, weights.middle, generator)
     noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
-    a = alpha_bar[t].float().to(x_0.device)[:, None, None, None]
+    a = SCHEDULE.alpha_bar[t].float().to(x_0.device)[:, None, None, None]
     x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
     predicted = unet(x_t[:, None], t.to(x_0.device), context)[:, 0].float()  # one frame each
     squares = (predicted - noise).square()
-    error = (squares if cell_weights is None else squares * cell_weights).mean(dim=(1, 2, 3))
+    error = (squares if cells is None else squares * cells).mean(dim=(1, 2, 3))
     snr = (a / (1 - a)).flatten()
     weight = (weights.snr_cap / snr).clamp(max=1.0) / (a.flatten() if weights.noisy else 1.0)
     return {"loss": (error * weight).mean(), "error": error.mean().detach()}
@@ -138,86 +182,36 @@ def draw_timesteps(n: int, steps: int, middle: float, generator: torch.Generator
     return (t * steps).long().clamp(0, steps - 1)
 
 
-class AttentionForTraining(TorchFunctionMode):
-    """On CPUs, attention (E11) as two matrix products and a softmax, all in the queries' type: with heads as
-    narrow as these, torch's fused kernel is so slow backwards that a whole step takes half as long again.
-    Elsewhere nothing changes.
-
-        with AttentionForTraining("cpu"):
-            loss.backward()
-    """
-
-    def __init__(self, device: str):
-        super().__init__()
-        self.on_cpu = device.startswith("cpu")
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        plain = function is F.scaled_dot_product_attention and len(args) == 3 and not kwargs  # CLIP's has a mask
-        if plain and self.on_cpu:
-            q, k, v = args
-            return ((q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)).softmax(dim=-1) @ v
-        return function(*args, **(kwargs or {}))
-
-
 def new_unet(config: UNetConfig, seed: int) -> UNet:
     """An untrained UNet, which starts from ε_θ = 0 and not from a random guess."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet(config)
     torch.nn.init.zeros_(unet.conv_out.weight)
+    torch.nn.init.zeros_(unet.conv_out.bias)
     return unet
-
-
-def train_unet(
-    unet: UNet,
-    examples: Examples,
-    vae: VAE,
-    text_encoder: TextEncoder,
-    tokenizer: Tokenizer,
-    folder: str | Path,
-    settings: Settings = SETTINGS,
-    weights: UNetLoss = UNetLoss(),
-) -> UNet:
-    """Train `unet` in place on cached latents. vae, text_encoder, tokenizer: for the sheets of samples. Raises as
-    `common.fit`."""
-    alpha_bar = NoiseSchedule.stable_diffusion().alpha_bar
-
-    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        chosen = torch.randint(len(examples.latents), (settings.batch,), generator=generator)
-        x_0, context = examples.batch(chosen, weights.no_prompt, generator, settings.device)
-        cells = examples.cell_weights(chosen, weights.thing, settings.device)
-        return noise_loss(unet, x_0, context, alpha_bar, generator, weights, cells)
-
-    def show(path: Path) -> None:
-        size = examples.latents.shape[-1]
-        latents = sample(unet, text_encoder, tokenizer, SHEET_PROMPTS, size, seed=settings.seed, device=settings.device)
-        write_sheet(path, vae.decode(latents.float() / vae.config.scaling_factor), 8, SHEET_PROMPTS)
-
-    with AttentionForTraining(settings.device):
-        return fit(unet, loss_of, folder, settings, show, "unet")
 
 
 @torch.no_grad()
 def sample(
-    unet: Callable[[Tensor, int, Tensor], Tensor],
-    text_encoder: TextEncoder,
-    tokenizer: Tokenizer,
-    prompts: list[str],
-    size: int,
-    steps: int = 25,
-    guidance_scale: float = 5.0,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
+    eps: Callable[[Tensor, int], Tensor], shape: tuple[int, ...], device: torch.device, seed: int = 0, steps: int = 25
 ) -> Tensor:
-    """Pictures' latents by DDIM (E3) with guidance (E5): prompts (n) -> scaled latents (n, 4, size, size). unet: as in
-    `noise_loss`, on `device`."""
-    schedule = NoiseSchedule.stable_diffusion()
-    device = torch.device(device)
-    context = encode_text(text_encoder, tokenizer, [*[""] * len(prompts), *prompts]).to(device)
-    x = torch.randn((len(prompts), 4, size, size), generator=torch.Generator().manual_seed(seed)).to(device)
-    for t in schedule.timesteps(steps):
+    """Scaled latents (n, 4, h, w) by DDIM (E3) from pure noise. eps(x, t): the guided prediction."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    for t in SCHEDULE.timesteps(steps):
         with torch.autocast(device.type, torch.bfloat16):
-            eps = unet(torch.cat([x, x])[:, None], t, context)[:, 0].float()
-        eps = classifier_free_guidance(*eps.chunk(2), guidance_scale)
-        x = ddim_step(x, eps, schedule.alpha_bar_at(t), schedule.alpha_bar_at(schedule.previous(t, steps)))
+            noise = eps(x, t).float()
+        x = ddim_step(x, noise, SCHEDULE.alpha_bar_at(t), SCHEDULE.alpha_bar_at(SCHEDULE.previous(t, steps)))
     return x
+
+
+def guided(
+    unet: Callable[[Tensor, int, Tensor], Tensor], context: Tensor, empty: Tensor, scale: float = 5.0
+) -> Callable[[Tensor, int], Tensor]:
+    """ε(x, t) of one frame each with classifier-free guidance (E5). context (n, 77, d), empty (77, d)."""
+    both = torch.cat([empty.to(context.device).expand_as(context), context])
+
+    def eps(x: Tensor, t: int) -> Tensor:
+        return classifier_free_guidance(*unet(torch.cat([x, x])[:, None], t, both)[:, 0].float().chunk(2), scale)
+
+    return eps

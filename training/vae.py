@@ -8,10 +8,7 @@ what is wrong at a single pixel; the gradient term weighs edges. A perceptual lo
 trained on other data.
 """
 
-from __future__ import annotations
-
-import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,15 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from t2vz.metrics.pixels import psnr
 from t2vz.vae.config import VAEConfig
 from t2vz.vae.vae import VAE, to_pixels
 
-from .common import Settings, fit
+from .fit import Settings, load_network
+from .folder import Folder, config_of
 from .log import write_sheet
 from .pictures import Pictures
 
-EMBEDDED = VAEConfig(block_out_channels=(16, 32, 64, 128), layers_per_block=1, norm_groups=8, scaling_factor=1.0)
-SETTINGS = Settings(minutes=35, batch=8, learning_rate=8e-4, warmup=100, ema=0.999, sheet_minutes=4)
+SETTINGS = Settings(minutes=35, batch=8, learning_rate=8e-4, warmup=100, ema=0.999)
 DECODER_SETTINGS = replace(SETTINGS, minutes=10, learning_rate=7e-4)
 DECODER_NOISE = 0.05  # in units of the latents' own spread
 
@@ -114,26 +112,37 @@ def _pairs_out(conv: torch.nn.Conv2d, mix: Tensor) -> None:
     conv.weight[:, : 2 * mix.shape[1], 1, 1] = torch.stack([mix, -mix], dim=2).flatten(1)
 
 
-def train_vae(
-    vae: VAE,
-    pictures: Pictures,
-    unseen: Pictures,
-    folder: str | Path,
-    settings: Settings = SETTINGS,
-    weights: VAELoss = VAELoss(),
-) -> VAE:
-    """Train `vae` in place and measure its scaling factor: 1/σ of the latents, as SD's 0.18215 was found.
+def train(folder: Folder) -> None:
+    """Train a VAE into vae/vae.safetensors, and measure its scaling factor: 1/σ of the latents, as SD's 0.18215 was."""
+    pictures, unseen = folder.paint("training", folder.pictures), folder.paint("unseen", folder.unseen)
+    vae = folder.begin("vae", untrained, lambda: new_vae(folder.vae, folder.seed))
 
-    unseen: pictures for the sheet (originals above reconstructions). Raises as `common.fit`.
-    """
+    def loss_of(batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+        chosen = torch.randint(len(pictures), (batch,), generator=generator)
+        return vae_losses(vae, pictures.batch(chosen, folder.here.device), generator)
 
-    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        chosen = torch.randint(len(pictures), (settings.batch,), generator=generator)
-        return vae_losses(vae, pictures.batch(chosen, settings.device), generator, weights)
-
-    fit(vae, loss_of, folder, settings, lambda path: show_pairs(vae, unseen, path), "vae")
+    folder.train("vae", vae, SETTINGS, loss_of, lambda path: show_pairs(vae, unseen, path))
     vae.config = replace(vae.config, scaling_factor=measure_scaling_factor(vae, pictures))
+    folder.finish("vae", vae, config=asdict(vae.config), psnr=measure_psnr(vae, unseen))
+
+
+def untrained(facts: dict) -> VAE:
+    """From a VAE's facts a network of its sizes."""
+    return VAE(config_of(VAEConfig, facts))
+
+
+def load_vae(folder: Folder) -> VAE:
+    """The finished VAE of a training folder, with the later decoder if there is one."""
+    vae, later = folder.load("vae", untrained), folder.path("decoder")
+    if later.is_file():
+        load_network(later, LatentsToImages(vae))
     return vae
+
+
+def cached_latents(folder: Folder, vae: VAE) -> tuple[Tensor, list[str]]:
+    """Scaled latents of the first `folder.latents` pictures, encoded once into unet/, and their captions."""
+    pictures = folder.paint("training", folder.pictures).first(folder.latents)
+    return folder.kept("unet/latents", len(pictures), lambda: encode_all(vae, pictures)), pictures.captions
 
 
 @torch.no_grad()
@@ -142,7 +151,7 @@ def show_pairs(vae: VAE, pictures: Pictures, path: Path) -> None:
     images = pictures.batch(torch.arange(min(16, len(pictures))), next(vae.parameters()).device)
     again = vae.decode(vae.encode(images))
     rows = [part for pair in zip(images.split(8), again.split(8)) for part in pair]
-    write_sheet(path, torch.cat(rows), 8)
+    write_sheet(path, torch.cat(rows))
 
 
 class LatentsToImages(torch.nn.Module):
@@ -156,33 +165,27 @@ class LatentsToImages(torch.nn.Module):
         return self.decoder(self.post_quant_conv(latents))
 
 
-def train_decoder(
-    vae: VAE,
-    latents: Tensor,
-    pictures: Pictures,
-    unseen: Pictures,
-    folder: str | Path,
-    settings: Settings = DECODER_SETTINGS,
-    weights: VAELoss = VAELoss(),
-) -> LatentsToImages:
-    """Train the decoder of `vae` further, in place, on cached scaled latents (count, 4, h, w) of the
-    pictures.
+def train_decoder(folder: Folder) -> None:
+    """Train the VAE's decoder further, on the UNet's latents, into decoder/decoder.safetensors.
 
     What a latent means stays as it is, so a UNet trained on such latents is not disturbed. A little noise is
-    added, like the posterior's, so that the decoder forgives a UNet's small errors. Raises as `common.fit`.
+    added, like the posterior's, so that the decoder forgives a UNet's small errors.
     """
-    half = LatentsToImages(vae).requires_grad_(True)
+    vae = load_vae(folder)
+    latents, _ = cached_latents(folder, vae)
+    pictures, unseen = folder.paint("training", folder.pictures), folder.paint("unseen", folder.unseen)
+    half = folder.begin("decoder", lambda facts: LatentsToImages(vae), lambda: LatentsToImages(vae))
+    device = folder.here.device
 
-    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        chosen = torch.randint(len(latents), (settings.batch,), generator=generator)
+    def loss_of(batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+        chosen = torch.randint(len(latents), (batch,), generator=generator)
         noisy = latents[chosen].float()
         noisy = noisy + DECODER_NOISE * torch.randn(noisy.shape, generator=generator)
-        given = noisy.to(settings.device) / vae.config.scaling_factor
-        error = half(given).float() - pictures.batch(chosen, settings.device)
-        return picture_losses(error, weights)
+        error = half(noisy.to(device) / vae.config.scaling_factor).float() - pictures.batch(chosen, device)
+        return picture_losses(error, VAELoss())
 
-    fit(half, loss_of, folder, settings, lambda path: show_pairs(vae, unseen, path), "decoder")
-    return half
+    folder.train("decoder", half, DECODER_SETTINGS, loss_of, lambda path: show_pairs(vae, unseen, path))
+    folder.finish("decoder", half, psnr=measure_psnr(vae, unseen))
 
 
 @torch.no_grad()
@@ -197,15 +200,11 @@ def measure_scaling_factor(vae: VAE, pictures: Pictures, count: int = 512) -> fl
 
 @torch.no_grad()
 def measure_psnr(vae: VAE, pictures: Pictures) -> float:
-    """Peak signal to noise of the reconstructions as 8-bit pictures, in dB: the mean over pictures of
-    10·log10(255²/MSE)."""
+    """Peak signal to noise of the reconstructions as 8-bit pictures, in dB: the mean over pictures."""
     device = next(vae.parameters()).device
-    total = 0.0
-    for part in torch.arange(len(pictures)).split(16):
-        again = to_pixels(vae.decode(vae.encode(pictures.batch(part, device)))).cpu().double()
-        mse = (again - torch.from_numpy(pictures.images[part.numpy()]).double()).square().mean(dim=(1, 2, 3))
-        total += sum(10 * math.log10(255**2 / max(value, 1e-12)) for value in mse.tolist())
-    return total / len(pictures)
+    parts = torch.arange(len(pictures)).split(16)
+    again = torch.cat([to_pixels(vae.decode(vae.encode(pictures.batch(part, device)))).cpu() for part in parts])
+    return psnr(again.numpy(), pictures.images[: len(again)])
 
 
 @torch.no_grad()

@@ -9,18 +9,19 @@ from t2vz.text import Tokenizer
 from training.clip import (
     DIFFER,
     GROUP,
-    CLIPSizes,
     alike,
     caption_ids,
     contrastive_losses,
+    load_clip,
     measure_retrieval,
     new_clip,
     shrink,
     shrunken,
     text_tower,
-    train_clip,
+    train,
 )
-from training.common import Settings
+from training.fit import Settings
+from training.folder import CLIPSizes, Folder
 from training.pictures import Pictures, paint_one
 from training.tokenizer import write_tokenizer
 
@@ -69,12 +70,15 @@ def test_equal_captions_are_no_mistake(tokenizer):
     assert losses["found"] == 1.0
 
 
-def test_training_finds_its_own_captions(tmp_path, tokenizer, pictures):
-    settings = Settings(steps=30, batch=8, learning_rate=2e-3, warmup=3, ema=0.5, threads=1)
+def test_training_finds_its_own_captions(tmp_path, monkeypatch):
+    settings = Settings(steps=30, batch=8, learning_rate=2e-3, warmup=3, ema=0.5)
+    monkeypatch.setattr("training.clip.SETTINGS", settings)
+    monkeypatch.setattr("training.clip.alike", lambda facts, n, g: torch.randint(len(facts), (n,), generator=g))
+    folder = Folder(out=tmp_path, size=32, pictures=8, unseen=8, clip=TINY)
+    train(folder)
+    tokenizer, pictures = folder.tokenizer(), folder.paint("training", 8)
     before = measure_retrieval(new_clip(tokenizer, TINY).eval(), tokenizer, pictures)
-    facts = torch.zeros(8, 3, dtype=torch.long)
-    clip = train_clip(new_clip(tokenizer, TINY), pictures, facts, tokenizer, tmp_path, settings)
-    assert measure_retrieval(clip, tokenizer, pictures) > max(before, 0.3)
+    assert measure_retrieval(load_clip(folder), tokenizer, pictures) > max(before, 0.3)
 
 
 @pytest.mark.parametrize("seed", range(3))

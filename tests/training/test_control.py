@@ -15,7 +15,7 @@ TINY = UNetConfig(
 
 def drawings(seed, count=4, size=64):
     """Pictures of thin lines, bits (count, size, size/8): one pixel in twelve set."""
-    return np.packbits(np.random.default_rng(seed).random((count, size, size)) < 1 / 12, axis=-1)
+    return torch.from_numpy(np.packbits(np.random.default_rng(seed).random((count, size, size)) < 1 / 12, axis=-1))
 
 
 @pytest.mark.parametrize("seed", range(3))

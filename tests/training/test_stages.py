@@ -9,18 +9,22 @@ from safetensors.torch import load_file
 
 from t2vz.unet.config import UNetConfig
 from t2vz.vae.config import VAEConfig
-from training import stages
-from training.__main__ import main
-from training.clip import CLIPSizes
+from training import __main__ as stages
+from training import folder as folders
+from training.__main__ import main, train, train_all
+from training.clip import load_clip
+from training.edit import load_edit_unet
 from training.export import export
-from training.stages import Options, load_clip, load_unet, load_vae, train_all
-from training.state import read_facts
+from training.fit import read_facts
+from training.folder import CLIPSizes, Folder
+from training.unet import load_unet
+from training.vae import load_vae
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Two steps of everything at 64 pixels."""
-    options = Options(
+    folder = Folder(
         out=tmp_path_factory.mktemp("run"),
         size=64,
         pictures=40,
@@ -28,13 +32,12 @@ def trained(tmp_path_factory):
         latents=36,
         edits=16,
         steps=2,
-        threads=1,
         clip=CLIPSizes(width=64, text_layers=1, image_layers=1, image_size=32, patch=16),
         vae=VAEConfig(block_out_channels=(16, 16, 16, 16), layers_per_block=1, norm_groups=4, scaling_factor=1.0),
         unet=UNetConfig(block_out_channels=(16, 16, 16, 16), layers_per_block=1, heads=(2,) * 4, norm_groups=4),
     )
-    train_all(options)
-    return options
+    train_all(folder)
+    return folder
 
 
 def test_everything_is_written(trained):
@@ -44,24 +47,24 @@ def test_everything_is_written(trained):
     assert (trained.out / "vae/sheet.png").is_file() and (trained.out / "unet/sheet.png").is_file()
     for name in ("decoder", "edit", "controlnet"):
         assert (trained.out / f"{name}/sheet.png").is_file()
-    assert load_unet(trained.out).config.sample_size == 8
+    assert load_unet(trained).config.sample_size == 8
 
 
 def test_finished_stages_are_not_run_again(trained, monkeypatch):
-    monkeypatch.setattr(stages, "paint_pictures", lambda *_: pytest.fail("a finished stage began again"))
+    monkeypatch.setattr(folders, "paint_pictures", lambda *_: pytest.fail("a finished stage began again"))
     train_all(trained)
 
 
 def test_exported_folder_holds_the_same_networks(trained, tmp_path):
     from t2vz.model import StableDiffusion
 
-    export(trained.out, tmp_path / "embedded")
+    export(trained, tmp_path / "embedded")
     sd = StableDiffusion.load(tmp_path / "embedded")
-    assert sd.vae.config.scaling_factor == pytest.approx(load_vae(trained.out).config.scaling_factor)
-    for loaded, own in ((sd.unet, load_unet(trained.out)), (sd.vae, load_vae(trained.out))):
+    assert sd.vae.config.scaling_factor == pytest.approx(load_vae(trained).config.scaling_factor)
+    for loaded, own in ((sd.unet, load_unet(trained)), (sd.vae, load_vae(trained))):
         for a, b in zip(loaded.parameters(), own.parameters()):
             torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
-    own = load_clip(trained.out).text_model(input_ids=sd.tokenizer.encode("a red ball").ids[None]).last_hidden_state
+    own = load_clip(trained).text_model(input_ids=sd.tokenizer.encode("a red ball").ids[None]).last_hidden_state
     torch.testing.assert_close(sd.encode_text(["a red ball"]), own, atol=1e-2, rtol=1e-2)
     card = (tmp_path / "embedded/README.md").read_text(encoding="utf-8")
     assert "| vae |" in card and "dB PSNR on 4 unseen" in card
@@ -70,14 +73,14 @@ def test_exported_folder_holds_the_same_networks(trained, tmp_path):
 def test_exported_edit_unet_and_controlnet_run(trained, tmp_path):
     from t2vz.model import StableDiffusion, load_controlnet
 
-    export(trained.out, tmp_path / "small")
+    export(trained, tmp_path / "small")
     assert {path.name for path in tmp_path.iterdir()} == {"small", "small-edit", "small-control"}
     controlnet = load_controlnet(tmp_path / "small-control")
     sd = StableDiffusion.load(tmp_path / "small")
     x, text = torch.randn(1, 2, 4, 8, 8, generator=torch.Generator().manual_seed(3)), sd.encode_text(["a red ball"])
     residuals = controlnet(x, 500, text, torch.ones(1, 2, 3, 64, 64))
     assert sd.unet(x, 500, text, residuals=residuals).shape == x.shape
-    own = stages.load_edit_unet(trained.out)
+    own = load_edit_unet(trained)
     stored = load_file(tmp_path / "small-edit/unet/diffusion_pytorch_model.safetensors")
     assert stored["conv_in.weight"].shape[1] == 8
     torch.testing.assert_close(stored["conv_in.weight"].float(), own.conv_in.weight, atol=1e-3, rtol=1e-3)
@@ -87,11 +90,11 @@ def test_exported_edit_unet_and_controlnet_run(trained, tmp_path):
 def test_whole_clip_loads_in_transformers(trained, tmp_path):
     from transformers import CLIPModel
 
-    export(trained.out, tmp_path / "embedded")
+    export(trained, tmp_path / "embedded")
     clip = CLIPModel.from_pretrained(tmp_path / "embedded/clip").float().eval()
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     ids = torch.zeros(2, 77, dtype=torch.long)
-    ours = load_clip(trained.out)(input_ids=ids, pixel_values=images)
+    ours = load_clip(trained)(input_ids=ids, pixel_values=images)
     theirs = clip(input_ids=ids, pixel_values=images)
     torch.testing.assert_close(theirs.image_embeds, ours.image_embeds, atol=1e-2, rtol=1e-2)
     torch.testing.assert_close(theirs.text_embeds, ours.text_embeds, atol=1e-2, rtol=1e-2)
@@ -103,7 +106,7 @@ def test_unet_before_vae_says_what_to_do(tmp_path, capsys):
     assert "train vae first" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--steps", "1", "--minutes", "1"], ["--size", "33"], ["--steps", "0"]])
+@pytest.mark.parametrize("arguments", [["--steps", "1", "--minutes", "1"], ["--size", "33"], ["--threads", "0"]])
 def test_wrong_use_is_one_line(tmp_path, capsys, arguments):
     assert main(["clip", "--out", str(tmp_path), "--pictures", "1", *arguments]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("t2vz: ")
@@ -114,37 +117,37 @@ def test_minutes_of_all_are_shared(monkeypatch, tmp_path):
     monkeypatch.setattr(
         stages, "STAGES", {name: lambda o, name=name: given.update({name: o.minutes}) for name in stages.SHARES}
     )
-    train_all(Options(out=tmp_path, minutes=60.0))
+    train_all(Folder(out=tmp_path, minutes=60.0))
     assert sum(given.values()) == pytest.approx(60.0) and given["unet"] > given["clip"]
 
 
 def test_a_shipped_folder_can_be_trained_further(trained, tmp_path, capsys):
     """unpack gives back what was exported (to float16); --further begins there, and not from nothing."""
-    export(trained.out, tmp_path / "small")
-    again = tmp_path / "again"
-    arguments = ["--out", str(again), "--size", "64", "--pictures", "40"]
+    export(trained, tmp_path / "small")
+    again = replace(trained, out=tmp_path / "again", steps=1, further=True)
+    arguments = ["--out", str(again.out), "--size", "64", "--pictures", "40"]
     assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 0
     for load in (load_clip, load_vae, load_unet):
         for (name, ours), (_, theirs) in zip(
-            load(again).named_parameters(), load(trained.out).named_parameters(), strict=True
+            load(again).named_parameters(), load(trained).named_parameters(), strict=True
         ):
             torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3, msg=name)
     assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 2  # it would be overwritten
     assert "choose another" in capsys.readouterr().err
 
-    start, options = load_unet(again), replace(trained, out=again, steps=1, further=True)
-    stages.train_unet_stage(options)
+    start = load_unet(again)
+    train(again, "unet")
     moved = [(a - b).abs().max() for a, b in zip(load_unet(again).parameters(), start.parameters())]
     assert 0 < max(moved) < 0.02  # one step of AdamW away; another start would differ by much more
     start = load_vae(again)
-    stages.train_vae_stage(options)  # the latents that were encoded before mean nothing any more
+    train(again, "vae")  # the latents that were encoded before mean nothing any more
     moved = [(a - b).abs().max() for a, b in zip(load_vae(again).parameters(), start.parameters())]
-    assert 0 < max(moved) < 0.02 and not list(again.glob("unet/latents-*"))
+    assert 0 < max(moved) < 0.02 and not list(again.out.glob("unet/latents-*"))
 
-    stages.train_unet_stage(options)  # and once more: what was spent before counts
-    assert read_facts(again / "unet/unet.safetensors")["spent"]["steps"] == 2
+    train(again, "unet")  # and once more: what was spent before counts
+    assert read_facts(again.path("unet"))["spent"]["steps"] == 2
     export(again, tmp_path / "further")
-    card = (tmp_path / "further/README.md").read_text()
+    card = (tmp_path / "further/README.md").read_text(encoding="utf-8")
     assert "M | 2 |" in card and "as it was" in card
 
 

@@ -39,7 +39,7 @@ def test_any_text_round_trips(clip, text):
 
 
 def test_t2vz_reads_the_folder_alike(folder, clip):
-    prompt = "A blue fish in the sea, surfing!"
+    prompt = "A blue fish on the sea, surfing!"
     wanted = clip(prompt, padding="max_length", truncation=True).input_ids
     assert Tokenizer(folder).encode(prompt).ids.tolist() == wanted
 

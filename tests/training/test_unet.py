@@ -1,31 +1,26 @@
 """The UNet's training: its loss against the definition, the empty prompt, sampling."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
-from torch.nn import functional as F
 
-from t2vz.schedulers import NoiseSchedule
-from t2vz.text import Tokenizer, encode_text
+from t2vz.text import Tokenizer
 from t2vz.unet.config import UNetConfig
-from t2vz.unet.unet import UNet
-from t2vz.vae.config import VAEConfig
-from training.clip import CLIPSizes, new_clip, text_tower
-from training.common import Settings
+from t2vz.world.backgrounds import PLACES
+from training.clip import new_clip
+from training.folder import CLIPSizes
 from training.tokenizer import write_tokenizer
 from training.unet import (
-    AttentionForTraining,
-    Examples,
+    SCHEDULE,
+    SHEET_PROMPTS,
     UNetLoss,
+    cell_weights,
     draw_timesteps,
-    make_examples,
+    encode_texts,
+    guided,
     new_unet,
     noise_loss,
     sample,
-    train_unet,
 )
-from training.vae import new_vae
 
 TINY = UNetConfig(
     block_out_channels=(16, 16),
@@ -35,14 +30,14 @@ TINY = UNetConfig(
     context_dim=64,
     norm_groups=4,
 )
-ALPHA_BAR = NoiseSchedule.stable_diffusion().alpha_bar
+ALPHA_BAR = SCHEDULE.alpha_bar
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     tokenizer = Tokenizer(write_tokenizer(tmp_path_factory.mktemp("tokenizer")))
     clip = new_clip(tokenizer, CLIPSizes(width=64, text_layers=1, image_layers=1, image_size=32, patch=16)).eval()
-    return text_tower(clip).requires_grad_(False), tokenizer
+    return clip.requires_grad_(False), tokenizer
 
 
 class Seen(torch.nn.Module):
@@ -62,7 +57,7 @@ class Seen(torch.nn.Module):
 def test_loss_is_the_weighted_error_of_the_noise(snr_cap, noisy):
     x_0 = torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(2))
     unet, weights = Seen(0.3), UNetLoss(snr_cap=snr_cap, noisy=noisy)
-    losses = noise_loss(unet, x_0, torch.zeros(8, 3, 5), ALPHA_BAR, torch.Generator().manual_seed(9), weights)
+    losses = noise_loss(unet, x_0, torch.zeros(8, 3, 5), torch.Generator().manual_seed(9), weights)
     wanted, plain = 0.0, 0.0
     for i in range(8):
         a = float(ALPHA_BAR[unet.t[i]])
@@ -78,7 +73,7 @@ def test_noisy_weights_are_those_of_v_prediction():
     """|v − v̂|² for v = √ᾱ·ε − √(1−ᾱ)·x_0, with the x̂_0 that belongs to ε̂, is |ε − ε̂|²/ᾱ."""
     x_0 = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(5))
     unet, weights = Seen(-0.2), UNetLoss(snr_cap=float("inf"))
-    losses = noise_loss(unet, x_0, torch.zeros(6, 3, 5), ALPHA_BAR, torch.Generator().manual_seed(1), weights)
+    losses = noise_loss(unet, x_0, torch.zeros(6, 3, 5), torch.Generator().manual_seed(1), weights)
     a = ALPHA_BAR[unet.t][:, None, None, None].double()
     noise = (unet.x.double() - a.sqrt() * x_0) / (1 - a).sqrt()
     guess = (unet.x.double() - (1 - a).sqrt() * -0.2) / a.sqrt()
@@ -90,8 +85,7 @@ def test_cells_of_things_count_more():
     """An error in one cell alone: its share of the loss is its weight."""
     things = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
     things[0, 0, 1, 2], things[1, 0, :2] = 255, 51
-    examples = Examples(torch.zeros(2, 4, 4, 4), torch.zeros(1, 1, 1), torch.zeros(2, dtype=torch.long), things)
-    weights = examples.cell_weights(torch.tensor([0, 1]), 3.0, "cpu")
+    weights = cell_weights(things, 3.0)
     assert weights.mean().item() == pytest.approx(1.0)
     plain = weights[0, 0, 0, 0]
     assert (weights[0, 0, 1, 2] / plain).item() == pytest.approx(3.0)
@@ -104,7 +98,6 @@ def test_cells_of_things_count_more():
             Right(error),
             x_0,
             torch.zeros(2, 1, 1),
-            ALPHA_BAR,
             torch.Generator().manual_seed(3),
             UNetLoss(snr_cap=float("inf"), noisy=False),
             weights,
@@ -134,78 +127,43 @@ def test_timesteps_cover_the_schedule_evenly_or_its_middle(middle):
     assert counts[[0, 1, 98, 99]].mean().item() == pytest.approx(1 / (1 + middle), rel=0.04)
 
 
-def test_examples_share_states_of_equal_captions(text):
-    encoder, tokenizer = text
-    captions = ["a red ball", "a blue cat", "a red ball"]
-    examples = make_examples(torch.zeros(3, 4, 4, 4), captions, encoder, tokenizer)
-    assert examples.which.tolist() == [0, 1, 0] and examples.states.shape == (3, 77, 64)
-    for prompt, states in (("a blue cat", examples.states[1]), ("", examples.states[2])):
-        alone = encoder(tokenizer.encode(prompt).ids[None])[0]
-        torch.testing.assert_close(states.float(), alone, atol=2e-3, rtol=1e-3)
+def test_equal_captions_share_their_states_and_dropped_ones_are_empty(text):
+    clip, tokenizer = text
+    texts = encode_texts(["a red ball", "a blue cat", "a red ball"], clip, tokenizer)
+    assert texts.which.tolist() == [0, 1, 0] and texts.states.shape == (3, 77, 64)
+    context = texts.context(torch.tensor([0, 1, 2]), torch.tensor([False, False, True]))
+    for prompt, states in (("a red ball", context[0]), ("a blue cat", context[1]), ("", context[2]), ("", texts.empty)):
+        alone = clip.text_model(input_ids=tokenizer.encode(prompt).ids[None]).last_hidden_state[0]
+        torch.testing.assert_close(states, alone, atol=2e-3, rtol=1e-3)
 
 
-def test_no_prompt_share(text, tmp_path, monkeypatch):
-    """With share 1 every context is the empty prompt's; with 0 none is."""
-    encoder, tokenizer = text
-    examples = make_examples(torch.randn(2, 4, 4, 4), ["a red ball", "a blue cat"], encoder, tokenizer)
-    settings = Settings(steps=1, batch=4, threads=1, learning_rate=1e-3)
-    vae = new_vae(VAEConfig(block_out_channels=(16, 16), layers_per_block=1, norm_groups=4), 0)
-    for share in (0.0, 1.0):
-        contexts = []
-        forward = UNet.forward
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                UNet, "forward", lambda self, x, t, context: contexts.append(context) or forward(self, x, t, context)
-            )
-            patch.setattr("training.unet.sample", lambda *_, **__: torch.zeros(1, 4, 4, 4))
-            train_unet(
-                new_unet(TINY, 0),
-                examples,
-                vae,
-                encoder,
-                tokenizer,
-                tmp_path / str(share),
-                settings,
-                UNetLoss(no_prompt=share),
-            )
-        empty = [torch.equal(states, examples.states[-1].float()) for states in contexts[0]]
-        assert empty == [share == 1.0] * 4
-
-
-def test_one_latent_is_learnt_and_sampled(text):
-    """Trained long enough on a single latent, the sampler returns that latent."""
-    encoder, tokenizer = text
+def test_one_latent_is_learnt_and_sampled():
+    """By the exact ε_θ of a data set of one latent, the sampler returns that latent, whatever the guidance."""
     x_0 = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
 
-    class Oracle(UNet):  # the exact ε_θ of a data set of one latent
-        def forward(self, x, t, context):
-            a = float(ALPHA_BAR[t])
-            return (x - a**0.5 * x_0) / (1 - a) ** 0.5
+    def oracle(x, t, context):
+        a = float(ALPHA_BAR[t])
+        return (x - a**0.5 * x_0) / (1 - a) ** 0.5
 
-    latents = sample(Oracle(TINY), encoder, tokenizer, ["a red ball", "a blue cat"], 4, steps=10, guidance_scale=3.0)
+    eps = guided(oracle, torch.zeros(2, 77, 8), torch.zeros(77, 8), scale=3.0)
+    latents = sample(eps, (2, 4, 4, 4), torch.device("cpu"), steps=10)
     # DDIM ends at ᾱ_0 < 1: a little of the first noise stays
     torch.testing.assert_close(latents, x_0.expand(2, -1, -1, -1), atol=0.15, rtol=0.0)
 
 
-def test_attention_for_training_is_attention_with_its_gradients():
-    """Against torch's own kernel in float64, forwards and backwards; on other devices that kernel is used."""
-    drawn = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    results = []
-    for mode in (nullcontext(), AttentionForTraining("cpu"), AttentionForTraining("cuda:0")):
-        q, k, v = (x.clone().requires_grad_() for x in drawn)
-        with mode:
-            out = F.scaled_dot_product_attention(q, k, v)
-        out.square().sum().backward()
-        results.append([out, q.grad, k.grad, v.grad, type(out.grad_fn).__name__])
-    fused, products, elsewhere = results
-    for one, other in zip(fused[:4], products[:4]):
-        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
-    assert elsewhere[-1] == fused[-1] != products[-1]
+def test_guidance_asks_for_the_empty_prompt_first():
+    """E5 written out, with a network that answers with its context."""
+    context, empty = torch.full((2, 1, 1), 3.0), torch.full((1, 1), 1.0)
+    eps = guided(lambda x, t, c: c[..., None, None].expand(4, 1, 4, 2, 2), context, empty, scale=5.0)
+    assert (eps(torch.zeros(2, 4, 2, 2), 7) == 1.0 + 5.0 * (3.0 - 1.0)).all()
 
 
-def test_attention_for_training_leaves_masked_attention_alone(text):
-    """The text tower's attention is causal; the sheets of samples read prompts inside the mode."""
-    encoder, tokenizer = text
-    wanted = encode_text(encoder, tokenizer, ["a red ball"])
-    with AttentionForTraining("cpu"):
-        torch.testing.assert_close(encode_text(encoder, tokenizer, ["a red ball"]), wanted, atol=0, rtol=0)
+def test_sheets_ask_for_what_the_painted_world_says():
+    """Each prompt ends as captions do: "on the sea", not "in the sea"."""
+    known = tuple(phrase for place in PLACES.values() for phrase in (*place.phrases, place.over) if phrase)
+    assert [prompt for prompt in SHEET_PROMPTS if not prompt.endswith(known)] == []
+
+
+def test_a_new_unet_predicts_no_noise():
+    unet = new_unet(TINY, 0)
+    assert (unet(torch.randn(1, 1, 4, 8, 8), 5, torch.randn(1, 3, 64)) == 0).all()

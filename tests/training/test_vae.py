@@ -1,7 +1,6 @@
 """The autoencoder's training: its start, its loss, its measurements."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,17 +8,19 @@ import torch
 from torch.nn import functional as F
 
 from t2vz.vae.config import VAEConfig
-from training.common import Settings
+from training.fit import Settings
+from training.folder import Folder
 from training.pictures import Pictures, paint_one
 from training.vae import (
     VAELoss,
     encode_all,
+    load_vae,
     measure_psnr,
     measure_scaling_factor,
     new_vae,
     picture_losses,
+    train,
     train_decoder,
-    train_vae,
     vae_losses,
 )
 
@@ -83,31 +84,36 @@ def test_losses_against_brute_force(pictures):
     assert losses["kl"].item() == pytest.approx(kl, rel=1e-4)
 
 
-def test_training_lowers_the_loss_and_measures(tmp_path, pictures):
-    settings = Settings(steps=30, batch=2, learning_rate=1e-3, warmup=2, ema=0.5, threads=1)
-    vae = train_vae(new_vae(TINY, settings.seed), pictures, pictures, tmp_path, settings)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of six pictures, and a training of thirty steps."""
+    settings = Settings(steps=30, batch=2, learning_rate=1e-3, warmup=2, ema=0.5)
+    monkeypatch.setattr("training.vae.SETTINGS", settings)
+    monkeypatch.setattr("training.vae.DECODER_SETTINGS", settings)
+    return Folder(out=tmp_path, size=32, pictures=6, unseen=6, vae=TINY)
+
+
+def test_training_lowers_the_loss_and_measures_and_the_decoder_goes_on(folder):
+    train(folder)
+    vae, pictures = load_vae(folder), folder.paint("training", 6)
     images = pictures.batch(torch.arange(6))
     generator = torch.Generator().manual_seed(0)
     before = vae_losses(new_vae(TINY, 0), images, generator)["loss"]
     assert vae_losses(vae, images, generator)["loss"] < before
     assert vae.config.scaling_factor == pytest.approx(1 / vae.encode(images).std().item(), rel=1e-5)
-    assert (tmp_path / "sheet.png").is_file()
+    assert (folder.out / "vae/sheet.png").is_file()
     latents = encode_all(vae, pictures, batch=4)
     assert latents.dtype == torch.float16 and latents.shape == (6, 4, 4, 4)
     assert latents.float().std() == pytest.approx(1.0, abs=0.02)
 
-
-def test_decoder_learns_and_latents_keep_their_meaning(tmp_path, pictures):
-    vae = new_vae(replace(TINY, scaling_factor=0.5), 0)
-    images = pictures.batch(torch.arange(6))
-    latents = (vae.encode(images) * 0.5).detach()
-    before = [value.clone() for value in (*vae.encoder.parameters(), *vae.quant_conv.parameters())]
-    error = picture_losses(vae.decode(latents / 0.5) - images, VAELoss())["loss"]
-    settings = Settings(steps=30, batch=2, learning_rate=1e-3, warmup=2, ema=0.5, threads=1)
-    train_decoder(vae, latents, pictures, pictures, tmp_path, settings)
-    after = [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
-    assert all(torch.equal(a, b) for a, b in zip(before, after))
-    assert picture_losses(vae.decode(latents / 0.5) - images, VAELoss())["loss"] < error
+    error = picture_losses(vae.decode(latents.float() / vae.config.scaling_factor) - images, VAELoss())["loss"]
+    train_decoder(folder)
+    later = load_vae(folder)
+    for half in ("encoder", "quant_conv"):  # latents keep their meaning
+        one, other = getattr(vae, half).parameters(), getattr(later, half).parameters()
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    decoded = later.decode(latents.float() / vae.config.scaling_factor)
+    assert picture_losses(decoded - images, VAELoss())["loss"] < error
 
 
 class Halves:

@@ -1,20 +1,21 @@
 """The training loop: budgets, resuming, the moving average, the state on the disk, the loss curve."""
 
 import csv
+import json
 import math
 
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from t2vz.errors import FailedError, InputError
-from training import common
-from training.common import Settings, Threads, fit
-from training.log import log_losses, loss_curve, read_log, write_log
-from training.state import load_network, read_facts, save_network
+from training.fit import Settings, fit, load_network, processes, read_facts, save_network
+from training.log import log_losses, read_log, write_log
 
-TINY = Settings(steps=12, batch=4, learning_rate=1e-2, warmup=3, ema=0.9, threads=1)
+TINY = Settings(steps=12, batch=4, learning_rate=1e-2, warmup=3, ema=0.9)
 
 
 def line(seed=0):
@@ -22,7 +23,7 @@ def line(seed=0):
     torch.manual_seed(seed)
     model = nn.Linear(1, 1)
 
-    def loss_of(step, generator):
+    def loss_of(generator):
         x = torch.randn(4, 1, generator=generator)
         return {"loss": (model(x).float() - (3 * x - 1)).square().mean()}
 
@@ -52,16 +53,18 @@ def test_budget_must_be_one_and_positive(budget):
 
 
 def test_interrupted_training_ends_with_the_same_weights(tmp_path):
-    settings = Settings(steps=12, batch=4, learning_rate=1e-2, warmup=3, ema=0.9, threads=1, save_minutes=0.0)
+    settings = Settings(steps=12, batch=4, learning_rate=1e-2, warmup=3, ema=0.9, save_minutes=0.0)
     whole, loss_of = line()
     fit(whole, loss_of, tmp_path / "whole", settings)
 
     broken, loss_of = line()
 
-    def interrupted(step, generator):
-        if step == 7:
+    steps = iter(range(12))
+
+    def interrupted(generator):
+        if next(steps) == 7:
             raise KeyboardInterrupt
-        return loss_of(step, generator)
+        return loss_of(generator)
 
     with pytest.raises(KeyboardInterrupt):
         fit(broken, interrupted, tmp_path / "parts", settings)
@@ -78,7 +81,7 @@ def test_finished_training_is_not_continued(tmp_path):
     fit(model, loss_of, tmp_path, TINY)
     other, _ = line(seed=5)
 
-    def forbidden(step, generator):
+    def forbidden(generator):
         raise AssertionError("a step was taken")
 
     fit(other, forbidden, tmp_path, TINY)
@@ -99,7 +102,7 @@ def test_ema_and_adamw_agree_with_a_plain_loop(tmp_path):
     for step in range(12):
         optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / 3) * (1 + math.cos(math.pi * step / 12)) / 2
         with torch.autocast("cpu", torch.bfloat16):
-            loss = twin_loss(step, torch.Generator().manual_seed(step))["loss"]
+            loss = twin_loss(torch.Generator().manual_seed(step))["loss"]
         loss.backward()
         nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
         optimizer.step()
@@ -122,7 +125,7 @@ def test_state_of_other_settings_is_refused(tmp_path):
 def test_loss_that_is_no_number_stops_the_training(tmp_path):
     model, _ = line()
     with pytest.raises(FailedError, match="nan and its gradient nan in step 0"):
-        fit(model, lambda step, generator: {"loss": model.weight.sum() * float("nan")}, tmp_path, TINY)
+        fit(model, lambda generator: {"loss": model.weight.sum() * float("nan")}, tmp_path, TINY)
     assert not (tmp_path / "state.safetensors").exists()
 
 
@@ -133,7 +136,7 @@ def test_sheet_is_shown_with_the_average_and_training_goes_on(tmp_path):
     def show(path):
         seen.append((model.training, model.weight.item()))
 
-    settings = Settings(steps=3, batch=4, learning_rate=0.1, warmup=0, ema=0.5, threads=1, sheet_minutes=0.0)
+    settings = Settings(steps=3, batch=4, learning_rate=0.1, warmup=0, ema=0.5, sheet_minutes=0.0)
     fit(model, loss_of, tmp_path, settings, show)
     assert [training for training, _ in seen] == [False] * 4  # after each step, and at the end
     assert seen[-1][1] == seen[-2][1] == model.weight.item()
@@ -153,38 +156,6 @@ def test_log_rows_are_means_of_their_steps(tmp_path):
     assert Image.open(tmp_path / "losses.png").size == (800, 400)
 
 
-def test_loss_curve_falls_when_losses_fall():
-    image = loss_curve([4.0, 2.0, 1.0], [1, 2, 3])
-    blue = [(x, y) for x in range(800) for y in range(400) if image.getpixel((x, y)) == (30, 90, 200)]
-    first, last = min(blue), max(blue)
-    assert first[1] < last[1]  # y grows downwards
-
-
-def test_threads_settle_on_the_fastest(monkeypatch):
-    """With a clock that makes one thread slower than two, two run the long stretch; when that changes, one
-    does."""
-    now = [0.0]
-    chosen = [0]
-    cost = {1: 3.0, 2: 1.0}
-    monkeypatch.setattr(common.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(common.torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(common.torch, "set_num_threads", lambda n: chosen.__setitem__(0, n))
-    threads = Threads(None)
-    used = []
-
-    def run(steps):
-        for _ in range(steps):
-            used.append(chosen[0])
-            with threads:
-                now[0] += cost[chosen[0]]
-
-    run(2 * threads.TRIAL + threads.LONG)
-    assert set(used[2 * threads.TRIAL :]) == {2}
-    cost[2] = 9.0
-    run(2 * threads.TRIAL + threads.LONG)
-    assert set(used[-threads.LONG :]) == {1}
-
-
 def test_finished_network_round_trips(tmp_path):
     model, other = line(1)[0], line(2)[0]
     save_network(tmp_path / "net/net.safetensors", model, {"config": {"block_out_channels": [1, 2]}})
@@ -193,3 +164,25 @@ def test_finished_network_round_trips(tmp_path):
     assert read_facts(tmp_path / "net/net.safetensors") == {"config": {"block_out_channels": [1, 2]}, "parameters": 2}
     with pytest.raises(InputError, match="train vae first"):
         read_facts(tmp_path / "vae/vae.safetensors")
+
+
+def test_a_state_of_the_format_before_is_continued(tmp_path):
+    """model., ema., moment1., moment2. and JSON facts with settings that are no longer asked."""
+    model, loss_of = line()
+    fit(model, loss_of, tmp_path / "new", TINY)
+    with safe_open(tmp_path / "new/state.safetensors", "pt") as file:
+        facts = json.loads(file.metadata()["training"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    assert {key.split(".")[0] for key in tensors} == {"model", "ema", "moment1", "moment2"}
+    facts["settings"] |= {"device": "cpu", "threads": 1}
+    facts["step"], tensors["ema.weight"] = 12, torch.tensor([[7.0]])
+    (tmp_path / "old").mkdir()
+    save_file(tensors, tmp_path / "old/state.safetensors", {"training": json.dumps(facts)})
+    again = fit(line(seed=3)[0], loss_of, tmp_path / "old", TINY)
+    assert again.weight.item() == 7.0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_no_gpu_is_one_line():
+    with pytest.raises(InputError, match="finds no GPU"):
+        processes("cuda")
