@@ -63,9 +63,9 @@ def measure(file, wanted, device):
     checkpoint = open_checkpoint(file)
     dtype = TYPES[wanted][1]
     networks = [
-        build(UNet, checkpoint.unet, dtype, device),
-        build(VAE, checkpoint.vae, dtype, device),
-        build(TextEncoder, checkpoint.text, dtype, device),
+        build(checkpoint.unet, dtype, device),
+        build(checkpoint.vae, dtype, device),
+        build(checkpoint.text, dtype, device),
     ]
     seconds = time.perf_counter() - start
     weights = sum(p.numel() * p.element_size() for network in networks for p in network.parameters()) / 2**20

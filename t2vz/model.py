@@ -5,7 +5,6 @@ sd = StableDiffusion.load("v1-5-pruned-emaonly.safetensors")     # or a folder: 
 sd = StableDiffusion.load(edit=True)                             # the embedded model that edits videos (E15)
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from .checkpoints import (
     Part,
     Words,
     build,
-    checkpoint_hash,
     describe_words,
     find_tokenizer,
     merge_lora,
@@ -32,6 +30,7 @@ from .checkpoints import (
     read_defaults,
     read_words,
     unknown_words,
+    weights_hash,
 )
 from .errors import InputError
 from .schedulers import NoiseSchedule
@@ -80,9 +79,9 @@ class StableDiffusion:
         checkpoint = assemble(path, vae, loras, edit)
         path, unet_path = checkpoint.path, edit_unet(path) if edit else None
         vae_dtype = torch.float32 if dtype == torch.float16 else dtype
-        unet = build(UNet, checkpoint.unet, dtype, device)
-        autoencoder = build(VAE, checkpoint.vae, vae_dtype, device)
-        text_encoder = build(TextEncoder, checkpoint.text, dtype, device)
+        unet = build(checkpoint.unet, dtype, device)
+        autoencoder = build(checkpoint.vae, vae_dtype, device)
+        text_encoder = build(checkpoint.text, dtype, device)
         for network in (unet, autoencoder):
             lay_out(network.requires_grad_(False))
         source = unet_path.parent if unet_path else path
@@ -147,15 +146,8 @@ class StableDiffusion:
     def hash(self) -> str:
         """SHA-256 of the checkpoint's weights, for run files; read once, when first asked for."""
         if self._hash is None:
-            self._hash = weights_hash(self.path, self.unet_path)
+            self._hash = weights_hash(*filter(None, (self.path, self.unet_path)))
         return self._hash
-
-
-def weights_hash(path: Path, unet_path: Path | None = None) -> str:
-    """SHA-256 of a checkpoint's weights; of both, where its UNet lies elsewhere (`edit_unet`)."""
-    if unet_path is None:
-        return checkpoint_hash(path)
-    return hashlib.sha256((checkpoint_hash(path) + checkpoint_hash(unet_path)).encode()).hexdigest()
 
 
 def load_controlnet(
@@ -171,7 +163,7 @@ def load_controlnet(
     differences from one. In eval mode, without gradients. Raises InputError, one line, for anything else.
     """
     part = open_controlnet(embedded_controlnet() if path is None else path, unet)
-    return lay_out(build(ControlNet, part, dtype, device).requires_grad_(False))
+    return lay_out(build(part, dtype, device).requires_grad_(False))
 
 
 def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:

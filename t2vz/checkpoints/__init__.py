@@ -1,16 +1,27 @@
-"""Files ↔ networks: safetensors reading, the two checkpoint layouts and their names, loading and saving."""
+"""Files ↔ networks: what a path holds, safetensors, the two layouts and their names, sizes, LoRAs, saving."""
 
-from .control import open_controlnet
 from .defaults import Defaults, read_defaults
-from .fill import build, fill
 from .identify import Kind, identify, refuse
 from .inspect import inspect
-from .load import PARTS, Checkpoint, Part, open_checkpoint, open_vae, stored_dtype
+from .load import (
+    PARTS,
+    Checkpoint,
+    Part,
+    build,
+    files_read,
+    open_checkpoint,
+    open_controlnet,
+    open_vae,
+    stored_dtype,
+    weights_hash,
+)
 from .lora import merge_lora
-from .read import Entry, checkpoint_hash, find_weights, read_header, read_tensors
+from .read import Entry, find_weights, read_header, read_tensors
 from .save import save_controlnet, save_folder, save_single_file, save_tokenizer, save_unet
 from .tokenizer import CLIP_NAME, NO_CLIP, find_tokenizer, is_clips_tokenizer, same_tokenizer
 from .words import Words, describe_words, read_words, unknown_words
+
+checkpoint_hash = weights_hash
 
 __all__ = [
     "CLIP_NAME",
@@ -25,7 +36,7 @@ __all__ = [
     "build",
     "checkpoint_hash",
     "describe_words",
-    "fill",
+    "files_read",
     "find_tokenizer",
     "find_weights",
     "identify",
@@ -48,4 +59,5 @@ __all__ = [
     "save_unet",
     "stored_dtype",
     "unknown_words",
+    "weights_hash",
 ]

@@ -1,16 +1,18 @@
-"""config.json of the folder layout ↔ the sizes t2vz's networks are built from.
+"""The sizes of networks: what tensor shapes show, and the few numbers that only words can say.
 
-The files are diffusers' and transformers': dictionaries of many options, of which Stable Diffusion 1.x uses
-one setting. `*_from_json` takes the sizes out, and compares every other option with the one value that is
-built here: a file that asks for another computation is refused by the option's name. `*_to_json` writes
-dictionaries that both libraries load.
+Widths, levels, layers and channels are read off the shapes (`*_from_shapes`, by the folder layout's names). Head
+counts, norm groups, scaling factor, picture size and the noise schedule leave no trace in shapes: a folder says them in
+its config.json, t2vz's own single files in their header, and where nothing is said they are Stable Diffusion 1.x's.
+Every other option of a config.json is compared with what `*_to_json` writes for the network that is built: a file that
+asks for another computation is refused by the option's name.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NoReturn
 
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
@@ -18,11 +20,14 @@ from ..text.config import TextConfig
 from ..unet.config import ControlNetConfig, UNetConfig
 from ..vae.config import VAEConfig
 
-CROSS_DOWN, PLAIN_DOWN = "CrossAttnDownBlock2D", "DownBlock2D"
-CROSS_UP, PLAIN_UP = "CrossAttnUpBlock2D", "UpBlock2D"
+Shapes = Mapping[str, tuple[int, ...]]
+Config = UNetConfig | VAEConfig | TextConfig
 
-# The value of each option that t2vz builds. An option that no list names must be off (None or False): it is
-# newer than this list, and what it would change is unknown.
+HEADER = "t2vz."  # a single file's header says in "t2vz.unet", "t2vz.vae" … what its shapes cannot
+TEXT_HEAD_WIDTH = 64  # channels of a head in CLIP's text towers
+
+# The one value of each option that t2vz builds. An option that is not listed must be off (null or false): it is newer
+# than this list, and what it would change is unknown.
 UNET_BUILT = {
     "act_fn": "silu",
     "attention_type": "default",
@@ -41,306 +46,309 @@ UNET_BUILT = {
     "time_embedding_type": "positional",
     "transformer_layers_per_block": 1,
 }
-CONTROLNET_BUILT = {
-    name: UNET_BUILT[name]
-    for name in (
-        "act_fn",
-        "downsample_padding",
-        "flip_sin_to_cos",
-        "freq_shift",
-        "mid_block_scale_factor",
-        "mid_block_type",
-        "norm_eps",
-        "resnet_time_scale_shift",
-        "transformer_layers_per_block",
-    )
-} | {"controlnet_conditioning_channel_order": "rgb"}
+UNET_ONLY = {"attention_type", "center_input_sample", "conv_in_kernel", "conv_out_kernel", "dropout"} | {
+    "resnet_out_scale_factor",
+    "time_embedding_type",
+}
+CONTROLNET_BUILT = {name: value for name, value in UNET_BUILT.items() if name not in UNET_ONLY} | {
+    "controlnet_conditioning_channel_order": "rgb"
+}
 VAE_BUILT = {"act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True}
+SCHEDULE_BUILT = {"beta_schedule": "scaled_linear", "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
 # Options that do not change what is computed: picture sizes, float types, sizes of parts that are off.
 IGNORED = {"sample_size", "upcast_attention", "force_upcast", "addition_embed_type_num_heads"}
-
-# What transformers takes for the sizes of a text tower that a file leaves out.
-TEXT_DEFAULTS = {
-    "vocab_size": 49408,
-    "hidden_size": 512,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 8,
-    "max_position_embeddings": 77,
-}
-
-# SD 1.5's sampler settings, for folders that t2vz writes; the betas are added from the schedule.
-SCHEDULER = {
-    "_class_name": "DDIMScheduler",
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "prediction_type": "epsilon",
-    "set_alpha_to_one": False,
-    "timestep_spacing": "leading",
-    "trained_betas": None,
-}
+ACTIVATIONS = ("quick_gelu", "gelu")
+# Of a text tower's options these are compared; the others concern training, or the tokenizer's numbers.
+TEXT_COMPARED = ("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers") + (
+    "max_position_embeddings",
+)
 
 
-class _Options:
-    """A config.json being read: sizes are taken one by one, and what is left must be what t2vz builds."""
-
-    def __init__(self, json: Mapping[str, Any], where: str):
-        self.left = {key: value for key, value in json.items() if not key.startswith("_")}
-        self.where = where
-
-    def take(self, name: str, default: Any) -> Any:
-        """An option's value, or the default if it is not given or null; it counts as read."""
-        value = self.left.pop(name, None)
-        return default if value is None else value
-
-    def whole(self, name: str, default: int) -> int:
-        """One positive whole number; a list of equal numbers counts as one."""
-        values = self._numbers(name, self.take(name, default))
-        if len(set(values)) != 1:
-            self.refuse(name, values, "one value for all levels")
-        return values[0]
-
-    def per_level(self, name: str, default: Any, levels: int | None = None) -> tuple[int, ...]:
-        """One positive whole number per level; a single number counts for all."""
-        values = self._numbers(name, self.take(name, default))
-        values = values * levels if levels and len(values) == 1 else values
-        if levels and len(values) != levels:
-            self.refuse(name, values, f"one value for each of the {levels} levels")
-        return values
-
-    def number(self, name: str, default: float) -> float:
-        """One positive number."""
-        value = self.take(name, default)
-        if type(value) not in (int, float) or not value > 0:
-            self.refuse(name, value, "a positive number there")
-        return float(value)
-
-    def names(self, name: str, default: list[str]) -> list[str]:
-        """A list of words."""
-        value = self.take(name, default)
-        if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
-            self.refuse(name, value, "a list of block names there")
-        return list(value)
-
-    def built(self, built: Mapping[str, Any]) -> None:
-        """Refuse every option left that asks for something other than what is built."""
-        for name, value in self.left.items():
-            if isinstance(value, list) and len(set(map(str, value))) == 1:  # the same for every level
-                value = value[0]
-            if name in built and value != built[name]:
-                self.refuse(name, value, repr(built[name]))
-            if name not in built and name not in IGNORED and value not in (None, False):
-                self.refuse(name, value, "an architecture without it")
-
-    def refuse(self, name: str, value: Any, rule: str) -> None:
-        """Raise InputError: the option has a value that Stable Diffusion 1.x does not have."""
-        raise InputError(
-            f"{self.where}: {name} = {value!r}, but t2vz builds Stable Diffusion 1.x, with "
-            f"{rule}; load a checkpoint of that shape"
-        )
-
-    def _numbers(self, name: str, value: Any) -> tuple[int, ...]:
-        values = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if not values or not all(type(v) is int and v > 0 for v in values):
-            self.refuse(name, value, "positive whole numbers there")
-        return values
+def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
+    """A UNet's sizes, with SD 1.x's heads, groups and picture size. Raises InputError naming the tensor that should
+    show a size and is not there."""
+    return UNetConfig(out_channels=_shape(shapes, "conv_out.weight", where)[0], **_going_down(shapes, where))
 
 
-def unet_from_json(json: Mapping[str, Any], where: str = "unet/config.json") -> UNetConfig:
-    """A UNet's sizes from diffusers' config, where `attention_head_dim` is the number of heads.
-
-    Raises InputError that names the first option which asks for another architecture.
-    """
-    options = _Options(json, where)
-    sizes = _sizes_going_down(options)
-    up = options.names("up_block_types", [PLAIN_UP] + [CROSS_UP] * 3)
-    if up != [CROSS_UP if has else PLAIN_UP for has in reversed(sizes["has_attention"])]:
-        options.refuse("up_block_types", up, "the levels of down_block_types in reverse")
-    config = UNetConfig(
-        out_channels=options.whole("out_channels", 4), sample_size=options.whole("sample_size", 64), **sizes
+def controlnet_from_shapes(shapes: Shapes, where: str) -> ControlNetConfig:
+    """A ControlNet's sizes, with SD 1.x's heads and groups. Raises InputError as above."""
+    stem = "controlnet_cond_embedding"
+    first = _shape(shapes, f"{stem}.conv_in.weight", where)
+    halving = range(1, _count(shapes, rf"{stem}\.blocks\.(\d+)\.", where), 2)  # every second conv
+    return ControlNetConfig(
+        condition_channels=first[1],
+        condition_out_channels=(first[0], *(_shape(shapes, f"{stem}.blocks.{i}.weight", where)[0] for i in halving)),
+        **_going_down(shapes, where),
     )
-    options.built(UNET_BUILT)
-    _check_divisors(options, config)
-    return config
 
 
-def controlnet_from_json(json: Mapping[str, Any], where: str = "config.json") -> ControlNetConfig:
-    """A ControlNet's sizes from diffusers' config. Raises as `unet_from_json`."""
-    options = _Options(json, where)
-    config = ControlNetConfig(
-        condition_channels=options.whole("conditioning_channels", 3),
-        condition_out_channels=options.per_level("conditioning_embedding_out_channels", [16, 32, 96, 256]),
-        **_sizes_going_down(options),
-    )
-    options.built(CONTROLNET_BUILT)
-    _check_divisors(options, config)
-    return config
-
-
-def _sizes_going_down(options: _Options) -> dict[str, Any]:
-    """What UNet and ControlNet have in common, by the names of UNetConfig."""
-    widths = options.per_level("block_out_channels", [320, 640, 1280, 1280])
-    levels = len(widths)
-    down = options.names("down_block_types", [CROSS_DOWN] * 3 + [PLAIN_DOWN])
-    if len(down) != levels or any(block not in (CROSS_DOWN, PLAIN_DOWN) for block in down):
-        options.refuse("down_block_types", down, f"{levels} of {CROSS_DOWN}, {PLAIN_DOWN}")
-    default_heads = options.per_level("attention_head_dim", 8, levels)
+def _going_down(shapes: Shapes, where: str) -> dict[str, Any]:
+    """What UNet and ControlNet have in common."""
+    levels = range(_count(shapes, r"down_blocks\.(\d+)\.", where))
+    text_reader = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     return {
-        "in_channels": options.whole("in_channels", 4),
-        "block_out_channels": widths,
-        "has_attention": tuple(block == CROSS_DOWN for block in down),
-        "layers_per_block": options.whole("layers_per_block", 2),
-        "heads": options.per_level("num_attention_heads", default_heads, levels),
-        "context_dim": options.whole("cross_attention_dim", 1280),
-        "norm_groups": options.whole("norm_num_groups", 32),
+        "in_channels": _shape(shapes, "conv_in.weight", where)[1],
+        "block_out_channels": tuple(
+            _shape(shapes, f"down_blocks.{i}.resnets.0.conv2.weight", where)[0] for i in levels
+        ),
+        "has_attention": tuple(any(key.startswith(f"down_blocks.{i}.attentions.") for key in shapes) for i in levels),
+        "layers_per_block": _count(shapes, r"down_blocks\.0\.resnets\.(\d+)\.", where),
+        "heads": (8,) * len(levels),
+        "context_dim": _shape(shapes, text_reader, where)[1],
     }
 
 
-def _check_divisors(options: _Options, config: UNetConfig) -> None:
-    for width, heads in zip(config.block_out_channels, config.heads, strict=True):
-        if width % heads or width % config.norm_groups:
-            options.refuse(
-                "block_out_channels",
-                config.block_out_channels,
-                f"widths that {config.heads} heads and {config.norm_groups} norm groups divide",
-            )
+def vae_from_shapes(shapes: Shapes, where: str) -> VAEConfig:
+    """A VAE's sizes, with SD 1.x's groups and scaling factor. Raises InputError as above."""
+    levels = range(_count(shapes, r"encoder\.down_blocks\.(\d+)\.", where))
+    return VAEConfig(
+        in_channels=_shape(shapes, "encoder.conv_in.weight", where)[1],
+        latent_channels=_shape(shapes, "decoder.conv_in.weight", where)[1],
+        block_out_channels=tuple(
+            _shape(shapes, f"encoder.down_blocks.{i}.resnets.0.conv1.weight", where)[0] for i in levels
+        ),
+        layers_per_block=_count(shapes, r"encoder\.down_blocks\.0\.resnets\.(\d+)\.", where),
+    )
+
+
+def text_from_shapes(shapes: Shapes, where: str) -> TextConfig:
+    """The text tower's sizes, with 64 channels a head. Raises InputError as above."""
+    vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight", where)[:2]
+    return TextConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=_shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight", where)[0],
+        num_hidden_layers=_count(shapes, r"text_model\.encoder\.layers\.(\d+)\.", where),
+        num_attention_heads=max(1, width // TEXT_HEAD_WIDTH),
+        max_position_embeddings=_shape(shapes, "text_model.embeddings.position_embedding.weight", where)[0],
+    )
+
+
+def _count(shapes: Shapes, pattern: str, where: str) -> int:
+    """How many different numbers the pattern's group matches at the start of keys."""
+    numbers = {match[1] for key in shapes if (match := re.match(pattern, key))}
+    if not numbers:
+        raise InputError(f"{where}: no tensor is named like {pattern}; the file is pruned or another model")
+    return len(numbers)
+
+
+def _shape(shapes: Shapes, key: str, where: str) -> tuple[int, ...]:
+    if key not in shapes or len(shapes[key]) < 2:
+        raise InputError(f"{where}: no weight named {key}; the file is pruned or of another architecture")
+    return shapes[key]
 
 
 def unet_to_json(config: UNetConfig) -> dict[str, Any]:
-    """What `unet_from_json` reads, written so that diffusers' UNet2DConditionModel loads it."""
+    """config.json of a UNet, as diffusers' UNet2DConditionModel reads it."""
     return (
-        UNET_BUILT
+        {"_class_name": "UNet2DConditionModel", "sample_size": config.sample_size, "out_channels": config.out_channels}
+        | UNET_BUILT
         | _going_down_to_json(config)
-        | {
-            "_class_name": "UNet2DConditionModel",
-            "out_channels": config.out_channels,
-            "up_block_types": [CROSS_UP if has else PLAIN_UP for has in reversed(config.has_attention)],
-            "sample_size": config.sample_size,
-        }
+        | {"up_block_types": [("CrossAttn" if has else "") + "UpBlock2D" for has in reversed(config.has_attention)]}
     )
 
 
 def controlnet_to_json(config: ControlNetConfig) -> dict[str, Any]:
-    """What `controlnet_from_json` reads, written so that diffusers' ControlNetModel loads it."""
-    return (
-        CONTROLNET_BUILT
-        | _going_down_to_json(config)
-        | {
-            "_class_name": "ControlNetModel",
-            "conditioning_channels": config.condition_channels,
-            "conditioning_embedding_out_channels": list(config.condition_out_channels),
-        }
-    )
+    """config.json of a ControlNet, as diffusers' ControlNetModel reads it."""
+    stem = {
+        "conditioning_channels": config.condition_channels,
+        "conditioning_embedding_out_channels": list(config.condition_out_channels),
+    }
+    return {"_class_name": "ControlNetModel"} | CONTROLNET_BUILT | _going_down_to_json(config) | stem
 
 
 def _going_down_to_json(config: UNetConfig) -> dict[str, Any]:
     return {
         "in_channels": config.in_channels,
         "block_out_channels": list(config.block_out_channels),
-        "down_block_types": [CROSS_DOWN if has else PLAIN_DOWN for has in config.has_attention],
+        "down_block_types": [("CrossAttn" if has else "") + "DownBlock2D" for has in config.has_attention],
         "layers_per_block": config.layers_per_block,
-        "attention_head_dim": list(config.heads),
+        "attention_head_dim": list(config.heads),  # diffusers' name for the number of heads
         "cross_attention_dim": config.context_dim,
         "norm_num_groups": config.norm_groups,
     }
 
 
-def vae_from_json(json: Mapping[str, Any], where: str = "vae/config.json") -> VAEConfig:
-    """A VAE's sizes from diffusers' config. SD 1.5's own file leaves `scaling_factor` out: it is 0.18215."""
-    options = _Options(json, where)
-    widths = options.per_level("block_out_channels", [64])
-    for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
-        blocks = options.names(name, [block])
-        if blocks != [block] * len(widths):
-            options.refuse(name, blocks, f"{len(widths)} of {block}")
-    config = VAEConfig(
-        in_channels=options.whole("in_channels", 3),
-        latent_channels=options.whole("latent_channels", 4),
-        block_out_channels=widths,
-        layers_per_block=options.whole("layers_per_block", 1),
-        norm_groups=options.whole("norm_num_groups", 32),
-        scaling_factor=options.number("scaling_factor", 0.18215),
-    )
-    options.built(VAE_BUILT | {"out_channels": config.in_channels})
-    if any(width % config.norm_groups for width in widths):
-        options.refuse("block_out_channels", widths, f"widths that {config.norm_groups} norm groups divide")
-    return config
-
-
 def vae_to_json(config: VAEConfig) -> dict[str, Any]:
-    """What `vae_from_json` reads, written so that diffusers' AutoencoderKL loads it."""
-    return VAE_BUILT | {
-        "_class_name": "AutoencoderKL",
-        "in_channels": config.in_channels,
-        "out_channels": config.in_channels,
-        "latent_channels": config.latent_channels,
-        "block_out_channels": list(config.block_out_channels),
-        "down_block_types": ["DownEncoderBlock2D"] * len(config.block_out_channels),
-        "up_block_types": ["UpDecoderBlock2D"] * len(config.block_out_channels),
-        "layers_per_block": config.layers_per_block,
-        "norm_num_groups": config.norm_groups,
-        "scaling_factor": config.scaling_factor,
-    }
-
-
-def text_from_json(json: Mapping[str, Any], where: str = "text_encoder/config.json") -> TextConfig:
-    """The text tower's sizes. Token ids are not read: the published ones are wrong, the tokenizer's right."""
-    options = _Options(json, where)
-    kind = options.take("model_type", "clip_text_model")
-    if kind != "clip_text_model":
-        options.refuse("model_type", kind, "CLIP's text tower (clip_text_model)")
-    activation = options.take("hidden_act", "quick_gelu")
-    if activation not in ("quick_gelu", "gelu"):
-        options.refuse("hidden_act", activation, "quick_gelu")
-    sizes = {name: options.whole(name, default) for name, default in TEXT_DEFAULTS.items()}
-    if sizes["hidden_size"] % sizes["num_attention_heads"]:
-        options.refuse("num_attention_heads", sizes["num_attention_heads"], "heads that divide the width")
-    eps = options.number("layer_norm_eps", 1e-5)
-    return TextConfig(**sizes, hidden_act=activation, layer_norm_eps=eps)
+    """config.json of a VAE, as diffusers' AutoencoderKL reads it."""
+    return (
+        {"_class_name": "AutoencoderKL"}
+        | VAE_BUILT
+        | {
+            "in_channels": config.in_channels,
+            "out_channels": config.in_channels,
+            "latent_channels": config.latent_channels,
+            "block_out_channels": list(config.block_out_channels),
+            "down_block_types": ["DownEncoderBlock2D"] * len(config.block_out_channels),
+            "up_block_types": ["UpDecoderBlock2D"] * len(config.block_out_channels),
+            "layers_per_block": config.layers_per_block,
+            "norm_num_groups": config.norm_groups,
+            "scaling_factor": config.scaling_factor,
+        }
+    )
 
 
 def text_to_json(config: TextConfig) -> dict[str, Any]:
-    """What `text_from_json` reads, written so that transformers' CLIPTextModel loads it.
+    """config.json of a text tower, as transformers' CLIPTextModel reads it.
 
     The special tokens are CLIP's own, the vocabulary's last two: start, then end, also padding. (Published configs name
     0, 2 and 1, which no tokenizer uses, and transformers warns of numbers that are not in the vocabulary.)
+    dtype: transformers 5 otherwise builds the tower in the type it is stored in, beside diffusers' float32 UNet.
     """
     start, end = config.vocab_size - 2, config.vocab_size - 1
-    special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end, "dtype": "float32"}
     return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"} | asdict(config) | special
 
 
-def schedule_from_json(json: Mapping[str, Any], where: str = "scheduler/scheduler_config.json") -> NoiseSchedule:
+@dataclass(frozen=True)
+class Format:
+    """How the sizes of one kind of network are read and written. rest: option -> field, of what shapes do not show."""
+
+    from_shapes: Callable[[Shapes, str], Config]
+    to_json: Callable[[Config], dict[str, Any]]
+    rest: Mapping[str, str]
+
+
+HEADS = {"attention_head_dim": "heads", "num_attention_heads": "heads", "norm_num_groups": "norm_groups"}
+FORMATS = {
+    "unet": Format(unet_from_shapes, unet_to_json, HEADS | {"sample_size": "sample_size"}),
+    "vae": Format(vae_from_shapes, vae_to_json, {"norm_num_groups": "norm_groups", "scaling_factor": "scaling_factor"}),
+    "text": Format(
+        text_from_shapes, text_to_json, {name: name for name in ("num_attention_heads", "hidden_act", "layer_norm_eps")}
+    ),
+    "ControlNet": Format(controlnet_from_shapes, controlnet_to_json, HEADS),
+}
+
+
+def read_sizes(name: str, shapes: Shapes, path: Any, said: Mapping[str, Any], where: str) -> Config:
+    """The sizes of a network: of its shapes, and of what its config.json or header says (`said`, {} for nothing).
+
+    name: a row of FORMATS. path, where: the weights and what describes them, for messages. Raises InputError that names
+    the first option which asks for another architecture than Stable Diffusion 1.x's, or contradicts the shapes.
+    """
+    form = FORMATS[name]
+    config = form.from_shapes(shapes, str(path))
+    said = {option: value for option, value in said.items() if value is not None and not option.startswith("_")}
+    for option, field in form.rest.items():  # num_attention_heads after attention_head_dim, which it overrules
+        if option in said:
+            config = replace(config, **{field: _like(getattr(config, field), said[option], option, where)})
+    _check_divisors(config, where if said else str(path), said)
+    built = form.to_json(config)
+    for option, value in said.items():
+        if option in form.rest or option in IGNORED or (name == "text" and option not in TEXT_COMPARED):
+            continue
+        expected = built.get(option, False)
+        if _same(value, expected):
+            continue
+        if option in built and option not in UNET_BUILT | VAE_BUILT | CONTROLNET_BUILT:
+            rule = f"{expected!r}, which its tensors show"
+        else:
+            rule = repr(expected) if option in built else "an architecture without it"
+        _refuse(where, option, value, rule)
+    return config
+
+
+def _like(present: Any, value: Any, option: str, where: str) -> Any:
+    """A value that a file says, checked to be of the kind of the one it replaces."""
+    if isinstance(present, tuple):  # one number for all levels, or one for each
+        values = tuple(value) if isinstance(value, list | tuple) else (value,) * len(present)
+        if len(values) != len(present) or not all(type(v) is int and v > 0 for v in values):
+            _refuse(where, option, value, f"a positive whole number for each of the {len(present)} levels")
+        return values
+    if isinstance(value, list | tuple) and value and all(v == value[0] for v in value):
+        value = value[0]
+    if isinstance(present, str):
+        if value not in ACTIVATIONS:
+            _refuse(where, option, value, " or ".join(ACTIVATIONS))
+        return value
+    kinds = (int,) if isinstance(present, int) else (int, float)
+    if type(value) not in kinds or not 0 < value < math.inf:
+        _refuse(where, option, value, f"a positive {'whole ' * isinstance(present, int)}number")
+    return type(present)(value)
+
+
+def _same(value: Any, expected: Any) -> bool:
+    """Whether an option has the value that is built; one value for all levels may be written as a list, and back."""
+    if isinstance(value, list | tuple) == isinstance(expected, list | tuple):
+        return value == expected or (isinstance(value, tuple) and list(value) == expected)
+    one, many = (expected, value) if isinstance(value, list | tuple) else (value, expected)
+    return len(many) > 0 and all(entry == one for entry in many)
+
+
+def _check_divisors(config: Config, where: str, said: Mapping[str, Any]) -> None:
+    """Raise InputError unless heads and norm groups divide the widths."""
+    if isinstance(config, TextConfig):
+        widths, divisors = (config.hidden_size,), [("heads", (config.num_attention_heads,))]
+    else:
+        widths, groups = config.block_out_channels, (config.norm_groups,) * len(config.block_out_channels)
+        divisors = [("norm groups", groups), ("heads", getattr(config, "heads", groups))]
+    for words, numbers in divisors:
+        if any(width % number for width, number in zip(widths, numbers, strict=True)):
+            hint = "load a checkpoint of Stable Diffusion 1.x's shape"
+            if not said:
+                hint = "Stable Diffusion 1.x's, since no config.json says another number; put its config.json beside it"
+            raise InputError(
+                f"{where}: widths of {', '.join(map(str, widths))} do not divide by {max(numbers)} {words}; {hint}"
+            )
+
+
+def _refuse(where: str, option: str, value: Any, rule: str) -> NoReturn:
+    raise InputError(
+        f"{where}: {option} = {value!r}, but t2vz builds Stable Diffusion 1.x, with {rule}; load a checkpoint of that "
+        "shape"
+    )
+
+
+def schedule_from_json(said: Mapping[str, Any], where: str) -> NoiseSchedule:
     """The noise schedule the UNet was trained on; how a sampler visits it (spacing, clipping …) is not read.
 
     Raises InputError for another schedule than "scaled linear", and for models that predict v or x_0.
     """
-    options = _Options(json, where)
-    prediction = options.take("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        options.refuse("prediction_type", prediction, "'epsilon'")
-    kind = options.take("beta_schedule", "linear")
-    if kind != "scaled_linear":
-        options.refuse("beta_schedule", kind, "'scaled_linear'")
-    for name in ("trained_betas", "rescale_betas_zero_snr"):
-        if value := options.take(name, None):
-            options.refuse(name, value, "the scaled linear schedule as it is")
-    offset = options.take("steps_offset", 1)
-    if offset not in (0, 1):
-        options.refuse("steps_offset", offset, "0 or 1")
+    said = {"beta_schedule": "linear"} | {option: value for option, value in said.items() if value is not None}
+    for option, built in (SCHEDULE_BUILT | {"trained_betas": None}).items():
+        if said.get(option, built) != built:
+            _refuse(where, option, said[option], repr(built))
+    if (offset := said.get("steps_offset", 1)) not in (0, 1):
+        _refuse(where, "steps_offset", offset, "0 or 1")
     return NoiseSchedule(
-        train_steps=options.whole("num_train_timesteps", 1000),
-        beta_first=options.number("beta_start", 1e-4),
-        beta_last=options.number("beta_end", 0.02),
+        train_steps=_like(1, said.get("num_train_timesteps", 1000), "num_train_timesteps", where),
+        beta_first=_like(1.0, said.get("beta_start", 1e-4), "beta_start", where),
+        beta_last=_like(1.0, said.get("beta_end", 0.02), "beta_end", where),
         steps_offset=int(offset),
     )
 
 
 def schedule_to_json(schedule: NoiseSchedule) -> dict[str, Any]:
-    """What `schedule_from_json` reads, written so that diffusers' DDIMScheduler loads it."""
-    return SCHEDULER | {
+    """scheduler_config.json, as diffusers' DDIMScheduler reads it: SD 1.5's sampler settings, and these betas."""
+    return SCHEDULE_BUILT | {
+        "_class_name": "DDIMScheduler",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "timestep_spacing": "leading",
+        "trained_betas": None,
         "num_train_timesteps": schedule.train_steps,
         "beta_start": schedule.beta_first,
         "beta_end": schedule.beta_last,
         "steps_offset": schedule.steps_offset,
     }
+
+
+def header_words(name: str, config: Config | NoiseSchedule, rule: Config | NoiseSchedule) -> dict[str, str]:
+    """What a single file's header must say of a network: the options in which it differs from what `rule`, the reader's
+    assumption, has. {} if there are none: files of SD 1.x's own kind need no words."""
+    to_json = FORMATS[name].to_json if name in FORMATS else schedule_to_json
+    assumed = to_json(rule)
+    differing = {option: value for option, value in to_json(config).items() if assumed.get(option) != value}
+    differing = {option: value for option, value in differing.items() if not option.endswith("_token_id")}
+    return {HEADER + name: json.dumps(differing)} if differing else {}
+
+
+def from_header(name: str, metadata: Mapping[str, str], path: Any) -> dict[str, Any]:
+    """What a single file's header says of a network, {} for nothing. Raises InputError if it makes no sense."""
+    try:
+        said = json.loads(metadata.get(HEADER + name, "{}"))
+    except ValueError as error:
+        raise InputError(f"{path}: its header's {HEADER}{name} is not JSON; export the file again") from error
+    if not isinstance(said, dict):
+        raise InputError(f"{path}: its header's {HEADER}{name} is no dictionary of options; export the file again")
+    return said

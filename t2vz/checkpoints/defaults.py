@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
+from .config import HEADER
 from .read import read_header_and_metadata
-from .unsaid import PREFIX
 
 DEFAULTS_FILE = "defaults.json"
-DEFAULTS_HEADER = PREFIX + "defaults"
+DEFAULTS_HEADER = HEADER + "defaults"
 
 Defaults = Mapping[str, Mapping[str, object]]  # pipeline -> setting -> value
 

@@ -1,21 +1,24 @@
 """Which model a safetensors file holds, told by its keys and a few shapes; and what to do with another.
 
-The tests are rows of a table, tried from the top: the order matters, because SDXL, SD 2.x and Zero123 files
-also hold what marks Stable Diffusion 1.x. File names and metadata are not asked: they are often wrong.
+A whole Stable Diffusion, or a UNet in a folder, is known by itself: a stray key beside it is named when the file is
+loaded, and does not make it another model. Then come rows of marks, tried from the top: the order matters, because
+SDXL, SD 2.x and Zero123 files also hold what marks Stable Diffusion 1.x. File names are often wrong, and not asked.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from . import ldm
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-SINGLE_UNET = "model.diffusion_model."
+FIRST = "input_blocks.0.0.weight"  # a single file's first convolution
 WHOLE = "give a whole Stable Diffusion 1.x checkpoint (one file, or a folder with unet/ vae/ text_encoder/)"
+PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
+LORA = "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])"
+STEERS = "it steers a checkpoint and is none itself; " + WHOLE
 
 
 @dataclass(frozen=True)
@@ -27,48 +30,34 @@ class Kind:
 
     kind: str
     words: str
-    layout: str
+    layout: str = "single-file"
     advice: str | None = WHOLE
 
 
 # (what a key contains, or how it begins if it ends in "*"; what the file is). Tried in this order.
-BY_KEY = [
+MODELS = [
     (
         ("lora_down", "lora_A", "lora.down", "lora_up", "hada_w1", "lokr_w1", "oft_blocks"),
-        Kind(
-            "lora",
-            "a LoRA (changes to a model, not a model)",
-            "folder",
-            "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])",
-        ),
+        Kind("lora", "a LoRA (changes to a model, not a model)", "folder", LORA),
     ),
-    (("conditioner.embedders.*", "model.diffusion_model.label_emb.*"), Kind("sdxl", "SDXL", "single-file")),
-    (("cond_stage_model.model.*",), Kind("sd2", "Stable Diffusion 2.x", "single-file")),
-    (("cc_projection.weight",), Kind("zero123", "Zero123", "single-file")),
-    (("joint_blocks.",), Kind("sd3", "Stable Diffusion 3", "single-file")),
-    (("double_blocks.",), Kind("flux", "Flux", "single-file")),
+    (("conditioner.embedders.*", "model.diffusion_model.label_emb.*"), Kind("sdxl", "SDXL")),
+    (("cond_stage_model.model.*",), Kind("sd2", "Stable Diffusion 2.x")),
+    (("cc_projection.weight",), Kind("zero123", "Zero123")),
+    (("joint_blocks.",), Kind("sd3", "Stable Diffusion 3")),
+    (("double_blocks.",), Kind("flux", "Flux")),
 ]
-
-CONTROL_ADVICE = "it steers a checkpoint and is none itself; " + WHOLE
-CONTROL_LDM = Kind("controlnet", "a ControlNet", "single-file", CONTROL_ADVICE)
-CONTROL_DELTA = Kind(
-    "controlnet-delta", "a ControlNet stored as differences from a UNet", "single-file", CONTROL_ADVICE
-)
-CONTROL_FOLDER = Kind("controlnet", "a ControlNet", "folder", CONTROL_ADVICE)
-PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
-
-# Files that hold one part only, or a ControlNet: looked for after the whole models.
-BY_PART = [
-    (("control_model.input_hint_block.0.weight*", "input_hint_block.0.weight*"), CONTROL_LDM),
-    (("controlnet_cond_embedding.conv_in.weight*",), CONTROL_FOLDER),
+CONTROLNETS = {
+    "single-file": ("control_model.input_hint_block.0.weight*", "input_hint_block.0.weight*"),
+    "folder": ("controlnet_cond_embedding.conv_in.weight*",),
+}
+PARTS = [
     (("encoder.down_blocks.*",), Kind("vae", "a VAE alone", "folder", PART)),
-    (("encoder.down.*", "first_stage_model.encoder.down.*"), Kind("vae", "a VAE alone", "single-file", WHOLE)),
+    (("encoder.down.*", "first_stage_model.encoder.down.*"), Kind("vae", "a VAE alone")),
     (
         ("text_model.embeddings.*", "embeddings.token_embedding.weight*"),
         Kind("text", "a text encoder alone", "folder", PART),
     ),
 ]
-
 # A UNet's first convolution reads 4 channels; others read more than the noisy latent.
 BY_CHANNELS = {
     4: ("sd1", "Stable Diffusion 1.x", None),
@@ -81,20 +70,27 @@ BY_CONTEXT = {1024: ("sd2", "Stable Diffusion 2.x"), 2048: ("sdxl", "SDXL"), 128
 
 def identify(shapes: Shapes) -> Kind:
     """Tell a file by its keys and shapes (`{key: shape}`); kind "unknown" if nothing fits."""
-    for marks, kind in BY_KEY:
-        if _has(shapes, marks):
-            return kind
-    if f"{SINGLE_UNET}input_blocks.0.0.weight" in shapes:
-        return _unet(shapes, SINGLE_UNET, "input_blocks.0.0.weight", "single-file")
-    for marks, kind in BY_PART[:2]:
-        if _has(shapes, marks):
-            return CONTROL_DELTA if "difference" in shapes else kind
-    if "conv_in.weight" in shapes and any(key.startswith("up_blocks.") for key in shapes):
+    single = ldm.UNET + FIRST in shapes
+    if single and _has(shapes, (ldm.TEXT + "*",)):
+        return _unet(shapes, ldm.UNET, FIRST, "single-file")
+    if "conv_in.weight" in shapes and _has(shapes, ("up_blocks.*",)):
         return _unet(shapes, "", "conv_in.weight", "folder")
-    for marks, kind in BY_PART[2:]:
+    for marks, kind in MODELS:
         if _has(shapes, marks):
             return kind
-    return Kind("unknown", "no model t2vz knows", "single-file")
+    if single:
+        return _unet(shapes, ldm.UNET, FIRST, "single-file")
+    for layout, marks in CONTROLNETS.items():
+        if _has(shapes, marks) and "difference" in shapes:
+            return Kind("controlnet-delta", "a ControlNet stored as differences from a UNet", layout, STEERS)
+        if _has(shapes, marks):
+            return Kind("controlnet", "a ControlNet", layout, STEERS)
+    if displaced := _displaced_unet(shapes):
+        return displaced
+    for marks, kind in PARTS:
+        if _has(shapes, marks):
+            return kind
+    return Kind("unknown", "no model t2vz knows")
 
 
 def refuse(kind: Kind, path: Path | str, shapes: Shapes) -> None:
@@ -112,6 +108,20 @@ def refuse(kind: Kind, path: Path | str, shapes: Shapes) -> None:
 
 def _has(shapes: Shapes, marks: tuple[str, ...]) -> bool:
     return any(key.startswith(mark[:-1]) if mark.endswith("*") else mark in key for key in shapes for mark in marks)
+
+
+def _displaced_unet(shapes: Shapes) -> Kind | None:
+    """A single file's UNet under other names than every program looks for: another prefix, none, or EMA copies."""
+    if ldm.ema_key(ldm.UNET + FIRST) in shapes:
+        return Kind("ema", f"a UNet's moving average (EMA) alone, without the UNet ({ldm.UNET}…) itself")
+    first = next((key for key in shapes if key == FIRST or key.endswith("." + FIRST)), None)
+    if first is None:
+        return None
+    prefix = first.removesuffix(FIRST)
+    words = _unet(shapes, prefix, FIRST, "single-file").words
+    named = f'begin with "{prefix}"' if prefix else "have no prefix"
+    advice = f'rename its keys to begin with "{ldm.UNET}", as in a single file, or {WHOLE}'
+    return Kind("displaced", f"a UNet ({words}) whose keys {named}", "single-file", advice)
 
 
 def _unet(shapes: Shapes, prefix: str, first: str, layout: str) -> Kind:

@@ -8,9 +8,8 @@ a transformer, which is the same in both). Any widths, levels and resnets per le
 numbers.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 UNET = "model.diffusion_model."
@@ -35,29 +34,14 @@ VAE_ATTENTION_OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn
 
 # What trainers leave in single files beside the networks: schedule tables, EMA copies, losses …
 EXTRAS = (
-    "alphas_cumprod",
-    "alphas_cumprod_prev",
-    "betas",
-    "log_one_minus_alphas_cumprod",
-    "logvar",
-    "lvlb_weights",
-    "posterior_log_variance_clipped",
-    "posterior_mean_coef1",
-    "posterior_mean_coef2",
-    "posterior_variance",
-    "scale_factor",
-    "sqrt_alphas_cumprod",
-    "sqrt_one_minus_alphas_cumprod",
-    "sqrt_recip_alphas_cumprod",
-    "sqrt_recipm1_alphas_cumprod",
-    "cond_stage_model.logit_scale",
-    "cond_stage_model.transformer.text_projection.weight",
+    *("alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar", "lvlb_weights"),
+    *("posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance"),
+    *("scale_factor", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"),
+    *("sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"),
+    *("cond_stage_model.logit_scale", "cond_stage_model.transformer.text_projection.weight"),
     "cond_stage_model.transformer.text_model.embeddings.position_ids",  # 0 … 76, and often spoilt by merging
     "cond_stage_model.transformer.embeddings.position_ids",
-    "embedding_manager.*",
-    "first_stage_model.loss.*",
-    "first_stage_model.model_ema.*",
-    "model_ema.*",
+    *("embedding_manager.*", "first_stage_model.loss.*", "first_stage_model.model_ema.*", "model_ema.*"),
     "control_model.*",  # ControlNet 1.0 files carry the whole of SD 1.5 as well
 )
 
@@ -154,6 +138,39 @@ def _vae_middle(half: str) -> Iterator[tuple[str, str]]:
 def _inside(ldm: str, folder: str, names: dict[str, str]) -> Iterator[tuple[str, str]]:
     for ldm_name, folder_name in names.items():
         yield f"{ldm}.{ldm_name}", f"{folder}.{folder_name}"
+
+
+def unet_table(keys: Iterable[str]) -> dict[str, str]:
+    """`unet_modules` of the UNet that has these keys, without the prefix `UNET`."""
+    return dict(unet_modules(*_levels(list(keys))))
+
+
+def control_table(keys: Iterable[str]) -> dict[str, str]:
+    """`control_modules` of the ControlNet that has these keys, without the prefix `CONTROL`."""
+    keys = list(keys)
+    stem = _numbers(keys, r"input_hint_block\.(\d+)\.")  # two convolutions, and two for each halving
+    return dict(control_modules(*_levels(keys), halvings=len(stem) // 2 - 1))
+
+
+def vae_table(keys: Iterable[str]) -> dict[str, str]:
+    """`vae_modules` of the VAE that has these keys, without the prefix `VAE`."""
+    keys = list(keys)
+    levels, resnets = _numbers(keys, r"encoder\.down\.(\d+)\."), _numbers(keys, r"encoder\.down\.0\.block\.(\d+)\.")
+    return dict(vae_modules(len(levels), len(resnets)))
+
+
+def _levels(keys: list[str]) -> tuple[list[bool], int]:
+    """For each level whether it has transformers, and its resnets. Block 0 is the first convolution; each level has a
+    block per resnet, and all but the last one more that halves the size (`op`)."""
+    blocks = _numbers(keys, r"input_blocks\.(\d+)\.")
+    halving = sorted(_numbers(keys, r"input_blocks\.(\d+)\.0\.op\."))
+    attends = _numbers(keys, r"input_blocks\.(\d+)\.1\.")
+    return [first + 1 in attends for first in (0, *halving)], (halving[0] if halving else len(blocks)) - 1
+
+
+def _numbers(keys: Iterable[str], pattern: str) -> set[int]:
+    """The numbers that the pattern's group matches at the start of keys."""
+    return {int(match[1]) for key in keys if (match := re.match(pattern, key))}
 
 
 def rename(key: str, modules: dict[str, str]) -> str | None:

@@ -6,11 +6,10 @@ apart and checked for nothing; `read_tensors` then brings in the tensors, some a
 .bin, .pt or .pth file is a pickle, a program that runs when it is opened, and is refused unopened.
 """
 
-from __future__ import annotations
-
-import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -43,17 +42,6 @@ STRANGERS = {
     b"GGUF": "is a GGUF file; t2vz reads safetensors only: take its .safetensors edition",
 }
 
-# What decides a video beside a folder's weights.
-FOLDER_SETTINGS = (
-    "unet/config.json",
-    "vae/config.json",
-    "text_encoder/config.json",
-    "scheduler/scheduler_config.json",
-    "tokenizer/vocab.json",
-    "tokenizer/merges.txt",
-    "tokenizer/tokenizer.json",
-)
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -80,8 +68,9 @@ def read_header_and_metadata(path: str | Path) -> tuple[dict[str, Entry], dict[s
     """`read_header`, and the words that the file's maker left in its header ({} if none). Raises as `read_header`."""
     path = Path(path)
     refuse_pickle_name(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a .safetensors file, or a folder with unet/ vae/ text_encoder/")
+    check_there(path, "give a .safetensors file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the .safetensors file in it")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -93,20 +82,32 @@ def read_header_and_metadata(path: str | Path) -> tuple[dict[str, Entry], dict[s
                 raise InputError(_truncated(path, size, length + 8))
             file.seek(8)
             header = json.loads(file.read(length))
-        metadata = {str(key): str(value) for key, value in (header.pop("__metadata__", None) or {}).items()}
+        metadata = header.pop("__metadata__", None) or {}
         entries = {key: _entry(path, key, **fields) for key, fields in header.items()}
+        spoilt = [key for key, value in metadata.items() if not isinstance(value, str)]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except InputError:
         raise
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: its header is no safetensors header; download it again") from error
-    needed = 8 + length + max((entry.end for entry in entries.values()), default=0)
-    if needed > size:
-        raise InputError(_truncated(path, size, needed))
     if not entries:
         raise InputError(f"{path}: holds no tensors; download or save it again")
-    return entries, metadata
+    if spoilt:
+        raise InputError(
+            f"{path}: its header says {spoilt[0]} = {metadata[spoilt[0]]!r} in __metadata__, where the safetensors "
+            "format has text alone; save it again with that as text, or get another copy"
+        )
+    needed = 8 + length + max(entry.end for entry in entries.values())
+    if needed > size:
+        raise InputError(_truncated(path, size, needed))
+    if needed < size:
+        raise InputError(
+            f"{path}: has {size - needed:,} bytes after its last tensor, which no safetensors file has: two files in "
+            "one, or a download that was resumed wrongly; download it again"
+        )
+    with _opened(path):  # the format's own judgement, which is also heard when tensors are read
+        return entries, metadata
 
 
 def read_tensors(entries: Mapping[str, Entry], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
@@ -119,14 +120,20 @@ def read_tensors(entries: Mapping[str, Entry], dtype: torch.dtype) -> Iterator[t
     `dtype`.
     """
     for batch in _batches(entries):
-        path = batch[0][1].path
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name, entry in batch:
-                    yield name, _convert(file.get_tensor(entry.key), entry, dtype)
-        except SafetensorError as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: cannot be read ({reason}); download it again") from error
+        with _opened(batch[0][1].path) as file:
+            for name, entry in batch:
+                yield name, _convert(file.get_tensor(entry.key), entry, dtype)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """safetensors' own reader of a file. Raises InputError for what it refuses."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is no valid safetensors file ({reason}); download it again") from error
 
 
 def find_weights(folder: Path, stem: str) -> list[Path]:
@@ -150,31 +157,56 @@ def find_weights(folder: Path, stem: str) -> list[Path]:
     raise InputError(f"{folder}: holds no {stem}.safetensors (nor its .fp16 edition, nor an index of shards)")
 
 
-def checkpoint_hash(path: str | Path) -> str:
-    """SHA-256 of a single file; of a folder: of the names and contents of all files that decide a video, in order.
+def check_there(path: Path, advice: str) -> None:
+    """Raise InputError unless there is a file or folder of that name: a web address or a hub's name is said to be one.
 
-    These are the weights, and the configs, schedule and tokenizer beside them. A folder may also be a VAE's alone, or
-    lack a part that is loaded from elsewhere.
+    advice: what to give instead.
+    """
+    if path.exists():
+        return
+    if re.match(r"https?:/", str(path)):
+        raise InputError(f"{path}: is a web address, and t2vz downloads nothing; download it and {advice}")
+    hub_name = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path)) and path.suffix != ".safetensors"
+    if hub_name and not path.parent.exists():
+        raise InputError(
+            f"{path}: there is no such folder here. If it is a name on the Hugging Face hub: t2vz downloads nothing; "
+            f"fetch it (hf download {path}), and {advice}"
+        )
+    raise InputError(f"{path}: no such file; {advice}")
+
+
+def hub_snapshot(path: str | Path) -> Path:
+    """Of a folder of the Hugging Face hub's cache (models--A--B) the folder with the files; any other path itself.
+
+    Raises InputError if several revisions are there and none is the current one.
     """
     path = Path(path)
-    digest = hashlib.sha256()
-    if path.is_file():
-        _digest(path, digest)
-        return digest.hexdigest()
-    stems = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
-    if (path / "config.json").is_file() and not (path / "unet").is_dir():
-        stems = {".": "diffusion_pytorch_model"}
-    for part, stem in stems.items():
-        if not (path / part).is_dir():
-            continue
-        for file in sorted(find_weights(path / part, stem)):
-            digest.update(f"{part}/{file.name}\n".encode())
-            _digest(file, digest)
-    for name in ("config.json", *FOLDER_SETTINGS):
-        if (path / name).is_file():
-            digest.update(f"{name}\n".encode())
-            _digest(path / name, digest)
-    return digest.hexdigest()
+    top = path.parent if path.name == "snapshots" else path
+    if not (top / "snapshots").is_dir():
+        return path
+    current = top / "refs/main"
+    revisions = sorted((top / "snapshots").iterdir())
+    if current.is_file() and (top / "snapshots" / current.read_text().strip()).is_dir():
+        return top / "snapshots" / current.read_text().strip()
+    if len(revisions) == 1:
+        return revisions[0]
+    raise InputError(
+        f"{path}: the hub's cache holds {len(revisions)} revisions of this model; give the folder of one, "
+        f"{top / 'snapshots'}/REVISION"
+    )
+
+
+def read_json(path: Path) -> dict:
+    """The options in a config file. Raises InputError if it is no dictionary."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); copy the folder again") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON; copy it again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is not a dictionary of options; copy it again")
+    return content
 
 
 def refuse_pickle_name(path: Path) -> None:
@@ -267,9 +299,3 @@ def _stranger(path: Path, size: int, start: bytes) -> str:
 
 def _truncated(path: Path, size: int, needed: int) -> str:
     return f"{path}: is cut short ({size:,} bytes, where its header needs {needed:,}); download it again"
-
-
-def _digest(path: Path, digest) -> None:
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)

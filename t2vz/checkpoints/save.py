@@ -3,8 +3,6 @@
 Whole or not at all: everything is written under a temporary name in the same folder, and renamed at the end.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping
@@ -17,10 +15,12 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..files import atomic_folder, atomic_path
 from ..schedulers import NoiseSchedule
-from . import config, ldm, sizes
+from . import ldm
+from .config import FORMATS, header_words, schedule_to_json
 from .defaults import DEFAULTS_FILE, DEFAULTS_HEADER, Defaults
+from .load import NETWORKS
+from .read import read_json
 from .tokenizer import NEW_FILE, TOKENIZER_FILES, find_tokenizer, same_tokenizer
-from .unsaid import say_unsaid
 from .words import WORDS_FILE, WORDS_HEADER, Words
 
 MODEL_INDEX = {
@@ -68,17 +68,13 @@ def save_folder(
     """
     path = Path(path)
     tokenizer = find_tokenizer(path, tokenizer)
-    schedule = schedule or NoiseSchedule.stable_diffusion()
     _refuse_existing(path, overwrite)
-    with atomic_folder(path, replace_if=_is_checkpoint) as folder:
+    with atomic_folder(path, replace_if=lambda folder: (folder / "model_index.json").is_file()) as folder:
         _write_json(folder / "model_index.json", MODEL_INDEX)
-        _write_json(folder / "scheduler/scheduler_config.json", config.schedule_to_json(schedule))
-        _write_json(folder / "unet/config.json", config.unet_to_json(unet.config))
-        _write_json(folder / "vae/config.json", config.vae_to_json(vae.config))
-        _write_json(folder / "text_encoder/config.json", config.text_to_json(text_encoder.config))
-        _write_weights(folder / "unet/diffusion_pytorch_model.safetensors", unet.state_dict(), dtype)
-        _write_weights(folder / "vae/diffusion_pytorch_model.safetensors", vae.state_dict(), dtype)
-        _write_weights(folder / "text_encoder/model.safetensors", text_encoder.state_dict(), dtype)
+        schedule = schedule_to_json(schedule or NoiseSchedule.stable_diffusion())
+        _write_json(folder / "scheduler/scheduler_config.json", schedule)
+        for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
+            _write_network(folder / NETWORKS[name].folder, name, network, dtype)
         if words:
             _write_json(folder / WORDS_FILE, words)
         if defaults:
@@ -86,16 +82,31 @@ def save_folder(
         _copy_tokenizer(tokenizer, folder / "tokenizer", text_encoder.config.max_position_embeddings)
 
 
-def save_tokenizer(source: Path, target: Path, length: int, overwrite: bool = False) -> None:
-    """Copy a tokenizer's folder; length: of the prompts it makes. The same tokenizer at `target` is left alone.
+def save_unet(path: str | Path, unet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
+    """Write a UNet alone, config.json and weights, as the unet/ of a checkpoint folder. overwrite: replace a UNet's
+    folder that is there. Raises as `save_folder`."""
+    _save_alone(Path(path), "unet", unet, dtype, overwrite)
 
-    Raises InputError if another one is there and overwrite is False, or if it is no tokenizer's folder.
-    """
-    if target.exists() and same_tokenizer(source, target):
-        return
-    _refuse_existing(target, overwrite)
-    with atomic_folder(target, replace_if=lambda folder: same_tokenizer(folder, folder)) as folder:
-        _copy_tokenizer(source, folder, length)
+
+def save_controlnet(
+    path: str | Path, controlnet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False
+) -> None:
+    """Write a ControlNet's folder, as diffusers' ControlNetModel reads it. overwrite, errors: as `save_unet`."""
+    _save_alone(Path(path), "ControlNet", controlnet, dtype, overwrite)
+
+
+def _save_alone(path: Path, name: str, network: nn.Module, dtype: torch.dtype, overwrite: bool) -> None:
+    class_name = FORMATS[name].to_json(network.config)["_class_name"]
+
+    def is_such(folder: Path) -> bool:
+        try:
+            return read_json(folder / "config.json").get("_class_name") == class_name
+        except InputError:
+            return False
+
+    _refuse_existing(path, overwrite)
+    with atomic_folder(path, replace_if=is_such) as folder:
+        _write_network(folder, name, network, dtype)
 
 
 def save_single_file(
@@ -112,89 +123,52 @@ def save_single_file(
     """Write one .safetensors file in the original naming; no tokenizer is in it.
 
     What such a file's names and shapes cannot say (head counts, norm groups, the scaling factor, the schedule) and what
-    differs from SD 1.x's is written into its header (unsaid.py), which only t2vz reads. words, defaults: as in
-    `save_folder`.
+    differs from SD 1.x's is written into its header, which only t2vz reads. words, defaults: as in `save_folder`.
     Raises InputError if `path` exists; FailedError if writing fails, and then leaves nothing behind.
     """
-    path = Path(path)
-    unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.has_attention, unet.config.layers_per_block)))
-    vae_names = ldm.inverse(dict(ldm.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block)))
-    unet_state = {ldm.rename(key, unet_names): tensor for key, tensor in unet.state_dict().items()}
-    vae_state = {}
-    for key, tensor in vae.state_dict().items():
-        is_linear = ".attentions." in key and tensor.ndim == 2
-        vae_state[ldm.rename(key, vae_names)] = tensor[:, :, None, None] if is_linear else tensor
-    text_state = text_encoder.state_dict()
-    usual = NoiseSchedule.stable_diffusion()
-    header = {
-        **say_unsaid("unet", unet.config, sizes.unet_from_shapes(_shapes(unet_state), str(path))),
-        **say_unsaid("vae", vae.config, sizes.vae_from_shapes(_shapes(vae_state), str(path))),
-        **say_unsaid("text", text_encoder.config, sizes.text_from_shapes(_shapes(text_state), str(path))),
-        **say_unsaid("scheduler", schedule or usual, usual),
-        **({WORDS_HEADER: json.dumps(words, ensure_ascii=False)} if words else {}),
-        **({DEFAULTS_HEADER: json.dumps(defaults, ensure_ascii=False)} if defaults else {}),
+    path, usual = Path(path), NoiseSchedule.stable_diffusion()
+    header = {WORDS_HEADER: json.dumps(words, ensure_ascii=False)} if words else {}
+    header |= {DEFAULTS_HEADER: json.dumps(defaults, ensure_ascii=False)} if defaults else {}
+    header |= header_words("scheduler", schedule or usual, usual)
+    tensors = {}
+    modules = {
+        "unet": ldm.unet_modules(unet.config.has_attention, unet.config.layers_per_block),
+        "vae": ldm.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block),
     }
-    prefixed = {ldm.UNET: unet_state, ldm.VAE: vae_state, ldm.TEXT: text_state}
-    tensors = {prefix + key: tensor for prefix, state in prefixed.items() for key, tensor in state.items()}
+    for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
+        state = network.state_dict()
+        shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+        header |= header_words(name, network.config, FORMATS[name].from_shapes(shapes, str(path)))
+        table = ldm.inverse(dict(modules[name])) if name in modules else None
+        for key, tensor in state.items():
+            if name == "vae" and ".attentions." in key and tensor.ndim == 2:
+                tensor = tensor[:, :, None, None]
+            tensors[NETWORKS[name].prefix + (ldm.rename(key, table) if table else key)] = tensor
     _refuse_existing(path, overwrite)
     with atomic_path(path) as file:
         _write_weights(file, tensors, dtype, header)
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+def save_tokenizer(source: Path, target: Path, length: int, overwrite: bool = False) -> None:
+    """Copy a tokenizer's folder; length: of the prompts it makes. The same tokenizer at `target` is left alone.
 
-
-def save_controlnet(
-    path: str | Path, controlnet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False
-) -> None:
-    """Write a ControlNet's folder, config.json and weights, as diffusers' ControlNetModel reads it.
-
-    overwrite: replace a ControlNet's folder that is there. Raises as `save_folder`.
+    Raises InputError if another one is there and overwrite is False, or if it is no tokenizer's folder.
     """
-    path = Path(path)
-    _refuse_existing(path, overwrite)
-    with atomic_folder(path, replace_if=_is_controlnet) as folder:
-        _write_json(folder / "config.json", config.controlnet_to_json(controlnet.config))
-        _write_weights(folder / "diffusion_pytorch_model.safetensors", controlnet.state_dict(), dtype)
+    if target.exists() and same_tokenizer(source, target):
+        return
+    _refuse_existing(target, overwrite)
+    with atomic_folder(target, replace_if=lambda folder: same_tokenizer(folder, folder)) as folder:
+        _copy_tokenizer(source, folder, length)
 
 
-def save_unet(path: str | Path, unet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
-    """Write a UNet alone, config.json and weights, as the unet/ of a checkpoint folder. Raises as `save_folder`."""
-    path = Path(path)
-    _refuse_existing(path, overwrite)
-    with atomic_folder(path, replace_if=_is_unet) as folder:
-        _write_json(folder / "config.json", config.unet_to_json(unet.config))
-        _write_weights(folder / "diffusion_pytorch_model.safetensors", unet.state_dict(), dtype)
+def _write_network(folder: Path, name: str, network: nn.Module, dtype: torch.dtype) -> None:
+    _write_json(folder / "config.json", FORMATS[name].to_json(network.config))
+    _write_weights(folder / f"{NETWORKS[name].stem}.safetensors", network.state_dict(), dtype)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise InputError(f"{path}: exists already; choose another name, or overwrite=True")
-
-
-def _is_checkpoint(folder: Path) -> bool:
-    """Only a checkpoint folder is ever replaced by another."""
-    return (folder / "model_index.json").is_file()
-
-
-def _is_unet(folder: Path) -> bool:
-    """Only a UNet's folder is ever replaced by another."""
-    return _class_name(folder) == "UNet2DConditionModel"
-
-
-def _is_controlnet(folder: Path) -> bool:
-    """Only a ControlNet's folder is ever replaced by another."""
-    return _class_name(folder) == "ControlNetModel"
-
-
-def _class_name(folder: Path) -> str | None:
-    """Which network a folder's config.json says it holds."""
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content.get("_class_name") if isinstance(content, dict) else None
 
 
 def _write_weights(

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
+from .config import HEADER
 from .read import read_header_and_metadata
-from .unsaid import PREFIX
 
 WORDS_FILE = "words.json"
-WORDS_HEADER = PREFIX + "words"
+WORDS_HEADER = HEADER + "words"
 OTHERS = "others"  # the group that a note does not recite
 SHOWN = 6  # words of each group that a note names
 

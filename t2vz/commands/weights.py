@@ -113,13 +113,9 @@ def _write(
     import torch
 
     from ..checkpoints import build, save_folder, save_single_file, save_tokenizer
-    from ..text import TextEncoder
-    from ..unet import UNet
-    from ..vae import VAE
 
     stored = getattr(torch, dtype)
-    parts = ((UNet, checkpoint.unet), (VAE, checkpoint.vae), (TextEncoder, checkpoint.text))
-    networks = [build(network, part, stored) for network, part in parts]
+    networks = [build(part, stored) for part in (checkpoint.unet, checkpoint.vae, checkpoint.text)]
     if not as_file:
         save_folder(out, *networks, tokenizer, checkpoint.schedule, stored, overwrite, *said)
         return

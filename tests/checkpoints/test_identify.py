@@ -74,10 +74,28 @@ def test_a_small_network_may_have_any_context_width(folder_unet):
         ("model.diffusion_model.double_blocks.0.x", "flux"),
     ],
 )
-def test_a_marking_key_tells_even_among_sd1s(single, key, kind):
+def test_a_marking_key_tells_unless_all_of_sd1_is_there(single, key, kind):
     assert identify({key: (4, 4)}).kind == kind
-    # SD 1.5's keys beside it (and, for Zero123, 8 channels) do not hide it.
-    assert identify(single | {FIRST: (320, 8, 3, 3), key: (4, 4)}).kind == kind
+    # The UNet of SD 1.5 beside it (and, for Zero123, 8 channels) does not hide it; its own text tower does.
+    without_text = {name: shape for name, shape in single.items() if not name.startswith("cond_stage_model.")}
+    assert identify(without_text | {FIRST: (320, 8, 3, 3), key: (4, 4)}).kind == kind
+    assert identify(single | {key: (4, 4)}).kind == "sd1"
+
+
+@pytest.mark.parametrize("prefix", ["", "diffusion_model.", "model.model.diffusion_model.", "state_dict.unet."])
+def test_a_unet_under_another_prefix_is_no_vae(single, prefix):
+    moved = {key.replace("model.diffusion_model.", prefix): shape for key, shape in single.items()}
+    kind = identify(moved)
+    assert kind.kind == "displaced" and "Stable Diffusion 1.x" in kind.words and (prefix or "no prefix") in kind.words
+    assert "model.diffusion_model." in kind.advice
+
+
+def test_a_unet_as_moving_average_alone_is_no_vae(single):
+    averaged = {
+        "model_ema." + key.removeprefix("model.").replace(".", "") if key.startswith("model.diff") else key: shape
+        for key, shape in single.items()
+    }
+    assert identify(averaged).kind == "ema" and "moving average" in identify(averaged).words
 
 
 @pytest.mark.parametrize(

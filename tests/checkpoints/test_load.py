@@ -1,6 +1,7 @@
 """Loading: the same weights come out of a folder, shards, variants, old names and a single file, in any float
 type."""
 
+import hashlib
 import json
 import shutil
 
@@ -8,13 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from t2vz.checkpoints import build, checkpoint_hash, find_tokenizer, ldm, open_checkpoint, read, save_single_file
+from t2vz.checkpoints import (
+    build,
+    files_read,
+    find_tokenizer,
+    ldm,
+    open_checkpoint,
+    read,
+    save_single_file,
+    weights_hash,
+)
 from t2vz.errors import InputError
-from t2vz.text import TextEncoder
-from t2vz.unet import UNet, UNetConfig
-from t2vz.vae import VAE, VAEConfig
+from t2vz.unet import UNetConfig
+from t2vz.vae import VAEConfig
 
-NETWORKS = {"unet": UNet, "vae": VAE, "text": TextEncoder}
 WEIGHTS = {
     "unet": "unet/diffusion_pytorch_model.safetensors",
     "vae": "vae/diffusion_pytorch_model.safetensors",
@@ -24,7 +32,7 @@ WEIGHTS = {
 
 def build_all(path, dtype=torch.float32, device="cpu"):
     checkpoint = open_checkpoint(path)
-    return {name: build(network, getattr(checkpoint, name), dtype, device) for name, network in NETWORKS.items()}
+    return {name: build(getattr(checkpoint, name), dtype, device) for name in WEIGHTS}
 
 
 def state_of(originals, name):
@@ -137,7 +145,7 @@ def test_fp16_variant_is_taken_when_alone(folder, originals):
         rewrite(folder / path, lambda tensors: {key: tensor.half() for key, tensor in tensors.items()})
         (folder / path).rename(folder / path.replace(".safetensors", ".fp16.safetensors"))
     models = build_all(folder)
-    for name in NETWORKS:
+    for name in WEIGHTS:
         for key, tensor in models[name].state_dict().items():
             assert torch.equal(tensor, state_of(originals, name)[key].half().float())
 
@@ -203,16 +211,16 @@ def test_instruct_pix2pix_takes_the_moving_average(single_file):
     rewrite(single_file, change)
     checkpoint = open_checkpoint(single_file)
     assert (checkpoint.kind, checkpoint.unet.config.in_channels) == ("instruct-pix2pix", 8)
-    unet = build(UNet, checkpoint.unet, torch.float32)
+    unet = build(checkpoint.unet, torch.float32)
     assert torch.equal(unet.conv_in.weight, wide)
 
 
 def test_filling_leaves_no_map_of_the_file(diffusers_folder):
-    unet = build(UNet, open_checkpoint(diffusers_folder).unet, torch.float32)
+    unet = build(open_checkpoint(diffusers_folder).unet, torch.float32)
     file = diffusers_folder / WEIGHTS["unet"]
     before = unet.conv_in.weight.clone()
     unet.conv_in.weight.data.add_(1.0)  # were it the file's own page, the file or a later load would change
-    again = build(UNet, open_checkpoint(diffusers_folder).unet, torch.float32)
+    again = build(open_checkpoint(diffusers_folder).unet, torch.float32)
     assert torch.equal(again.conv_in.weight, before)
     try:
         maps = open("/proc/self/maps").read()
@@ -222,22 +230,51 @@ def test_filling_leaves_no_map_of_the_file(diffusers_folder):
 
 
 def test_hash_depends_on_every_weight_file_and_not_on_the_place(folder, tmp_path):
-    first = checkpoint_hash(folder)
+    first = weights_hash(folder)
     moved = shutil.move(folder, tmp_path / "elsewhere")
-    assert checkpoint_hash(moved) == first and len(first) == 64
+    assert weights_hash(moved) == first and len(first) == 64
     seen = {first}
     for path in WEIGHTS.values():
         rewrite(moved / path, lambda tensors: tensors | {min(tensors): tensors[min(tensors)] + 1})
-        seen.add(checkpoint_hash(moved))
+        seen.add(weights_hash(moved))
     assert len(seen) == 4
 
 
-def test_hash_of_a_single_file_is_sha256sum(tmp_path):
-    (tmp_path / "x.safetensors").write_bytes(b"abc")
-    assert (
-        checkpoint_hash(tmp_path / "x.safetensors")
-        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
+def test_hash_of_a_lone_file_is_sha256sum(single_file, tokenizer_folder):
+    alone = hashlib.sha256(single_file.read_bytes()).hexdigest()
+    assert weights_hash(single_file) == alone
+    shutil.copytree(tokenizer_folder, single_file.parent / "tokenizer")
+    assert weights_hash(single_file) != alone  # words are read by the tokenizer beside it
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"),
+        *("tokenizer/vocab.json", "tokenizer/merges.txt"),
+    ],
+)
+def test_hash_covers_all_that_is_read(folder, name):
+    before = weights_hash(folder)
+    assert folder / name in files_read(folder)
+    (folder / name).write_text((folder / name).read_text() + "\n")
+    assert weights_hash(folder) != before
+    (folder / "notes.txt").write_text("not read")
+    assert folder / "notes.txt" not in files_read(folder)
+
+
+def test_hash_covers_the_settings_beside_a_lora_and_a_lone_network(folder, tmp_path):
+    save_file({"unet.conv_in.lora_A.weight": torch.ones(1, 4)}, tmp_path / "adapter_model.safetensors")
+    for path, settings in (
+        (tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"),
+        (folder / WEIGHTS["vae"], folder / "vae/config.json"),
+        (folder / "vae", folder / "vae/config.json"),
+    ):
+        content = settings.read_text() if settings.exists() else "{}"
+        settings.write_text(content)
+        before = weights_hash(path)
+        settings.write_text(content + " ")
+        assert weights_hash(path) != before
 
 
 def test_tokenizer_is_found_given_inside_or_beside(folder, single_file, tokenizer_folder):

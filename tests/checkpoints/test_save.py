@@ -12,18 +12,15 @@ from safetensors.torch import load_file, save_file
 from t2vz.checkpoints import build, open_checkpoint, save, save_folder, save_single_file
 from t2vz.errors import FailedError, InputError
 from t2vz.schedulers import NoiseSchedule
-from t2vz.text import TextEncoder
-from t2vz.unet import UNet
-from t2vz.vae import VAE
 
 
 @pytest.fixture
 def models(diffusers_folder):
     checkpoint = open_checkpoint(diffusers_folder)
     return (
-        build(UNet, checkpoint.unet, torch.float32),
-        build(VAE, checkpoint.vae, torch.float32),
-        build(TextEncoder, checkpoint.text, torch.float32),
+        build(checkpoint.unet, torch.float32),
+        build(checkpoint.vae, torch.float32),
+        build(checkpoint.text, torch.float32),
     )
 
 
@@ -51,7 +48,7 @@ def test_folder_comes_back(models, tokenizer_folder, tmp_path):
     save_folder(tmp_path / "new", *models, tokenizer_folder)
     checkpoint = open_checkpoint(tmp_path / "new")
     assert checkpoint.unet.config == models[0].config and checkpoint.vae.config == models[1].config
-    unet = build(UNet, checkpoint.unet, torch.float32)
+    unet = build(checkpoint.unet, torch.float32)
     for key, tensor in models[0].state_dict().items():
         assert torch.equal(unet.state_dict()[key], tensor.half().float())
     text = load_file(tmp_path / "new/text_encoder/model.safetensors")
