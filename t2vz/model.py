@@ -21,6 +21,7 @@ from .checkpoints import (
     Part,
     Words,
     build,
+    checkpoint_hash,
     describe_words,
     find_tokenizer,
     merge_lora,
@@ -30,7 +31,6 @@ from .checkpoints import (
     read_defaults,
     read_words,
     unknown_words,
-    weights_hash,
 )
 from .errors import InputError
 from .schedulers import NoiseSchedule
@@ -146,7 +146,7 @@ class StableDiffusion:
     def hash(self) -> str:
         """SHA-256 of the checkpoint's weights, for run files; read once, when first asked for."""
         if self._hash is None:
-            self._hash = weights_hash(*filter(None, (self.path, self.unet_path)))
+            self._hash = checkpoint_hash(*filter(None, (self.path, self.unet_path)))
         return self._hash
 
 

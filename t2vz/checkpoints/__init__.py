@@ -8,20 +8,18 @@ from .load import (
     Checkpoint,
     Part,
     build,
+    checkpoint_hash,
     files_read,
     open_checkpoint,
     open_controlnet,
     open_vae,
     stored_dtype,
-    weights_hash,
 )
 from .lora import merge_lora
 from .read import Entry, find_weights, read_header, read_tensors
 from .save import save_controlnet, save_folder, save_single_file, save_tokenizer, save_unet
 from .tokenizer import CLIP_NAME, NO_CLIP, find_tokenizer, is_clips_tokenizer, same_tokenizer
 from .words import Words, describe_words, read_words, unknown_words
-
-checkpoint_hash = weights_hash
 
 __all__ = [
     "CLIP_NAME",
@@ -59,5 +57,4 @@ __all__ = [
     "save_unet",
     "stored_dtype",
     "unknown_words",
-    "weights_hash",
 ]

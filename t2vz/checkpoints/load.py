@@ -439,7 +439,7 @@ def files_read(path: str | Path) -> list[Path]:
     return sorted(look(path).files)
 
 
-def weights_hash(*paths: str | Path) -> str:
+def checkpoint_hash(*paths: str | Path) -> str:
     """SHA-256 of `files_read` of some paths: of one file its contents', as sha256sum prints it; of several their names'
     within the folder and their contents'. So it does not depend on where the files lie."""
     files = [(file, Path(path)) for path in paths for file in files_read(path)]

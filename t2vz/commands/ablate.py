@@ -210,7 +210,7 @@ def open_folder(out: Path, study):
 
 def _model(args: argparse.Namespace, study) -> dict:
     """What decides a result besides study and code: the files' contents and the type, not their names and places."""
-    from ..checkpoints import checkpoint_hash, find_tokenizer, weights_hash
+    from ..checkpoints import checkpoint_hash, find_tokenizer
     from ..lab.hashes import content_hash
     from ..model import edit_unet, embedded_controlnet, embedded_weights
 
@@ -222,7 +222,7 @@ def _model(args: argparse.Namespace, study) -> dict:
     controlnet = (args.controlnet or embedded_controlnet()) if study.task == "control" else None
     clip = args.clip or embedded_weights() / "clip"
     weights = args.weights or embedded_weights()
-    hashed = weights_hash(*filter(None, (weights, unet)))  # first: it says so if there are no such weights
+    hashed = checkpoint_hash(*filter(None, (weights, unet)))  # first: it says so if there are no such weights
     tokenizer = find_tokenizer(weights, args.tokenizer)
     return {
         "weights": hashed,

@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from t2vz.checkpoints import (
     build,
+    checkpoint_hash,
     files_read,
     find_tokenizer,
     ldm,
     open_checkpoint,
     read,
     save_single_file,
-    weights_hash,
 )
 from t2vz.errors import InputError
 from t2vz.unet import UNetConfig
@@ -230,21 +230,21 @@ def test_filling_leaves_no_map_of_the_file(diffusers_folder):
 
 
 def test_hash_depends_on_every_weight_file_and_not_on_the_place(folder, tmp_path):
-    first = weights_hash(folder)
+    first = checkpoint_hash(folder)
     moved = shutil.move(folder, tmp_path / "elsewhere")
-    assert weights_hash(moved) == first and len(first) == 64
+    assert checkpoint_hash(moved) == first and len(first) == 64
     seen = {first}
     for path in WEIGHTS.values():
         rewrite(moved / path, lambda tensors: tensors | {min(tensors): tensors[min(tensors)] + 1})
-        seen.add(weights_hash(moved))
+        seen.add(checkpoint_hash(moved))
     assert len(seen) == 4
 
 
 def test_hash_of_a_lone_file_is_sha256sum(single_file, tokenizer_folder):
     alone = hashlib.sha256(single_file.read_bytes()).hexdigest()
-    assert weights_hash(single_file) == alone
+    assert checkpoint_hash(single_file) == alone
     shutil.copytree(tokenizer_folder, single_file.parent / "tokenizer")
-    assert weights_hash(single_file) != alone  # words are read by the tokenizer beside it
+    assert checkpoint_hash(single_file) != alone  # words are read by the tokenizer beside it
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_hash_of_a_lone_file_is_sha256sum(single_file, tokenizer_folder):
     ],
 )
 def test_hash_covers_all_that_is_read(folder, name):
-    before = weights_hash(folder)
+    before = checkpoint_hash(folder)
     assert folder / name in files_read(folder)
     (folder / name).write_text((folder / name).read_text() + "\n")
-    assert weights_hash(folder) != before
+    assert checkpoint_hash(folder) != before
     (folder / "notes.txt").write_text("not read")
     assert folder / "notes.txt" not in files_read(folder)
 
@@ -272,9 +272,9 @@ def test_hash_covers_the_settings_beside_a_lora_and_a_lone_network(folder, tmp_p
     ):
         content = settings.read_text() if settings.exists() else "{}"
         settings.write_text(content)
-        before = weights_hash(path)
+        before = checkpoint_hash(path)
         settings.write_text(content + " ")
-        assert weights_hash(path) != before
+        assert checkpoint_hash(path) != before
 
 
 def test_tokenizer_is_found_given_inside_or_beside(folder, single_file, tokenizer_folder):
