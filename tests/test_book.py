@@ -91,7 +91,7 @@ def test_the_check_sees_moved_and_vanished_definitions_and_missing_pictures(make
     moved = re.sub(r"(\[`warp`\]: \S+#L)\d+", r"\g<1>1", text)
     assert any(line.startswith("[`warp`]: is on line") for line in make.problems(moved))
     renamed = text.replace("`warp`]", "`wrap`]")
-    assert "[`wrap`]: ../t2vz/motion/warp.py does not define it" in list(make.problems(renamed))
+    assert "[`wrap`]: ../t2vz/motion/warping.py does not define it" in list(make.problems(renamed))
     assert "pictures/e08-wrap.png is missing; run --pictures e08-wrap" in list(
         make.problems(text.replace("e08-warp", "e08-wrap"))
     )
@@ -149,7 +149,7 @@ def test_links_between_pages_and_to_files_arrive(page):
 
 
 def test_functions_the_pages_name_beside_a_file_are_in_it(make):
-    """[`warp`](t2vz/motion/warp.py), as README and architecture.md have them."""
+    """[`warp`](t2vz/motion/warping.py), as README and architecture.md have them."""
     for page in PAGES:
         for names, target in re.findall(r"\[([^\]]*`[^\]]*)\]\(([^)\s]+\.py)\)", page.read_text(encoding="utf-8")):
             for name in re.findall(r"`([A-Za-z_][\w.]*)`", names):

@@ -72,7 +72,7 @@ def test_pages_are_named_after_the_prompt_and_never_overwritten(run, weights, tm
     )
     assert code == 0 and Path("a-red-ball-on-a-green-meadow.html").read_text() == "mine"
     html = Path("a-red-ball-on-a-green-meadow-2.html").read_text(encoding="utf-8")
-    assert "https://host/main/t2vz/motion/warp.py#L" in html and "(0.50, 0.50)" in html and "λδ = (-12, 0)" in html
+    assert "https://host/main/t2vz/motion/warping.py#L" in html and "(0.50, 0.50)" in html and "λδ = (-12, 0)" in html
     assert "--dtype" not in re.search(r"<code>(t2vz explain .*)</code>", html)[1]
 
 

@@ -79,7 +79,7 @@ def new_vae(config: VAEConfig, seed: int) -> VAE:
                 module.weight[:, :, :2, :2] = torch.eye(len(module.weight))[:, :, None, None] / 4
             elif "upsamplers" in name and name.endswith("conv"):
                 torch.nn.init.dirac_(module.weight)
-            elif name.endswith("conv_shortcut"):
+            elif name.endswith("conv_shortcut") and isinstance(module, torch.nn.Conv2d):
                 torch.nn.init.orthogonal_(module.weight)
                 module.weight[:8] = torch.eye(8, module.weight.shape[1])[:, :, None, None]
                 module.weight[8:, :8] = 0

@@ -1,14 +1,21 @@
-"""E11 and E12: attention, cross-frame attention and its variants, first-frame memory. Tensors in, tensors out."""
+"""E11 and E12: attention, cross-frame attention and its variants, the key/value cache. Tensors in, tensors out."""
 
-from .attention import attention, attention_plain, attention_weights
-from .frames import VARIANTS, cross_frame_attention, cross_frame_attention_plain, cross_frame_weights, frames_seen
-from .memory import AttentionRecord, FrameMemory, FrameView
+from .cache import FrameView, KeyValueCache, Look
+from .frames import (
+    VARIANTS,
+    cross_frame_attention,
+    cross_frame_attention_plain,
+    cross_frame_weights,
+    frames_seen,
+    looks_ahead,
+)
+from .softmax import attention, attention_plain, attention_weights
 
 __all__ = [
     "VARIANTS",
-    "AttentionRecord",
-    "FrameMemory",
     "FrameView",
+    "KeyValueCache",
+    "Look",
     "attention",
     "attention_plain",
     "attention_weights",
@@ -16,4 +23,5 @@ __all__ = [
     "cross_frame_attention_plain",
     "cross_frame_weights",
     "frames_seen",
+    "looks_ahead",
 ]

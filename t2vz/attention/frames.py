@@ -2,18 +2,14 @@
 
 The paper's answer is "the first": every frame's queries, the first frame's keys and values. Replacing self-attention
 (E11) by this in every layer of the UNet is what carries the first frame's appearance through the video. The other
-answers, each one word in an ablation:
+answers are the rows of VARIANTS, each one word in an ablation. A new answer is a new row, and nothing else has to
+change: chunks, the key/value cache, traces and the command line follow from it. Its test is one row of MAY_SEE in
+tests/attention/test_cross_frame.py.
 
-    own              frame k itself: plain self-attention, as the network was trained
-    first            frame 1 (Text2Video-Zero, E12)
-    previous         frame k - 1
-    first_previous   frames 1 and k - 1 ("sparse-causal": Tune-A-Video, arXiv 2212.11565)
-    causal           frames 1 … k (MagicVideo, arXiv 2211.11018)
-    all              frames 1 … m
-
-Frame 1 has nobody before it and looks at itself. Frames are counted from 0 in code: the paper's frame 1 is index 0.
+Frames are counted from 0 in code: the paper's frame 1 is index 0. It has nobody before it and looks at itself.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 import torch
@@ -22,44 +18,43 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .attention import attention, attention_weights
+from .softmax import attention, attention_plain, attention_weights
 
-VARIANTS = ("own", "first", "previous", "first_previous", "causal", "all")
+VARIANTS: dict[str, Callable[[int, int], Iterable[int]]] = {  # frame k of m -> the frames it looks at
+    "own": lambda k, m: {k},  # plain self-attention, as the network was trained
+    "first": lambda k, m: {0},  # Text2Video-Zero, E12
+    "previous": lambda k, m: {max(k - 1, 0)},
+    "first_previous": lambda k, m: {0, max(k - 1, 0)},  # "sparse-causal": Tune-A-Video, arXiv 2212.11565
+    "causal": lambda k, m: range(k + 1),  # MagicVideo, arXiv 2211.11018
+    "all": lambda k, m: range(m),
+}
 
 
-def frames_seen(variant: str, k: int, frames: int | None = None) -> tuple[int, ...]:
+def frames_seen(variant: str, k: int, frames: int) -> tuple[int, ...]:
     """The frames whose keys and values the queries of frame k meet, in increasing order.
 
-    k: frame index ≥ 0. frames: the number of frames m, needed by "all" only.
-    Raises InputError for a variant that does not exist.
+    k: 0 … frames − 1. frames: the number of frames m. Raises InputError for a variant that does not exist.
     """
-    if variant == "own":
-        return (k,)
-    if variant == "first":
-        return (0,)
-    if variant == "previous":
-        return (max(k - 1, 0),)
-    if variant == "first_previous":
-        return tuple(sorted({0, max(k - 1, 0)}))
-    if variant == "causal":
-        return tuple(range(k + 1))
-    if variant == "all":
-        if frames is None:
-            raise InputError('attention "all" needs the number of frames')
-        return tuple(range(frames))
-    raise InputError(f'attention "{variant}" does not exist; choose one of: {", ".join(VARIANTS)}')
+    if variant not in VARIANTS:
+        raise InputError(f'attention "{variant}" does not exist; choose one of: {", ".join(VARIANTS)}')
+    return tuple(sorted(set(VARIANTS[variant](k, frames))))
 
 
-def cross_frame_attention_plain(q: Tensor, k: Tensor, v: Tensor, seen: list[tuple[int, ...]]) -> Tensor:
+def looks_ahead(variant: str, frames: int) -> bool:
+    """Whether some frame looks at a later one ("all" does): then a video cannot be computed in chunks of frames."""
+    return any(max(frames_seen(variant, k, frames)) > k for k in range(frames))
+
+
+def cross_frame_attention_plain(q: Tensor, k: Tensor, v: Tensor, seen: Sequence[tuple[int, ...]]) -> Tensor:
     """E12 frame by frame, the reference for `cross_frame_attention`: softmax(Q^i [K^j]ᵀ / √c) [V^j], j in seen[i]."""
-    frames = [attention(q[:, i], _side_by_side(k, seen[i]), _side_by_side(v, seen[i])) for i in range(q.shape[1])]
+    frames = [attention_plain(q[:, i], _side_by_side(k, s), _side_by_side(v, s)) for i, s in enumerate(seen)]
     return torch.stack(frames, dim=1)
 
 
-def cross_frame_attention(q: Tensor, k: Tensor, v: Tensor, seen: list[tuple[int, ...]]) -> Tensor:
+def cross_frame_attention(q: Tensor, k: Tensor, v: Tensor, seen: Sequence[tuple[int, ...]]) -> Tensor:
     """E12, general form: frame i of q attends to the tokens of the frames seen[i] of k and v, side by side.
 
-    q (b, f, heads, n, c); k, v (b, g, heads, n, c); seen: f tuples of indices into the g frames of k and v
+    q (b, f, heads, n, c); k, v (b, g, heads, l, c); seen: f tuples of indices into the g frames of k and v
     -> (b, f, heads, n, c). With seen = [(0,)] * f this is the paper's softmax(Q^k (K^1)ᵀ / √c) V^1; with
     seen[i] = (i,) it is self-attention. Neighbouring frames that see the same frames share one call, so the paper's
     variant is a single attention of f·n queries over n keys.
@@ -76,21 +71,21 @@ def cross_frame_attention(q: Tensor, k: Tensor, v: Tensor, seen: list[tuple[int,
         result = attention(queries, _side_by_side(k, frames), _side_by_side(v, frames))
         outputs.append(rearrange(result, "b heads (f n) c -> b f heads n c", f=stop - start))
         start = stop
-    return torch.cat(outputs, dim=1)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
-def cross_frame_weights(q: Tensor, k: Tensor, seen: list[tuple[int, ...]]) -> Tensor:
+def cross_frame_weights(q: Tensor, k: Tensor, seen: Sequence[tuple[int, ...]]) -> Tensor:
     """Where E12's queries look: softmax(Q^i [K^j]ᵀ / √c), j in seen[i], a mean over heads, to look at.
 
-    q (b, f, heads, queries, c), all of a frame's cells or some; k (b, g, heads, n, c); seen as in
-    `cross_frame_attention` -> (b, f, queries, s, n), s the most frames anyone sees; a frame that sees fewer has zeros
+    q (b, f, heads, queries, c), all of a frame's cells or some; k (b, g, heads, l, c); seen as in
+    `cross_frame_attention` -> (b, f, queries, s, l), s the most frames anyone sees; a frame that sees fewer has zeros
     in the last places. Each query's weights sum to 1.
     """
     most = max(len(frames) for frames in seen)
     maps = []
     for i, frames in enumerate(seen):  # one frame at a time: the weights of all heads are large
         weights = attention_weights(q[:, i], _side_by_side(k, frames)).mean(dim=1)
-        weights = rearrange(weights, "b queries (s n) -> b queries s n", s=len(frames))
+        weights = rearrange(weights, "b queries (s l) -> b queries s l", s=len(frames))
         maps.append(F.pad(weights, (0, 0, 0, most - len(frames))))
     return torch.stack(maps, dim=1)
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..motion.warp import cell_grid
+from ..motion.warping import cell_grid
 from .edges import load_opencv
 
 GRID, PER_PLACE = 8, 12  # points are looked for in 8×8 parts of the frame, so that no corner has them all

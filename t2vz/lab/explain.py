@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..attention import AttentionRecord, frames_seen
+from ..attention import frames_seen
 from ..errors import InputError
 from ..pipelines.decoding import decode
 from ..pipelines.job import Progress
-from ..pipelines.masks import attention_share, foreground_from_attention, layer_sizes, subject_positions
+from ..pipelines.masks import (
+    AttentionRecord,
+    attention_share,
+    foreground_from_attention,
+    layer_sizes,
+    subject_positions,
+)
 from ..pipelines.prediction import guided_by_text
 from ..pipelines.settings import Settings
 from ..pipelines.text_to_video import generate
@@ -158,7 +164,7 @@ def _text_record(run: Trace, height: int, width: int) -> AttentionRecord:
     """The traced text attention of all frames as the record that E13's masks are made from."""
     record = AttentionRecord(cells=layer_sizes(height, width))
     for name, maps in run.find(f"attention/*attn2/{STAGE}/*").items():
-        record.add(name.split("/")[1], 0, maps[:, :, None])  # a trace's maps are means over heads already
+        record.add(name.split("/")[1], 0, maps)
     return record
 
 

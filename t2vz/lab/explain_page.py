@@ -5,8 +5,7 @@ from math import floor
 import numpy as np
 
 from .. import __version__
-from ..attention import cross_frame_attention, cross_frame_weights
-from ..attention.attention import attention_weights
+from ..attention import attention_weights, cross_frame_attention, cross_frame_weights
 from ..motion import motion_dynamics, smooth_background, warp
 from ..motion.flow import global_motion, translation_flow
 from ..pipelines.algorithm_1 import algorithm_1

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..attention import AttentionRecord
 from ..metrics import score_video
 from ..metrics.motion import in_512ths
-from ..pipelines.masks import foreground_from_attention, layer_sizes, subject_positions
+from ..pipelines.masks import AttentionRecord, foreground_from_attention, layer_sizes, subject_positions
 from ..pipelines.prediction import guided_by_text
 from ..pipelines.randomness import Noise
 from ..pipelines.settings import Settings

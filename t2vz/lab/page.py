@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]  # the folder that holds t2vz/
 
 @dataclass(frozen=True)
 class Source:
-    """Where a function stands: t2vz/motion/warp.py:12 warp."""
+    """Where a function stands: t2vz/motion/warping.py:12 warp."""
 
     path: str  # in the source tree
     line: int

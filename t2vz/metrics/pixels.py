@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..motion import warp
-from ..motion.warp import cell_grid
+from ..motion.warping import cell_grid
 from ..video.frames import check_frames
 
 

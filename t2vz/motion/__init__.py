@@ -4,7 +4,7 @@ from .dynamics import motion_dynamics
 from .flow import global_motion, similarity_flow, translation_flow
 from .noise import NOISES, correlate
 from .smoothing import background_mask, dilate, mask_to_latent, smooth_background
-from .warp import warp
+from .warping import warp
 
 __all__ = [
     "NOISES",

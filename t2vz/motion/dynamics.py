@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..schedulers import forward_jump
-from .warp import warp
+from .warping import warp
 
 
 def motion_dynamics(x_T: Tensor, x_T_prime: Tensor, flow: Tensor, ratio: float, noise: Tensor) -> Tensor:

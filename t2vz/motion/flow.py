@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .warp import cell_grid
+from .warping import cell_grid
 
 CONVENTIONS = ("release", "exact")
 RELEASE_FIELD = 512  # the public code's motion field has this many points a side, whatever the video's size
 
 
-def global_motion(delta: tuple[float, float], frames: int, start: int = 0) -> Tensor:
-    """E7: δ^k = (k − 1)·λ·δ for the paper's frames k = start+1 … start+frames.
+def global_motion(delta: tuple[float, float], frames: int, first_frame: int = 0) -> Tensor:
+    """E7: δ^k = (k − 1)·λ·δ for the paper's frames k = first_frame+1 … first_frame+frames.
 
     delta: λ·(δ_x, δ_y); the paper's default λ = 12, δ = (1, 1) is (12, 12). Returns (frames, 2), float64, in delta's
-    unit; the first row of start = 0 is zero. Raises InputError if delta is not two finite numbers or frames < 1.
+    unit; the first row of first_frame = 0 is zero. Raises InputError if delta is not two finite numbers or frames < 1.
     """
     if len(delta) != 2 or not all(math.isfinite(d) for d in delta):
         raise InputError(f"motion is (δ_x, δ_y), two finite numbers; got {tuple(delta)}")
     if frames < 1:
         raise InputError(f"frames = {frames}: a video has at least one")
-    k = torch.arange(start, start + frames, dtype=torch.float64)
-    return k[:, None] * torch.tensor(delta, dtype=torch.float64)
+    k = torch.arange(first_frame, first_frame + frames, dtype=torch.float64, device="cpu")
+    return k[:, None] * torch.tensor(delta, dtype=torch.float64, device="cpu")
 
 
 def translation_flow(offsets: Tensor, height: int, width: int, convention: str = "release") -> Tensor:
@@ -40,7 +40,7 @@ def translation_flow(offsets: Tensor, height: int, width: int, convention: str =
     float64, on the CPU.
     """
     if convention == "release":
-        cells = torch.tensor([width, height], dtype=torch.float64) / RELEASE_FIELD
+        cells = torch.tensor([width, height], dtype=torch.float64, device="cpu") / RELEASE_FIELD
         displacement = offsets.cpu().double() * cells - cells / 2
     elif convention == "exact":
         displacement = offsets.cpu().double() / 8.0
@@ -65,5 +65,5 @@ def similarity_flow(factors: Tensor, degrees: Tensor, height: int, width: int) -
 
 def _from_centre(height: int, width: int) -> Tensor:
     """Each cell's position (x, y) relative to the picture's centre: (2, height, width), float64."""
-    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64, device="cpu")
     return cell_grid(height, width) - centre[:, None, None]

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from .warp import warp
+from .warping import warp
 
 CONVENTIONS = ("release", "paper")
 

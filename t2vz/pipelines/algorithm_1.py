@@ -7,11 +7,10 @@ c × h × w latent cells; an upper index counts frames from 1, a lower one is th
 import torch
 from torch import Tensor
 
-from ..attention import AttentionRecord
 from ..motion import dilate, global_motion, mask_to_latent, similarity_flow, smooth_background, translation_flow, warp
 from ..schedulers import forward_jump
 from .job import Job, Predict
-from .masks import foreground_from_attention, layer_sizes, subject_positions
+from .masks import AttentionRecord, foreground_from_attention, layer_sizes, subject_positions
 from .trace import show
 
 
@@ -50,9 +49,9 @@ def motion_flow(job: Job) -> Tensor:
     if job.flow is not None:
         return job.flow
     if settings.motion is None:
-        return torch.zeros(m, 2, h, w)
+        return torch.zeros(m, 2, h, w, device="cpu")
     flow = translation_flow(global_motion(settings.motion, m), h, w, settings.flow_convention)
-    k = torch.arange(m, dtype=torch.float64)
+    k = torch.arange(m, dtype=torch.float64, device="cpu")
     return flow + similarity_flow(settings.zoom**k, settings.rotation * k, h, w)
 
 

@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..attention import AttentionRecord, FrameMemory
+from ..attention import KeyValueCache, Look
 from ..errors import InputError
 from ..model import check_controlnet
 from ..unet import ControlNet
@@ -155,20 +155,22 @@ def controlled(unet: Callable, controls: list[Control]) -> Callable:
         context: Tensor,
         attention: str,
         *,
-        start: int = 0,
-        memory: FrameMemory | None = None,
-        record: AttentionRecord | None = None,
+        first_frame: int = 0,
+        cache: KeyValueCache | None = None,
+        look: Look | None = None,
     ) -> Tensor:
-        """x (b, f, c, h, w) -> ε (b, f, c, h, w); arguments of `UNet.forward`. Each network has a memory of its own."""
+        """x (b, f, c, h, w) -> ε (b, f, c, h, w); arguments of `UNet.forward`. Each network has a cache of its own."""
         residuals = None
         for i, control in enumerate(controls):
             if t not in control.timesteps or control.scale == 0:
                 continue
-            condition = control.condition(start, start + x.shape[1], like=x)
-            own = memory.beside(f"ControlNet {i + 1}") if memory is not None else None
-            more = control.network(x, t, context, condition, attention, start=start, memory=own, scale=control.scale)
+            condition = control.condition(first_frame, first_frame + x.shape[1], like=x)
+            own = cache.beside(f"ControlNet {i + 1}") if cache is not None else None
+            more = control.network(
+                x, t, context, condition, attention, first_frame=first_frame, cache=own, scale=control.scale
+            )
             residuals = more if residuals is None else [a + b for a, b in zip(residuals, more, strict=True)]
-        return unet(x, t, context, attention, start=start, memory=memory, record=record, residuals=residuals)
+        return unet(x, t, context, attention, first_frame=first_frame, cache=cache, look=look, residuals=residuals)
 
     return steered_unet
 

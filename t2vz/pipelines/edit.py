@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..attention import AttentionRecord
+from ..attention import Look
 from ..errors import InputError
 from ..schedulers import image_text_guidance
 from ..video import DEFAULT_FPS, Video
@@ -145,8 +145,8 @@ def guided_by_image_and_text(
     beside = torch.stack([(torch.zeros_like(image), image, image)[i] for i in used])
     eps = InChunks(unet, texts[[(0, 0, 1)[i] for i in used]], attention, chunk, beside)
 
-    def predict(x: Tensor, t: float, record: AttentionRecord | None = None) -> Tensor:
-        found = dict(zip(used, eps(x.expand(len(used), *x.shape), t, record), strict=True))
+    def predict(x: Tensor, t: float, look: Look | None = None) -> Tensor:
+        found = dict(zip(used, eps(x.expand(len(used), *x.shape), t, look), strict=True))
         none, image, both = (found.get(i, torch.zeros_like(x)) for i in range(3))  # what has no weight: any numbers do
         return image_text_guidance(none, image, both, image_scale, text_scale)  # E15
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..attention import looks_ahead
 from ..errors import InputError
 from ..motion import correlate
 from ..schedulers import euler_timesteps
@@ -15,7 +16,7 @@ from .decoding import decode, decoded
 from .denoise import Step, denoise, denoise_ancestral
 from .kinds import check_side
 from .masks import subject_positions
-from .prediction import Predict, ignores_chunk
+from .prediction import Predict
 from .randomness import Noise
 from .settings import Settings
 from .trace import enter, observe, observe_step
@@ -216,9 +217,9 @@ class Job:
     def _say_what_has_no_effect(self) -> None:
         """Notes on settings that do nothing, or less than they promise."""
         settings, masks, chunk = self.settings, self.masks, self.settings.chunk
-        if ignores_chunk(settings.attention) and chunk is not None and chunk < self.frames:
+        if chunk is not None and chunk < self.frames and looks_ahead(settings.attention, self.frames):
             self.notes.append(
-                f'attention "{settings.attention}" looks at every frame at once, so chunk is ignored and memory '
+                f'attention "{settings.attention}" looks at later frames too, so chunk is ignored and memory '
                 "grows with m"
             )
         if settings.smooth_background == 0 and (masks is not None or settings.foreground is not None):

@@ -5,6 +5,7 @@ the subject's words more than the rest of the sentence is foreground. (The relea
 was never published; masks from the caller are the other way.)
 """
 
+from collections.abc import Container, Sequence
 from contextlib import suppress
 
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..attention import AttentionRecord
+from ..attention import cross_frame_weights
 from ..errors import InputError
 from .settings import Settings
 
@@ -24,6 +25,47 @@ FUNCTION_WORDS = frozenset(
     "a an the one two three four five six some many several picture photo painting and or is are".split()
 )
 SHRINKS = (1, 2, 4)  # below a quarter of the latent's size a map is too coarse for a mask
+
+
+class AttentionRecord:
+    """Text attention, recorded: where does each word look? Give one to network calls as their `look`.
+
+    cells: keep only layers with one of these numbers of latent cells n (default: all layers). Maps are means over
+    heads, on the CPU. Those of several timesteps are added up; those of a video's chunks are put side by side by `map`.
+    """
+
+    def __init__(self, cells: Container[int] | None = None):
+        self.cells = cells
+        self.chunks: dict[str, dict[int, Tensor]] = {}  # layer -> index of the chunk's first frame -> (b, f, n, tokens)
+
+    def __call__(
+        self, layer: str, first_frame: int, q: Tensor, k: Tensor, seen: Sequence[tuple[int, ...]] | None
+    ) -> None:
+        """The hook (attention.Look): keeps text layers only."""
+        if seen is None and self.wants(q.shape[-2]):
+            self.add(layer, first_frame, cross_frame_weights(q, k, [(0,)] * q.shape[1])[:, :, :, 0])
+
+    def wants(self, cells: int) -> bool:
+        """Whether layers of so many latent cells are kept."""
+        return self.cells is None or cells in self.cells
+
+    def add(self, layer: str, first_frame: int, maps: Tensor) -> None:
+        """Add one layer's maps (b, f, n, tokens) of the frames from `first_frame` on."""
+        if not self.wants(maps.shape[-2]):
+            return
+        maps = maps.float().cpu()
+        chunks = self.chunks.setdefault(layer, {})
+        chunks[first_frame] = chunks[first_frame] + maps if first_frame in chunks else maps
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that were recorded, in the order the UNet runs them."""
+        return list(self.chunks)
+
+    def map(self, layer: str) -> Tensor:
+        """One layer's map over all frames: (b, m, n, tokens); each row sums to the number of recorded timesteps."""
+        chunks = self.chunks[layer]
+        return torch.cat([chunks[first] for first in sorted(chunks)], dim=1)
 
 
 def subject_words(prompt: str) -> list[str]:
@@ -77,7 +119,7 @@ def attention_share(record: AttentionRecord, positions: list[int], text_tokens: 
     from full to quarter size. record: maps of the layers of `layer_sizes` (the last of the batch is the prompt's half).
     text_tokens: how many of the 77 positions hold text. Raises InputError if no such layer was recorded.
     """
-    total = torch.zeros(())
+    total = torch.zeros((), device="cpu")
     count = 0
     for layer in record.layers:
         maps = record.map(layer)[-1]  # (m, n, tokens)
@@ -109,7 +151,7 @@ def otsu_threshold(values: Tensor, bins: int = 256) -> float:
     if high <= low:
         return high
     histogram = torch.histc(values.double().flatten(), bins=bins, min=low, max=high)
-    centres = low + (torch.arange(bins, dtype=torch.float64) + 0.5) * (high - low) / bins
+    centres = low + (torch.arange(bins, dtype=torch.float64, device=values.device) + 0.5) * (high - low) / bins
     below = histogram.cumsum(0)
     above = below[-1] - below
     mean_below = (histogram * centres).cumsum(0) / below.clamp_min(1)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..attention import AttentionRecord, FrameMemory
+from ..attention import KeyValueCache, Look, looks_ahead
 from ..schedulers import classifier_free_guidance
 from .trace import watched
 
-# ε(x, t): x (m, c, h, w), a timestep -> the noise predicted in x, alike. A third argument may collect text attention.
+# ε(x, t): x (m, c, h, w), a timestep -> the noise predicted in x, alike. A third argument may look inside (attention.Look).
 Predict = Callable[..., Tensor]
 
 
@@ -34,29 +34,24 @@ class InChunks:
         beside: Tensor | None = None,
     ):
         self.unet, self.context, self.attention, self.beside = unet, context, attention, beside
-        self.chunk = None if ignores_chunk(attention) else chunk
+        self.chunk = chunk
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, t: float, record: AttentionRecord | None = None) -> Tensor:
-        """x (b, m, c, h, w) -> ε, the same shape and type; the UNet computes in its own. record: of text attention."""
+    def __call__(self, x: Tensor, t: float, look: Look | None = None) -> Tensor:
+        """x (b, m, c, h, w) -> ε, the same shape and type; the UNet computes in its own. look: see attention.Look."""
         m = x.shape[1]
-        size = self.chunk or m
-        memory = FrameMemory() if size < m else None  # keys and values that later chunks of this timestep need
-        record = watched(record, t, *x.shape[-2:])
+        size = m if self.chunk is None or looks_ahead(self.attention, m) else self.chunk
+        cache = KeyValueCache(m) if size < m else None  # what later chunks of this timestep need
+        look = watched(look, t, *x.shape[-2:])
         parts = []
-        for start in range(0, m, size):
-            part = x[:, start : start + size]
+        for i in range(0, m, size):
+            part = x[:, i : i + size]
             if self.beside is not None:
-                part = torch.cat([part, self.beside[:, start : start + size].to(x)], dim=2)
+                part = torch.cat([part, self.beside[:, i : i + size].to(x)], dim=2)
             part = part.to(self.context.dtype)
-            eps = self.unet(part, t, self.context, self.attention, start=start, memory=memory, record=record)
+            eps = self.unet(part, t, self.context, self.attention, first_frame=i, cache=cache, look=look)
             parts.append(eps.to(x.dtype))
         return torch.cat(parts, dim=1)
-
-
-def ignores_chunk(attention: str) -> bool:
-    """Whether the variant needs all frames in one call: "all" does, where every frame looks at every other."""
-    return attention == "all"
 
 
 def guided_by_text(
@@ -69,8 +64,8 @@ def guided_by_text(
     """
     eps = InChunks(unet, texts if guidance_scale != 1.0 else texts[1:], attention, chunk)
 
-    def predict(x: Tensor, t: float, record: AttentionRecord | None = None) -> Tensor:
-        *negative, text = eps(x.expand(len(eps.context), *x.shape), t, record)
+    def predict(x: Tensor, t: float, look: Look | None = None) -> Tensor:
+        *negative, text = eps(x.expand(len(eps.context), *x.shape), t, look)
         return classifier_free_guidance(*negative, text, guidance_scale) if negative else text  # E5
 
     return predict

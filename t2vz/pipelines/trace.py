@@ -12,7 +12,7 @@ nothing when there is none. The names are the keys of NAMES; STAGE and T say whi
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..attention import AttentionRecord, cross_frame_weights
+from ..attention import Look, cross_frame_weights
 from ..errors import InputError
 
 NAMES = {
@@ -168,44 +168,34 @@ def observe_step(step) -> None:
         observe(f"{name}/{step.stage}/{step.t:.0f}", getattr(step, name))
 
 
-def watched(record: AttentionRecord | None, t: int, height: int, width: int) -> AttentionRecord | None:
-    """The record for a UNet call at timestep t: the pipeline's own, and with it the open traces that want attention.
+def watched(look: Look | None, t: float, height: int, width: int) -> Look | None:
+    """The hook for a UNet call at timestep t: the pipeline's own, and with it the open traces that want attention.
 
-    height, width: of the latents, in cells. Without such a trace this is `record` as it came.
+    height, width: of the latents, in cells. Without such a trace this is `look` as it came.
     """
     watching = [opened for opened in _open.get() if opened.watches_attention()]
-    return AttentionWatch(watching, record, t, height, width) if watching else record
+    if not watching:
+        return look
+
+    def watch(layer: str, first_frame: int, q: Tensor, k: Tensor, seen: Sequence[tuple[int, ...]] | None) -> None:
+        if look is not None:
+            look(layer, first_frame, q, k, seen)
+        for opened in watching:
+            name = f"attention/{layer}/{opened.stage}/{t:.0f}"
+            if opened.wants(name):
+                opened.keep(name, _maps(q, k, seen, opened.points, height, width), first_frame)
+
+    return watch
 
 
-class AttentionWatch(AttentionRecord):
-    """Hands attention maps of one UNet call to traces, and text attention on to the pipeline's own record."""
-
-    def __init__(self, traces: list[Trace], record: AttentionRecord | None, t: int, height: int, width: int):
-        super().__init__()
-        self.traces, self.record, self.t, self.height, self.width = traces, record, t, height, width
-
-    def add(self, layer: str, start: int, weights: Tensor) -> None:
-        if self.record is not None:
-            self.record.add(layer, start, weights)
-        for opened in self._wanting(layer):
-            opened.keep(self._name(layer, opened), weights.float().mean(dim=2), start)
-
-    def add_frames(self, layer: str, start: int, q: Tensor, k: Tensor, seen: list[tuple[int, ...]]) -> None:
-        if self.record is not None:
-            self.record.add_frames(layer, start, q, k, seen)
-        for opened in self._wanting(layer):
-            asked = q if opened.points is None else q[:, :, :, self._cells(opened.points, q.shape[3])]
-            opened.keep(self._name(layer, opened), cross_frame_weights(asked, k, seen), start)
-
-    def _wanting(self, layer: str) -> list[Trace]:
-        return [opened for opened in self.traces if opened.wants(self._name(layer, opened))]
-
-    def _name(self, layer: str, opened: Trace) -> str:
-        return f"attention/{layer}/{opened.stage}/{self.t:.0f}"
-
-    def _cells(self, points: list[tuple[float, float]], cells: int) -> list[int]:
-        h, w = layer_size(cells, self.height, self.width)
-        return [min(int(y * h), h - 1) * w + min(int(x * w), w - 1) for x, y in points]
+def _maps(q, k, seen, points: list[tuple[float, float]] | None, height: int, width: int) -> Tensor:
+    """What a trace keeps of one attention layer: see NAMES. points: of the frame, for attention between frames."""
+    if seen is None:
+        return cross_frame_weights(q, k, [(0,)] * q.shape[1])[:, :, :, 0]
+    if points is not None:
+        h, w = layer_size(q.shape[3], height, width)
+        q = q[:, :, :, [min(int(y * h), h - 1) * w + min(int(x * w), w - 1) for x, y in points]]
+    return cross_frame_weights(q, k, seen)
 
 
 def layer_size(cells: int, height: int, width: int) -> tuple[int, int]:

@@ -6,37 +6,40 @@
     down 0 … down 3   as the UNet's               64 → 8 C_1 … C_11, one per resnet and downsampler
     mid               as the UNet's               8      C_12
 
-It is a trained copy of the UNet's half that goes down (encoder.py), plus a small stem that brings the condition to the
-latent's size, plus one 1×1 "zero convolution" per residual: zero before training, so that a new ControlNet changes
-nothing. Frames are an axis here too, with the same cross-frame attention (E12) as in the UNet.
+It is a trained copy of the UNet's half that goes down (unet.py, `Encoder`), plus a small stem that brings the condition
+to the latent's size, plus one 1×1 "zero convolution" per residual: zero before training, so that a new ControlNet
+changes nothing. Frames are an axis here too, with the same cross-frame attention (E12) as in the UNet.
 Source: Zhang et al. 2023 (arXiv 2302.05543); attribute names are those of the folder layout's checkpoints.
 """
 
 from dataclasses import asdict
+from itertools import pairwise
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attention import FrameMemory, FrameView
+from ..attention import FrameView, KeyValueCache
 from ..errors import InputError
 from .config import ControlNetConfig
-from .encoder import Encoder
-from .unet import UNet
+from .transformer import name_layers
+from .unet import Encoder, UNet, rows
 
 
 class ConditionStem(nn.Module):
-    """Condition pictures (n, 3, H, W) -> maps (n, width, H/8, W/8): 3×3 convs, pairs of which halve the size."""
+    """Condition pictures (n, 3, H, W) -> maps (n, c_out, H/8, W/8): 3×3 convs, pairs of which halve the size."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...], width: int):
+    def __init__(self, channels: tuple[int, ...], c_out: int):
+        """channels: of the pictures, then of each size's maps."""
         super().__init__()
-        self.conv_in = nn.Conv2d(channels, widths[0], kernel_size=3, padding=1)
+        c_in, *sizes = channels
+        self.conv_in = nn.Conv2d(c_in, sizes[0], kernel_size=3, padding=1)
         self.blocks = nn.ModuleList()
-        for c_in, c_out in zip(widths[:-1], widths[1:], strict=True):
-            self.blocks.append(nn.Conv2d(c_in, c_in, kernel_size=3, padding=1))
-            self.blocks.append(nn.Conv2d(c_in, c_out, kernel_size=3, padding=1, stride=2))
-        self.conv_out = _zero(nn.Conv2d(widths[-1], width, kernel_size=3, padding=1))
+        for large, small in pairwise(sizes):
+            self.blocks.append(nn.Conv2d(large, large, kernel_size=3, padding=1))
+            self.blocks.append(nn.Conv2d(large, small, kernel_size=3, padding=1, stride=2))
+        self.conv_out = _zero(nn.Conv2d(sizes[-1], c_out, kernel_size=3, padding=1))
 
     def forward(self, condition: Tensor) -> Tensor:
         c = F.silu(self.conv_in(condition))
@@ -50,15 +53,14 @@ class ControlNet(Encoder):
 
     def __init__(self, config: ControlNetConfig):
         super().__init__(config)
-        self.controlnet_cond_embedding = ConditionStem(
-            config.condition_channels, config.condition_out_channels, config.block_out_channels[0]
-        )
+        down, middle, _ = rows(config)
+        stem = config.condition_channels, *config.condition_out_channels
+        self.controlnet_cond_embedding = ConditionStem(stem, down[0].c_out)
         self.controlnet_down_blocks = nn.ModuleList(
-            [_zero(nn.Conv2d(width, width, kernel_size=1)) for width in self.skip_widths]
+            [_zero(nn.Conv2d(row.c_out, row.c_out, kernel_size=1)) for row in down]
         )
-        self.controlnet_mid_block = _zero(
-            nn.Conv2d(config.block_out_channels[-1], config.block_out_channels[-1], kernel_size=1)
-        )
+        self.controlnet_mid_block = _zero(nn.Conv2d(middle.c_out, middle.c_out, kernel_size=1))
+        name_layers(self)
 
     @classmethod
     def from_unet(cls, unet: UNet, **stem) -> "ControlNet":
@@ -87,21 +89,21 @@ class ControlNet(Encoder):
         condition: Tensor,
         attention: str = "own",
         *,
-        start: int = 0,
-        memory: FrameMemory | None = None,
+        first_frame: int = 0,
+        cache: KeyValueCache | None = None,
         scale: float = 1.0,
     ) -> list[Tensor]:
         """The residuals that `UNet.forward` adds: one (b·f, c, h, w) for each skip and one for the middle, last.
 
         x (b, f, c, h, w) noisy latents; t timestep, a number or (b,); context (b, tokens, dim) text states; condition
-        (b or 1, f, 3, 8·h, 8·w) pictures in [0, 1], 1 for the same in the whole batch. attention, start, memory: as in
-        UNet.forward; the memory is this network's own, the UNet needs another. scale: s, how strongly to steer.
+        (b or 1, f, 3, 8·h, 8·w) pictures in [0, 1], 1 for the same in the whole batch. attention, first_frame, cache:
+        as in UNet.forward; the cache is this network's own, the UNet needs another. scale: s, how strongly to steer.
         Raises InputError if the shapes do not fit the network.
         """
         self.check_inputs(x, t, context)
         self._check_condition(x, condition)
         b, f = x.shape[:2]
-        view = FrameView(attention, start, memory)
+        view = FrameView(attention, f, first_frame, cache)
         time = self.embed_time(t, b, f, x)
         x = self.conv_in(rearrange(x, "b f c h w -> (b f) c h w"))
         hints = self.controlnet_cond_embedding(rearrange(condition, "b f c h w -> (b f) c h w"))

@@ -13,6 +13,8 @@
 Every norm has eps 1e-6. Source: Rombach et al. 2022 (arXiv 2112.10752); attribute names of the folder layout.
 """
 
+from itertools import pairwise
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ from .config import VAEConfig
 
 
 class Resnet(nn.Module):
-    """Norm, SiLU, conv, twice; plus the input (through a 1×1 conv if widths differ). The UNet's, without timestep."""
+    """Norm, SiLU, conv, twice; plus the input (through a 1×1 conv if channels differ). The UNet's, without timestep."""
 
     def __init__(self, c_in: int, c_out: int, norm_groups: int):
         super().__init__()
@@ -32,25 +34,24 @@ class Resnet(nn.Module):
         self.conv1 = nn.Conv2d(c_in, c_out, kernel_size=3, padding=1)
         self.norm2 = nn.GroupNorm(norm_groups, c_out, eps=1e-6)
         self.conv2 = nn.Conv2d(c_out, c_out, kernel_size=3, padding=1)
-        if c_in != c_out:
-            self.conv_shortcut = nn.Conv2d(c_in, c_out, kernel_size=1)
+        self.conv_shortcut = nn.Conv2d(c_in, c_out, kernel_size=1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
-        return h + (self.conv_shortcut(x) if hasattr(self, "conv_shortcut") else x)
+        return h + self.conv_shortcut(x)
 
 
 class Attention(nn.Module):
     """Self-attention with a single head over all pixels, norm before and residual after: (n, c, h, w) -> same."""
 
-    def __init__(self, width: int, norm_groups: int):
+    def __init__(self, channels: int, norm_groups: int):
         super().__init__()
-        self.group_norm = nn.GroupNorm(norm_groups, width, eps=1e-6)
-        self.to_q = nn.Linear(width, width)
-        self.to_k = nn.Linear(width, width)
-        self.to_v = nn.Linear(width, width)
-        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+        self.group_norm = nn.GroupNorm(norm_groups, channels, eps=1e-6)
+        self.to_q = nn.Linear(channels, channels)
+        self.to_k = nn.Linear(channels, channels)
+        self.to_v = nn.Linear(channels, channels)
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = rearrange(self.group_norm(x), "n c h w -> n 1 (h w) c")
@@ -61,9 +62,9 @@ class Attention(nn.Module):
 class Downsample(nn.Module):
     """Halve the size: pad right and bottom by 1, then a 3×3 conv of stride 2 without padding."""
 
-    def __init__(self, width: int):
+    def __init__(self, channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(width, width, kernel_size=3, stride=2)
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (0, 1, 0, 1)))
@@ -72,40 +73,38 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Double the size: nearest neighbour, then a 3×3 conv."""
 
-    def __init__(self, width: int):
+    def __init__(self, channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(width, width, kernel_size=3, padding=1)
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 class Level(nn.Module):
-    """One level of encoder or decoder: resnets, then the resampler if there is one."""
+    """One level of the encoder or the decoder: resnets, then its change of size (not the last level)."""
 
-    def __init__(self, c_in: int, c_out: int, resnets: int, norm_groups: int, resample: str | None):
-        """resample: "downsamplers", "upsamplers" or None."""
+    def __init__(
+        self, c_in: int, c_out: int, resnets: int, norm_groups: int, halve: bool = False, double: bool = False
+    ):
         super().__init__()
         self.resnets = nn.ModuleList([Resnet(c_in if j == 0 else c_out, c_out, norm_groups) for j in range(resnets)])
-        self.resample = resample
-        if resample == "downsamplers":
-            self.downsamplers = nn.ModuleList([Downsample(c_out)])
-        elif resample == "upsamplers":
-            self.upsamplers = nn.ModuleList([Upsample(c_out)])
+        self.downsamplers = nn.ModuleList([Downsample(c_out)] if halve else [])
+        self.upsamplers = nn.ModuleList([Upsample(c_out)] if double else [])
 
     def forward(self, x: Tensor) -> Tensor:
-        for resnet in self.resnets:
-            x = resnet(x)
-        return getattr(self, self.resample)[0](x) if self.resample else x
+        for layer in (*self.resnets, *self.downsamplers, *self.upsamplers):
+            x = layer(x)
+        return x
 
 
 class MidBlock(nn.Module):
     """Resnet, attention, resnet at the latent's size."""
 
-    def __init__(self, width: int, norm_groups: int):
+    def __init__(self, channels: int, norm_groups: int):
         super().__init__()
-        self.resnets = nn.ModuleList([Resnet(width, width, norm_groups) for _ in range(2)])
-        self.attentions = nn.ModuleList([Attention(width, norm_groups)])
+        self.resnets = nn.ModuleList([Resnet(channels, channels, norm_groups) for _ in range(2)])
+        self.attentions = nn.ModuleList([Attention(channels, norm_groups)])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.resnets[1](self.attentions[0](self.resnets[0](x)))
@@ -116,19 +115,15 @@ class Encoder(nn.Module):
 
     def __init__(self, config: VAEConfig):
         super().__init__()
-        widths, groups, last = config.block_out_channels, config.norm_groups, len(config.block_out_channels) - 1
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], kernel_size=3, padding=1)
-        self.down_blocks = nn.ModuleList(
-            [
-                Level(
-                    widths[max(i - 1, 0)], width, config.layers_per_block, groups, "downsamplers" if i < last else None
-                )
-                for i, width in enumerate(widths)
-            ]
-        )
-        self.mid_block = MidBlock(widths[-1], groups)
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
-        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, kernel_size=3, padding=1)
+        channels, groups = config.block_out_channels, config.norm_groups
+        self.conv_in = nn.Conv2d(config.in_channels, channels[0], kernel_size=3, padding=1)
+        self.down_blocks = nn.ModuleList()
+        for i, (c_in, c_out) in enumerate(pairwise((channels[0], *channels))):
+            halve = i < len(channels) - 1
+            self.down_blocks.append(Level(c_in, c_out, config.layers_per_block, groups, halve=halve))
+        self.mid_block = MidBlock(channels[-1], groups)
+        self.conv_norm_out = nn.GroupNorm(groups, channels[-1], eps=1e-6)
+        self.conv_out = nn.Conv2d(channels[-1], 2 * config.latent_channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
@@ -142,23 +137,15 @@ class Decoder(nn.Module):
 
     def __init__(self, config: VAEConfig):
         super().__init__()
-        widths, groups, last = config.block_out_channels[::-1], config.norm_groups, len(config.block_out_channels) - 1
-        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], kernel_size=3, padding=1)
-        self.mid_block = MidBlock(widths[0], groups)
-        self.up_blocks = nn.ModuleList(
-            [
-                Level(
-                    widths[max(i - 1, 0)],
-                    width,
-                    config.layers_per_block + 1,
-                    groups,
-                    "upsamplers" if i < last else None,
-                )
-                for i, width in enumerate(widths)
-            ]
-        )
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
-        self.conv_out = nn.Conv2d(widths[-1], config.in_channels, kernel_size=3, padding=1)
+        channels, groups = config.block_out_channels[::-1], config.norm_groups
+        self.conv_in = nn.Conv2d(config.latent_channels, channels[0], kernel_size=3, padding=1)
+        self.mid_block = MidBlock(channels[0], groups)
+        self.up_blocks = nn.ModuleList()
+        for i, (c_in, c_out) in enumerate(pairwise((channels[0], *channels))):
+            double = i < len(channels) - 1
+            self.up_blocks.append(Level(c_in, c_out, config.layers_per_block + 1, groups, double=double))
+        self.conv_norm_out = nn.GroupNorm(groups, channels[-1], eps=1e-6)
+        self.conv_out = nn.Conv2d(channels[-1], config.in_channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.mid_block(self.conv_in(x))

@@ -1,5 +1,5 @@
-"""E11 and E12: attention against loops, every cross-frame variant against one big masked attention, and
-the memory."""
+"""E11 and E12: attention against loops, every cross-frame variant against one big masked attention, and the
+key/value cache."""
 
 import math
 
@@ -8,18 +8,21 @@ import torch
 
 from t2vz.attention import (
     VARIANTS,
-    AttentionRecord,
-    FrameMemory,
     FrameView,
+    KeyValueCache,
     attention,
     attention_plain,
     attention_weights,
     cross_frame_attention,
+    cross_frame_attention_plain,
+    cross_frame_weights,
     frames_seen,
+    looks_ahead,
 )
 from t2vz.errors import InputError
 
-MAY_SEE = {  # query frame i, key frame j, both counted from 0
+# Whether query frame i looks at key frame j, counted from 0: VARIANTS said another way. A new variant has its row here.
+MAY_SEE = {
     "own": lambda i, j: j == i,
     "first": lambda i, j: j == 0,
     "previous": lambda i, j: j == max(i - 1, 0),
@@ -27,7 +30,7 @@ MAY_SEE = {  # query frame i, key frame j, both counted from 0
     "causal": lambda i, j: j <= i,
     "all": lambda i, j: True,
 }
-KEPT = {"own": 0, "first": 1, "previous": 1, "first_previous": 2, "causal": 6}  # frames in memory after 6
+IN_CHUNKS = [variant for variant in VARIANTS if not looks_ahead(variant, 6)]
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -58,17 +61,20 @@ class Layer:
         return self.split(tokens @ self.maps[1]), self.split(tokens @ self.maps[2])
 
     def __call__(self, tokens, view, name="layer"):
-        keys, values, seen = view.keys_values(name, tokens, self.project)
-        return cross_frame_attention(self.split(tokens @ self.maps[0]), keys, values, seen)
+        keys, values = view.with_earlier(name, *self.project(view.to_project(tokens)))
+        return cross_frame_attention(self.split(tokens @ self.maps[0]), keys, values, view.seen)
 
     def reference(self, tokens, variant):
         q, k, v = (self.split(tokens @ self.maps[i]) for i in range(3))
         return masked_reference(q, k, v, variant)
 
 
-def in_chunks(layer, tokens, variant, chunk, memory):
-    starts = range(0, tokens.shape[1], chunk)
-    return torch.cat([layer(tokens[:, i : i + chunk], FrameView(variant, i, memory)) for i in starts], dim=1)
+def in_chunks(layer, tokens, variant, sizes, cache, name="layer"):
+    parts, first = [], 0
+    for part in tokens.split(sizes, dim=1):
+        parts.append(layer(part, FrameView(variant, part.shape[1], first, cache), name))
+        first += part.shape[1]
+    return torch.cat(parts, dim=1)
 
 
 def test_e11_attention_equals_loops_over_queries_and_keys(device):
@@ -126,8 +132,6 @@ def test_frames_seen_is_the_table_of_who_may_see_whom(variant):
 def test_an_unknown_variant_is_refused():
     with pytest.raises(InputError, match="frist"):
         frames_seen("frist", 0, 1)
-    with pytest.raises(InputError, match="number of frames"):
-        frames_seen("all", 0)
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4, 5])
@@ -135,7 +139,13 @@ def test_an_unknown_variant_is_refused():
 def test_e12_every_variant_equals_one_big_masked_attention(device, variant, m):
     q, k, v = (random(2, m, 3, 5, 4, seed=seed).to(device) for seed in (1, 2, 3))
     seen = [frames_seen(variant, i, m) for i in range(m)]
-    torch.testing.assert_close(cross_frame_attention(q, k, v, seen), masked_reference(q, k, v, variant))
+    expected = masked_reference(q, k, v, variant)
+    torch.testing.assert_close(cross_frame_attention(q, k, v, seen), expected)
+    torch.testing.assert_close(cross_frame_attention_plain(q, k, v, seen), expected)
+    weights = cross_frame_weights(q[:, :, :1], k[:, :, :1], seen)  # of one head the mean over heads is itself
+    for i in range(m):
+        values = torch.cat([v[:, j, 0] for j in seen[i]], dim=1)
+        torch.testing.assert_close(weights[:, i, :, : len(seen[i])].flatten(2) @ values, expected[:, i, 0])
 
 
 def test_e12_first_frame_attention_is_the_paper_s_formula(device):
@@ -170,7 +180,7 @@ def test_difference_4_guidance_halves_do_not_mix(device, variant):
     layer, tokens = Layer(device), random(2, 3, 5, 6).to(device)
     changed = tokens.clone()
     changed[1, 0] += 1.0
-    before, after = layer(tokens, FrameView(variant)), layer(changed, FrameView(variant))
+    before, after = layer(tokens, FrameView(variant, 3)), layer(changed, FrameView(variant, 3))
     assert torch.equal(before[0], after[0])
     if variant != "own":
         assert not torch.equal(before[1, 1], after[1, 1])
@@ -188,107 +198,97 @@ def test_difference_4_other_side_one_first_frame_for_both_halves_is_something_el
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("m", [1, 4])
-def test_frame_view_without_memory_equals_the_masked_reference(device, variant, m):
+def test_frame_view_of_a_whole_video_equals_the_masked_reference(device, variant, m):
     layer, tokens = Layer(device), random(2, m, 5, 6).to(device)
-    torch.testing.assert_close(layer(tokens, FrameView(variant)), layer.reference(tokens, variant))
+    for cache in (None, KeyValueCache(m)):
+        torch.testing.assert_close(layer(tokens, FrameView(variant, m, 0, cache)), layer.reference(tokens, variant))
 
 
-@pytest.mark.parametrize("variant", KEPT)
-@pytest.mark.parametrize("chunk", [1, 2, 3, 6])
-def test_difference_5_chunks_with_a_memory_equal_the_whole(device, variant, chunk):
+@pytest.mark.parametrize("variant", IN_CHUNKS)
+@pytest.mark.parametrize("sizes", [1, 2, 3, 6, (2, 1, 3)], ids=str)
+def test_difference_5_chunks_with_a_cache_equal_the_whole(device, variant, sizes):
     layer, tokens = Layer(device), random(2, 6, 5, 6).to(device)
-    chunked = in_chunks(layer, tokens, variant, chunk, FrameMemory())
+    chunked = in_chunks(layer, tokens, variant, sizes, KeyValueCache(6))
     torch.testing.assert_close(chunked, layer.reference(tokens, variant))
 
 
-@pytest.mark.parametrize("variant", KEPT)
-def test_difference_5_chunks_of_unequal_sizes(device, variant):
-    layer, tokens, memory = Layer(device), random(1, 6, 5, 6).to(device), FrameMemory()
-    parts = [layer(tokens[:, i:j], FrameView(variant, i, memory)) for i, j in ((0, 2), (2, 3), (3, 6))]
-    torch.testing.assert_close(torch.cat(parts, dim=1), layer.reference(tokens, variant))
-
-
-@pytest.mark.parametrize("variant", [variant for variant in KEPT if variant != "own"])
+@pytest.mark.parametrize("variant", [variant for variant in IN_CHUNKS if variant != "own"])
 def test_difference_5_other_side_chunks_that_forget_depend_on_their_size(device, variant):
     """Chunks that each take their own first frame for frame 1, as if they were videos of their own."""
     layer, tokens = Layer(device), random(1, 6, 5, 6).to(device)
-    forgetful = torch.cat([layer(tokens[:, i : i + 2], FrameView(variant)) for i in (0, 2, 4)], dim=1)
+    forgetful = torch.cat([layer(tokens[:, i : i + 2], FrameView(variant, 2)) for i in (0, 2, 4)], dim=1)
     assert not torch.allclose(forgetful[:, 2:], layer.reference(tokens, variant)[:, 2:])
 
 
-@pytest.mark.parametrize("variant", KEPT)
+@pytest.mark.parametrize("variant", IN_CHUNKS)
 @pytest.mark.parametrize("chunk", [1, 2, 6])
-def test_memory_keeps_no_more_frames_than_later_ones_need(device, variant, chunk):
-    memory = FrameMemory()
-    in_chunks(Layer(device), random(2, 6, 5, 6).to(device), variant, chunk, memory)
-    kept, keys, _ = memory.recall("layer")
-    assert len(kept) == KEPT[variant]
-    assert keys is None if not kept else keys.shape[1] == len(kept)
+def test_the_cache_keeps_the_frames_that_later_ones_look_at_and_no_others(device, variant, chunk):
+    cache = KeyValueCache(9)
+    in_chunks(Layer(device), random(2, 6, 5, 6).to(device), variant, chunk, cache)
+    needed = tuple(j for j in range(6) if any(MAY_SEE[variant](i, j) for i in range(6, 9)))
+    kept, keys, values = cache.entries.get("layer", ((), torch.zeros(2, 0), torch.zeros(2, 0)))
+    assert kept == needed and keys.shape[1] == values.shape[1] == len(needed)
 
 
 @pytest.mark.parametrize("m", [2, 8, 64])
-def test_first_frame_memory_is_flat_whatever_the_number_of_frames(device, m):
+def test_the_first_frame_s_cache_is_flat_whatever_the_number_of_frames(device, m):
     """One frame a layer, and storage of its own: a view would keep the whole chunk's keys alive."""
-    memory, layer, tokens = FrameMemory(), Layer(device), random(2, m, 5, 6).to(device)
+    cache, layer, tokens = KeyValueCache(m + 1), Layer(device), random(2, m, 5, 6).to(device)
     for name in ("a", "b"):
-        for i in range(0, m, 2):
-            layer(tokens[:, i : i + 2], FrameView("first", i, memory), name)
-    assert set(memory.entries) == {"a", "b"}
-    for frames, keys, values in memory.entries.values():
-        assert frames == [0] and keys.shape == values.shape == (2, 1, 2, 5, 3)
+        in_chunks(layer, tokens, "first", 2, cache, name)
+    assert set(cache.entries) == {"a", "b"}
+    for frames, keys, values in cache.entries.values():
+        assert frames == (0,) and keys.shape == values.shape == (2, 1, 2, 5, 3)
         assert keys.untyped_storage().nbytes() == keys.numel() * keys.element_size()
 
 
-@pytest.mark.parametrize(
-    "variant, frames", [("own", 6), ("first", 1), ("previous", 5), ("first_previous", 5), ("causal", 6), ("all", 6)]
-)
-def test_difference_6_only_frames_that_are_looked_at_are_projected(device, variant, frames):
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("sizes", [6, 2])
+def test_difference_6_every_frame_that_is_looked_at_is_projected_once_and_no_other(device, variant, sizes):
     layer = Layer(device)
-    layer(random(2, 6, 5, 6).to(device), FrameView(variant))
-    assert layer.frames == frames
-
-
-def test_difference_6_frame_1_is_projected_once_for_all_chunks(device):
-    layer = Layer(device)
-    in_chunks(layer, random(2, 6, 5, 6).to(device), "first", 2, FrameMemory())
-    assert layer.frames == 1
+    if variant in IN_CHUNKS:
+        in_chunks(layer, random(2, 6, 5, 6).to(device), variant, sizes, KeyValueCache(6))
+    else:
+        layer(random(2, 6, 5, 6).to(device), FrameView(variant, 6))
+    assert layer.frames == sum(any(MAY_SEE[variant](i, j) for i in range(6)) for j in range(6))
+    assert variant != "first" or layer.frames == 1
 
 
 def test_difference_6_other_side_projecting_all_frames_gives_the_same_numbers(device):
     """The public code's way: all frames' keys and values, of which only the first frame's are used."""
     layer, tokens = Layer(device), random(2, 6, 5, 6).to(device)
     everything = cross_frame_attention(layer.split(tokens @ layer.maps[0]), *layer.project(tokens), [(0,)] * 6)
-    torch.testing.assert_close(layer(tokens, FrameView("first")), everything)
+    torch.testing.assert_close(layer(tokens, FrameView("first", 6)), everything)
 
 
 @pytest.mark.parametrize("variant, missing", [("first", 0), ("previous", 3), ("first_previous", 0), ("causal", 0)])
 def test_a_chunk_whose_predecessor_is_missing_is_refused(device, variant, missing):
-    for memory in (FrameMemory(), None):
+    for cache in (KeyValueCache(6), None):
         with pytest.raises(InputError, match=f"needs frame {missing}"):
-            Layer(device)(random(1, 2, 5, 6).to(device), FrameView(variant, 4, memory))
+            Layer(device)(random(1, 2, 5, 6).to(device), FrameView(variant, 2, 4, cache))
 
 
 def test_previous_frame_attention_refuses_a_gap_between_chunks(device):
-    layer, memory, tokens = Layer(device), FrameMemory(), random(1, 6, 5, 6).to(device)
-    layer(tokens[:, :2], FrameView("previous", 0, memory))
+    layer, cache, tokens = Layer(device), KeyValueCache(6), random(1, 6, 5, 6).to(device)
+    layer(tokens[:, :2], FrameView("previous", 2, 0, cache))
     with pytest.raises(InputError, match="needs frame 3"):
-        layer(tokens[:, 4:], FrameView("previous", 4, memory))
+        layer(tokens[:, 4:], FrameView("previous", 2, 4, cache))
 
 
-def test_attention_to_all_frames_refuses_chunks(device):
-    tokens = random(1, 2, 5, 6).to(device)
-    for view in (FrameView("all", 2), FrameView("all", 0, FrameMemory())):
-        with pytest.raises(InputError, match="whole video"):
-            Layer(device)(tokens, view)
+def test_attention_to_later_frames_refuses_chunks():
+    assert looks_ahead("all", 4) and not looks_ahead("all", 1)
+    with pytest.raises(InputError, match="whole video"):
+        FrameView("all", 2, 0, KeyValueCache(4))
+    with pytest.raises(InputError, match="video of 4 frames"):
+        FrameView("first", 3, 2, KeyValueCache(4))
 
 
-def test_record_means_over_heads_sums_over_timesteps_and_joins_chunks(device):
-    weights = random(2, 4, 3, 5, 7, seed=4).softmax(-1)  # b, f, heads, n, tokens
-    record = AttentionRecord()
-    for _ in range(2):  # two timesteps; the second chunk comes first, to see that order is by frame
-        record.add("mid", 3, weights[:, 3:].to(device))
-        record.add("mid", 0, weights[:, :3].to(device))
-    maps = record.map("mid")
-    assert record.layers == ["mid"] and maps.device.type == "cpu"
-    torch.testing.assert_close(maps, 2 * weights.mean(dim=2).float())
-    torch.testing.assert_close(maps.sum(-1), torch.full((2, 4, 5), 2.0))
+def test_every_second_frame_would_be_one_row(device, monkeypatch):
+    """Chunks and the cache follow from the row alone, also where a frame is skipped by the next and seen by the one
+    after it."""
+    monkeypatch.setitem(VARIANTS, "second", lambda k, m: range(k % 2, k + 1, 2))
+    monkeypatch.setitem(MAY_SEE, "second", lambda i, j: j <= i and (i - j) % 2 == 0)
+    layer, tokens = Layer(device), random(1, 6, 5, 6).to(device)
+    for sizes in (6, 1, 2, (1, 4, 1)):
+        chunked = in_chunks(layer, tokens, "second", sizes, KeyValueCache(6))
+        torch.testing.assert_close(chunked, layer.reference(tokens, "second"))

@@ -19,11 +19,11 @@ def package(tmp_path_factory):
 @pytest.mark.parametrize(
     "name, line, same",
     [
-        ("motion/warp.py", "MORE = 1", False),
+        ("motion/warping.py", "MORE = 1", False),
         ("unet/new.py", "", False),
         ("lab/measure.py", "MORE = 1", False),
-        ("motion/warp.py", "# a remark", True),
-        ("motion/warp.py", "", True),
+        ("motion/warping.py", "# a remark", True),
+        ("motion/warping.py", "", True),
         ("commands/generate.py", "MORE = 1", True),
         ("lab/report.py", "MORE = 1", True),
         ("world/objects.py", "MORE = 1", True),  # what it paints for a study counts, pixel by pixel

@@ -1,6 +1,7 @@
 """The loop around the UNet, on a stand-in model whose prediction is known: progress, snapping, guidance,
 failures."""
 
+import math
 import random
 from types import SimpleNamespace
 
@@ -35,13 +36,16 @@ class Linear:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, x, t, context, attention, start=0, memory=None, record=None):
-        self.calls.append(SimpleNamespace(shape=tuple(x.shape), t=t, start=start, attention=attention, memory=memory))
-        if record is not None:
-            squares = torch.stack([square(start + k, *x.shape[3:]) for k in range(x.shape[1])]).flatten(1)
-            weights = torch.ones(len(x), x.shape[1], 1, squares.shape[1], 77)
-            weights[:, :, :, :, 1:3] += 5 * squares[:, None, :, None]
-            record.add("layer", start, weights)
+    def __call__(self, x, t, context, attention, first_frame=0, cache=None, look=None):
+        self.calls.append(
+            SimpleNamespace(shape=tuple(x.shape), t=t, first_frame=first_frame, attention=attention, cache=cache)
+        )
+        if look is not None:  # in the square, words 1 and 2 are read 6 times as much as the others
+            squares = torch.stack([square(first_frame + k, *x.shape[3:]) for k in range(x.shape[1])]).flatten(1)
+            q = math.log(6) * squares[None, :, None, :, None].expand(len(x), -1, -1, -1, -1)
+            k = torch.zeros(len(x), 1, 1, 77, 1)
+            k[:, :, :, 1:3] = 1
+            look("layer", first_frame, q, k, None)
         return x * context[:, :1, :1, None, None]
 
 
@@ -84,7 +88,7 @@ def some_settings(generator):
         t=t,
         chunk=generator.choice([None, 1, 2, 7]),
         motion=motion,
-        attention=generator.choice(VARIANTS),
+        attention=generator.choice(list(VARIANTS)),
         smooth_background=generator.choice([0.0, 0.6]),
         eta=generator.choice([0.0, 1.0]),
         start_convention=generator.choice(["release", "paper"]),
@@ -196,13 +200,13 @@ def test_difference_6_other_side_the_public_code_s_order_needs_45_calls_more(dev
 @pytest.mark.parametrize(
     "chunk, calls", [(None, [(0, 7)]), (3, [(0, 3), (3, 3), (6, 1)]), (7, [(0, 7)]), (1, [(k, 1) for k in range(7)])]
 )
-def test_chunks_cover_all_frames_in_order_with_one_memory_per_timestep(device, chunk, calls):
+def test_chunks_cover_all_frames_in_order_with_one_cache_per_timestep(device, chunk, calls):
     sd = stand_in(device)
     generate(sd, settings(frames=7, chunk=chunk, motion=None))
-    assert [(call.start, call.shape[1]) for call in sd.unet.calls] == calls * 5
-    memories = {t: {id(call.memory) for call in sd.unet.calls if call.t == t} for t in (801, 601)}
-    assert all(len(ids) == 1 for ids in memories.values())
-    assert (sd.unet.calls[0].memory is None) == (len(calls) == 1)
+    assert [(call.first_frame, call.shape[1]) for call in sd.unet.calls] == calls * 5
+    caches = {t: {id(call.cache) for call in sd.unet.calls if call.t == t} for t in (801, 601)}
+    assert all(len(ids) == 1 for ids in caches.values())
+    assert (sd.unet.calls[0].cache is None) == (len(calls) == 1)
 
 
 @pytest.mark.parametrize("frame, t, chunk", [(0, 801, None), (2, 401, None), (2, 401, 1), (1, 1, 2)])
@@ -211,10 +215,10 @@ def test_difference_7_a_nan_stops_at_once_and_names_step_and_frame(device, frame
     linear, told = sd.unet, []
 
     class Broken(Linear):
-        def __call__(self, x, at, context, attention, start=0, memory=None, record=None):
-            eps = linear(x, at, context, attention, start, memory, record).clone()
-            if at == t and start <= frame < start + x.shape[1]:
-                eps[:, frame - start, 0, 0, 0] = float("nan")
+        def __call__(self, x, at, context, attention, first_frame=0, cache=None, look=None):
+            eps = linear(x, at, context, attention, first_frame, cache, look).clone()
+            if at == t and first_frame <= frame < first_frame + x.shape[1]:
+                eps[:, frame - first_frame, 0, 0, 0] = float("nan")
             return eps
 
     sd.unet = Broken()

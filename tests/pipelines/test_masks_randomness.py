@@ -6,9 +6,8 @@ import math
 import pytest
 import torch
 
-from t2vz.attention import AttentionRecord
 from t2vz.errors import InputError
-from t2vz.pipelines.masks import foreground_from_attention, layer_sizes, otsu_threshold, subject_words
+from t2vz.pipelines.masks import AttentionRecord, foreground_from_attention, layer_sizes, otsu_threshold, subject_words
 from t2vz.pipelines.randomness import Noise
 
 
@@ -88,13 +87,29 @@ def test_foreground_is_where_the_subject_s_words_are_read(layers):
         weights[1, :, :, :, 1:6] += 30 * beside[:, None, :, None]
         weights[1, :, :, :, 2:4] += 3 * small[:, None, :, None]
         weights[0, :, :, :, 2:4] += 9 * (1 - small[:, None, :, None])
-        record.add(f"layer {shrink}", 0, weights / weights.sum(-1, keepdim=True))
+        record.add(f"layer {shrink}", 0, (weights / weights.sum(-1, keepdim=True)).mean(2))
     masks = foreground_from_attention(record, [2, 3], 5, h, w)
     assert masks.shape == (m, 1, h, w) and set(masks.flatten().tolist()) == {0.0, 1.0}
     if layers[0] == 1:
         assert torch.equal(masks[:, 0], square)
     else:  # seen only at half size: right but for the rim
         assert float((masks[:, 0] != square).float().mean()) < 0.1
+
+
+def test_record_means_over_heads_sums_over_timesteps_and_joins_chunks(device):
+    """Against softmax by hand; layers between frames, and sizes that were not asked for, are left out."""
+    q, k = torch.randn(2, 4, 3, 5, 8), torch.randn(2, 1, 3, 7, 8)
+    weights = torch.einsum("bfhnc,bhlc->bfhnl", q, k[:, 0]).div(8**0.5).softmax(-1)
+    record = AttentionRecord(cells={5})
+    for _ in range(2):  # two timesteps; the second chunk comes first, to see that order is by frame
+        record("mid", 3, q[:, 3:].to(device), k.to(device), None)
+        record("mid", 0, q[:, :3].to(device), k.to(device), None)
+    record("frames", 0, q.to(device), k.to(device), [(0,)] * 4)
+    record("other", 0, q[:, :, :, :4].to(device), k.to(device), None)
+    maps = record.map("mid")
+    assert record.layers == ["mid"] and maps.device.type == "cpu"
+    torch.testing.assert_close(maps, 2 * weights.mean(dim=2))
+    torch.testing.assert_close(maps.sum(-1), torch.full((2, 4, 5), 2.0))
 
 
 def test_a_draw_is_fixed_by_seed_name_and_frame_alone():

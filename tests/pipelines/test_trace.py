@@ -183,10 +183,10 @@ def test_only_what_matches_is_kept(sd):
     assert list(run.find("x_T*")) == ["x_T'", "x_T"]
 
 
-def test_without_points_or_patterns_for_attention_the_network_gets_no_record(sd, monkeypatch):
+def test_without_patterns_for_attention_the_network_gets_no_hook(sd, monkeypatch):
     records = []
     forward = sd.unet.forward
-    monkeypatch.setattr(sd.unet, "forward", lambda *a, **k: (records.append(k["record"]), forward(*a, **k))[1])
+    monkeypatch.setattr(sd.unet, "forward", lambda *a, **k: (records.append(k["look"]), forward(*a, **k))[1])
     make(sd, frames=2)
     traced(sd, "x_T", "eps/*", frames=2)
     assert records and not any(records)

@@ -24,7 +24,7 @@ def warp(x: Tensor, flow: Tensor, mode: str = "nearest") -> Tensor:
     if mode == "nearest":
         positions = torch.floor(positions + 0.5)
     # grid_sample counts in [−1, 1] from edge to edge; with align_corners=False the centre of cell p is (2p + 1)/w − 1.
-    size = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float64)[:, None, None]
+    size = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float64, device="cpu")[:, None, None]
     grid = ((2 * positions + 1) / size - 1).permute(0, 2, 3, 1)
     source = x.to(torch.promote_types(x.dtype, torch.float32)).expand(flow.shape[0], -1, -1, -1)
     grid = grid.to(source.dtype).to(source.device)
@@ -33,7 +33,7 @@ def warp(x: Tensor, flow: Tensor, mode: str = "nearest") -> Tensor:
 
 
 def cell_grid(height: int, width: int) -> Tensor:
-    """The position (x, y) of every cell: (2, height, width), float64."""
-    rows, columns = torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64)
+    """The position (x, y) of every cell: (2, height, width), float64, on the CPU."""
+    rows, columns = (torch.arange(side, dtype=torch.float64, device="cpu") for side in (height, width))
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([x, y])
