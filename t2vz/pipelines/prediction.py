@@ -13,7 +13,7 @@ from ..attention import KeyValueCache, Look, looks_ahead
 from ..schedulers import classifier_free_guidance
 from .trace import watched
 
-# ε(x, t): x (m, c, h, w), a timestep -> the noise predicted in x, alike. A third argument may look inside (attention.Look).
+# ε(x, t): x (m, c, h, w), a timestep -> the noise predicted in x, alike. A third argument is a hook (attention.Look).
 Predict = Callable[..., Tensor]
 
 
