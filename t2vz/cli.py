@@ -3,9 +3,9 @@
 import argparse
 import os
 import sys
+from importlib import import_module
 
 from . import __version__
-from .commands import ablate, control, edit, example, explain, generate, inspect, score, weights
 from .errors import FailedError, InputError
 
 EXAMPLES = """examples:
@@ -19,6 +19,18 @@ EXAMPLES = """examples:
   t2vz ablate paper --prompts 2 --seeds 1                          the paper's ablation, a first look
   t2vz COMMAND --help                                              all about one command
 """
+COMMANDS = {  # each is a module of commands/
+    "generate": "make a video from a prompt",
+    "control": "make a video that follows another one's edges, poses or depth",
+    "edit": "change a video by an instruction",
+    "example": "draw a small video to try control and edit on",
+    "ablate": "compare settings over prompts and seeds, with statistics and a report",
+    "explain": "a page that shows how a video is made, step by step",
+    "inspect": "tell what a checkpoint file is, its sizes, and what is missing",
+    "score": "measure a video: CLIP score, consistency, motion, background",
+    "weights": "export a checkpoint: as a single file, as a folder, with LoRAs merged",
+}
+NO_TRAINING = "training is run from a checkout of the source: python -m training --help"
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,8 +50,8 @@ def _let_waiting_threads_sleep() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
-def build_parser() -> Parser:
-    """The parser of `t2vz` and all its commands."""
+def build_parser(only: str | None = None) -> Parser:
+    """The parser of `t2vz`. only: the command whose module is imported, and whose arguments it knows; None: all."""
     parser = Parser(
         prog="t2vz",
         description="Text2Video-Zero (arXiv 2303.13439): videos from a frozen text-to-image model.",
@@ -49,18 +61,19 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"t2vz {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for module in (generate, control, edit, example, ablate, explain, inspect, score, weights):
-        name = module.__name__.rpartition(".")[2]
-        command = commands.add_parser(
+    for name, words in COMMANDS.items():
+        module = import_module(f".commands.{name}", __package__) if only in (None, name) else None
+        one = commands.add_parser(
             name,
-            help=module.HELP,
-            description=module.DESCRIPTION,
-            epilog=module.EXAMPLES,
+            help=words,
+            description=module and module.DESCRIPTION,
+            epilog=module and module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        if module:
+            module.add_arguments(one)
+            one.set_defaults(run=module.run)
     return parser
 
 
@@ -70,7 +83,11 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Greek letters shows "?", and no traceback
-    args = build_parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["train"]:
+        print(f"t2vz: {NO_TRAINING}", file=sys.stderr)
+        return 2
+    args = build_parser(only=argv[0] if argv else "").parse_args(_join_negative(argv))
     if os.environ.get("T2VZ_DEBUG"):
         args.run(args)
         return 0

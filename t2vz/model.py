@@ -286,6 +286,12 @@ def lay_out(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
+def checkpoint_defaults(path: str | Path | None = None, edit: bool = False) -> Defaults:
+    """What `load(path, edit=edit).defaults` will be, without loading anything."""
+    unet_path = edit_unet(path) if edit else None
+    return read_defaults(unet_path.parent if unet_path else embedded_weights() if path is None else path)
+
+
 def embedded_weights() -> Path:
     """The folder of the embedded checkpoint, in an installed package or in a checkout."""
     return _embedded("embedded", "unet", "the embedded checkpoint", "--weights")

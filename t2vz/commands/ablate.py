@@ -7,10 +7,10 @@ from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
-from .machine import add_model_arguments, choose_machine
+from .flags import add_model
+from .machine import choose_machine
 from .output import say
 
-HELP = "compare settings over prompts and seeds, with statistics and a report"
 DESCRIPTION = """Run a study: every variant on every prompt and seed, measured, compared with a baseline, laid out in
 one HTML file. STUDY is a .toml file or a built-in study: paper, attention, noise, delta-t, lambda. Each video has its
 own folder and is found again: after Ctrl-C or a crash the same command goes on where it was, and a finished study costs
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where workers run: processes of this machine, dask (or dask:tcp://HOST:8786, a running scheduler), "
         "submitit (Slurm jobs; parameters after a colon: submitit:slurm_partition=gpu) (processes)",
     )
-    add_model_arguments(parser, repeats=False)
+    add_model(parser, repeats=False)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,11 +2,10 @@
 
 import argparse
 
-HELP = "draw a small video to try control and edit on"
 DESCRIPTION = """Draw a short video with known contents: a thing that moves before a place that pans a little."""
 EXAMPLES = """examples:
   t2vz example                                              a red ball on a green meadow, example.mp4
-  t2vz example "a blue fish in the sea" --out fish.gif
+  t2vz example "a blue fish on the sea" --out fish.gif
   t2vz example "a yellow kite over the city" --frames 48 --size 512 --seed 3 --masks kite-masks/
 """
 SCENE = "a red ball on a green meadow"

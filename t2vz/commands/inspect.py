@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 
-HELP = "tell what a checkpoint file is, its sizes, and what is missing"
 DESCRIPTION = """Tell what a file or folder is: model, layout, sizes, float types, what is missing or extra. Headers
 alone are read, so it takes no time and no memory. Exit code 0 when all could be told, 2 when one could not be read."""
 EXAMPLES = """examples:

@@ -1,8 +1,9 @@
 """The run file: a small JSON beside every video with all it takes to make the same video again."""
 
 import json
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,28 +12,25 @@ import transformers
 from .. import __version__
 from ..checkpoints import checkpoint_hash
 from ..errors import InputError
-from .machine import DTYPES
+from ..pipelines.settings import Sampling
+from .flags import DTYPES, OF_THE_SOURCE
+from .output import say
+
+FILES = {"weights": "checkpoint", "vae": "VAE", "lora": "LoRA", "video": "video"}  # flags that name a file
+CLIP = ("start", "end", "fps", "resolution")  # what is taken of a video that comes in
 
 
-def describe_run(command: str, settings: dict, sd, args, seconds: float, notes: list[str], **more) -> dict:
-    """What a run file holds.
-
-    command: "generate", "control", …; settings: plain JSON values, as the pipeline's settings read them again.
-    args: the command line's, as `machine.load_model` leaves them; seconds: of the generation. more: what one command
-    alone records (paths made `absolute`).
-    """
+def describe_run(request, settings: Sampling, sd, seconds: float, notes: list[str], **more) -> dict:
+    """What a run file holds. settings: as used; seconds: of the generation; more: what one command alone records."""
     return {
-        "command": command,
-        "settings": settings,
+        "command": settings.TASK,
+        "settings": settings.to_dict(),
         **more,
-        "weights": {"path": absolute(args.weights) or "embedded", "sha256": sd.hash()},
-        "tokenizer": absolute(args.tokenizer),
-        "vae": {"path": absolute(args.vae), "sha256": checkpoint_hash(args.vae)} if args.vae else None,
-        "loras": [
-            {"path": absolute(path), "weight": weight, "sha256": checkpoint_hash(path)} for path, weight in args.lora
-        ],
+        **model_files(request, sd),
+        "tokenizer": absolute(request.tokenizer),
+        "masks": absolute(request.masks),
         "device": str(sd.device),
-        "dtype": args.dtype,
+        "dtype": str(sd.dtype).removeprefix("torch."),
         "versions": {
             "t2vz": __version__,
             "torch": torch.__version__,
@@ -44,11 +42,32 @@ def describe_run(command: str, settings: dict, sd, args, seconds: float, notes: 
     }
 
 
-def read_run(path: str | Path, command: str, check: Callable[[dict], object]) -> dict:
-    """A run file's content, checked. command: whose run file it must be; check(settings) raises for impossible ones.
+def model_files(request, sd) -> dict:
+    """The files that a model was made from, each with its hash."""
+    return {
+        "weights": {"path": absolute(request.weights) or "embedded", "sha256": sd.hash()},
+        "vae": {"path": absolute(request.vae), "sha256": checkpoint_hash(request.vae)} if request.vae else None,
+        "loras": [
+            {"path": absolute(path), "weight": weight, "sha256": checkpoint_hash(path)} for path, weight in request.lora
+        ],
+    }
 
-    Raises InputError if it is no such file.
+
+def describe_clip(request, clip) -> dict:
+    """What a run file records of the video that came in: where it was, what was taken of it, a hash of its frames.
+
+    resolution: the larger side before rounding, None for the model's own.
     """
+    taken = {name: getattr(request, name) for name in CLIP}
+    return {"path": absolute(request.video), **taken, "frames": len(clip), "sha256": clip.hash()}
+
+
+def read_run(path: str | Path, settings: type[Sampling]) -> dict:
+    """A run file's content, checked. settings: of the pipeline whose run file it must be.
+
+    Raises InputError if it is no such file, or holds impossible settings.
+    """
+    command = settings.TASK
     wanted = f"give the .json that t2vz {command} wrote beside a video"
     try:
         run = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -60,7 +79,7 @@ def read_run(path: str | Path, command: str, check: Callable[[dict], object]) ->
         raise InputError(f"--from {path}: was written by t2vz {run['command']}; use that command")
     if not _is_run(run):
         raise InputError(f"--from {path}: is not a run file; {wanted}")
-    check(run["settings"])
+    settings.from_dict(run["settings"])
     return run
 
 
@@ -74,6 +93,53 @@ def _is_run(run) -> bool:
     )
 
 
+def recorded(run: Mapping) -> dict:
+    """A run file's content as if it had been typed: {flag or setting: value}, without what it does not say."""
+    if not run:
+        return {}
+    clip, controls = run.get("video") or {}, run.get("controls") or []
+    weights = run["weights"]["path"]
+    said = {
+        "weights": None if weights == "embedded" else weights,
+        "vae": run["vae"]["path"] if run.get("vae") else None,
+        "lora": [(file["path"], file["weight"]) for file in run.get("loras") or []],
+        "video": clip.get("path"),
+        "with_": [f"{one['kind']}={one['video']}" if one["video"] else one["kind"] for one in controls],
+        "controlnet": [one["controlnet"] for one in controls],
+        **{name: run.get(name) for name in ("tokenizer", "dtype", "masks", "depth_model", "pose_model")},
+        **{name: clip.get(name) for name in CLIP},
+        "edge_thresholds": tuple(run["edge_thresholds"]) if run.get("edge_thresholds") else None,
+    }
+    settings = {name: value for name, value in run["settings"].items() if not clip or name not in OF_THE_SOURCE}
+    return {name: value for name, value in said.items() if value not in (None, [])} | settings
+
+
+def compare(request, sd) -> None:
+    """The run file's own files must not have changed; of files that were typed, say that the video will differ."""
+    now, before = model_files(request, sd), request.run_file
+    for flag, name in (("weights", "weights"), ("vae", "vae"), ("lora", "loras")):
+        if _hashes(now[name]) == _hashes(before.get(name)):
+            continue
+        if flag not in request.typed:
+            raise InputError(
+                f"--from {request.from_}: its {FILES[flag]} ({_paths(before.get(name))}) has changed since, so the "
+                f"video would differ; to use today's all the same, name it with --{flag}"
+            )
+        say(request, f"note: this is another {FILES[flag]} than that of {request.from_}, so the video will differ")
+
+
+def _hashes(files: dict | list | None) -> list[str]:
+    return [file["sha256"] for file in (files if isinstance(files, list) else [files] if files else [])]
+
+
+def _paths(files: dict | list | None) -> str:
+    return ", ".join(file["path"] for file in (files if isinstance(files, list) else [files] if files else []))
+
+
 def absolute(path: str | Path | None) -> str | None:
-    """The path from the root, so that a run file works from any folder; None stays None."""
-    return str(Path(path).resolve()) if path else None
+    """The path from the root, so that a run file works from any folder; None stays None.
+
+    Links are kept: what lies beside a file, or belongs to its name, is found beside the link (in a hub cache a link
+    snapshots/…/model.safetensors leads to blobs/HASH, where neither is).
+    """
+    return os.path.abspath(os.path.expanduser(path)) if path else None

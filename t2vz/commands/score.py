@@ -3,17 +3,20 @@
 import argparse
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
-from .generate import parse_motion
+from ..pipelines.settings import Settings
+from .flags import path, typed
+from .machine import choose_machine
 
-HELP = "measure a video: CLIP score, consistency, motion, background"
+MOTION = next(one for one in fields(Settings) if one.name == "motion")
 DESCRIPTION = """Measure a video: CLIP score against a prompt (E16), frame consistency, the camera's motion, warp error,
 and how still the background is. Prompt and motion are taken from the run file beside a video that t2vz made
 (NAME.json), unless they are given. What cannot be measured is listed with what it needs."""
 EXAMPLES = """examples:
   t2vz score a-red-ball-on-a-green-meadow.mp4                 prompt and motion from its .json
-  t2vz score clip.gif --prompt "a blue fish in the sea" --motion 20,0
+  t2vz score clip.gif --prompt "a blue fish on the sea" --motion 20,0
   t2vz score frames/ --prompt "a horse galloping" --clip openai/clip-vit-large-patch14
   t2vz score clip.mp4 --masks masks/ --json                   for a program to read
 """
@@ -22,22 +25,28 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of score's arguments."""
     add = parser.add_argument
-    add("video", metavar="VIDEO", help="a video file, a GIF or picture, or a folder of pictures")
+    add("video", type=path, metavar="VIDEO", help="a video file, a GIF or picture, or a folder of pictures")
     add("--prompt", metavar="TEXT", help="what the video should show, for the CLIP score")
     add(
         "--clip",
+        type=path,
         metavar="PATH",
         help="a CLIP folder, or a hub id such as openai/clip-vit-large-patch14 (embedded: it "
         "knows only the picture world)",
     )
     add(
         "--motion",
-        type=parse_motion,
+        type=typed(MOTION),
         default=argparse.SUPPRESS,
         metavar="DX,DY",
         help="the motion asked for, in 1/512ths of the frame a frame, as t2vz generate takes it; off: none",
     )
-    add("--masks", metavar="PATH", help="foreground masks, white is foreground: a folder of pictures, or a video")
+    add(
+        "--masks",
+        type=path,
+        metavar="PATH",
+        help="foreground masks, white is foreground: a folder of pictures, or a video",
+    )
     add("--json", action="store_true", help="print one JSON object in place of the table")
     add("--device", default="cpu", help="where CLIP runs: cpu, cuda, mps, auto (cpu)")
 
@@ -46,7 +55,6 @@ def run(args: argparse.Namespace) -> None:
     """Read the video, take every measure that can be taken, print them."""
     from ..metrics import load_clip, score_video
     from ..video import read_masks, read_video
-    from .machine import choose_machine
 
     video = read_video(args.video)
     prompt, motion, source = _what_was_asked(args)

@@ -4,10 +4,9 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from .machine import add_weights_arguments
+from .flags import add_weights
 from .output import say
 
-HELP = "export a checkpoint: as a single file, as a folder, with LoRAs merged"
 DESCRIPTION = """Export a checkpoint, the embedded model if none is named: OUT.safetensors is a single file in the
 original naming, OUT without an ending a folder in diffusers' layout. Nothing is lost: weights keep the float type they
 are stored in. LoRAs and another VAE that are named are in what is written; their own files stay as they are."""
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     export.add_argument("out", metavar="OUT", help="NAME.safetensors, or a folder")
-    add_weights_arguments(export.add_argument_group("the model"))
+    add_weights(export.add_argument_group("the model"))
     export.add_argument(
         "--dtype", default="auto", choices=["auto", *DTYPES], help="of the weights written (auto: as they are stored)"
     )

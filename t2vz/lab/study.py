@@ -1,7 +1,7 @@
 """A study: which settings are compared, on which prompts and seeds. Read from a TOML file, checked before any work.
 
     title = "Does cross-frame attention matter?"
-    prompts = ["a red ball on a green meadow", "a blue fish in the sea"]
+    prompts = ["a red ball on a green meadow", "a blue fish on the sea"]
     seeds = [0, 1, 2]
     baseline = "own"                     # the variant that all others are compared with
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field
 from numbers import Integral, Real
-from typing import get_args
+from typing import ClassVar, get_args
 
 from ..errors import InputError
 
@@ -62,7 +62,9 @@ def has_default(one: Field) -> bool:
 
 
 class Kind:
-    """A kind of value."""
+    """A kind of value. typed: what messages about the command line call it."""
+
+    typed = "word"
 
     def parse(self, text: str):
         """The value that a word of the command line means. Raises InputError or ValueError."""
@@ -111,6 +113,7 @@ class Choice(Kind):
 class Whole(Kind):
     """A whole number; numpy's become Python's."""
 
+    typed: ClassVar[str] = "whole number"
     least: float = -math.inf
     most: float = math.inf
 
@@ -140,6 +143,7 @@ class Side(Whole):
 class Number(Kind):
     """A finite number; numpy's become Python's."""
 
+    typed: ClassVar[str] = "number"
     least: float = -math.inf
     most: float = math.inf
     above: float = -math.inf
@@ -199,6 +203,8 @@ class Words(Kind):
 @dataclass(frozen=True)
 class Numbers(Kind):
     """A number of 0 or more for all ControlNets, or one for each."""
+
+    typed: ClassVar[str] = "number"
 
     def parse(self, text: str) -> float:
         """One of them: "0.5" -> 0.5."""

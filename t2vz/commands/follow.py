@@ -1,0 +1,145 @@
+"""What `t2vz control` follows: the condition pictures of which videos, read by which ControlNets."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import conditions
+from ..checkpoints import checkpoint_hash
+from ..conditions.edges import HIGH, LOW, load_opencv
+from ..errors import InputError
+from ..model import check_controlnet, embedded_controlnet, load_controlnet
+from ..video import Clip, check_output, frames_on_disk, open_clip, write_frames
+from .flags import path
+from .machine import choose_machine
+from .output import ProgressBar, say
+from .request import Request
+from .runfile import absolute
+
+KINDS = ("edges", "pose", "depth", "asis")
+
+
+@dataclass(frozen=True)
+class Follow:
+    """One thing to follow: what is read from which video (None: VIDEO itself), by which ControlNet (None: embedded)."""
+
+    kind: str
+    video: str | None
+    controlnet: str | None
+
+
+def what_to_follow(request: Request) -> list[Follow]:
+    """What --with and --controlnet ask for. Raises InputError for what does not go together."""
+    nets = request.controlnet or (None,) * len(request.with_)
+    if len(nets) != len(request.with_):
+        raise InputError(
+            f"{len(nets)} --controlnet for {len(request.with_)} --with; give one for each, in the same order"
+        )
+    follows = [Follow(*_kind_and_video(word), net) for word, net in zip(request.with_, nets, strict=True)]
+    for one in follows:
+        if one.controlnet is None and one.kind not in ("edges", "asis"):
+            raise InputError(
+                f"the embedded ControlNet reads edges; for --with {one.kind} give one that was trained "
+                "for it, --controlnet PATH (and the Stable Diffusion it belongs to, --weights)"
+            )
+    for name in request.settings.NUMBERS:
+        request.settings.for_each(name, len(follows))  # raises if there are neither one nor so many
+    return follows
+
+
+def _kind_and_video(word: str) -> tuple[str, str | None]:
+    """ "edges" -> ("edges", None); "asis=dance.mp4" -> ("asis", "dance.mp4")."""
+    kind, equals, video = word.partition("=")
+    if kind not in KINDS or (equals and not video):
+        raise InputError(f"--with {word}: what to follow is {', '.join(KINDS)}, or one of them with =VIDEO")
+    return kind, path(video) or None
+
+
+def finder(request: Request, kind: str) -> Callable | None:
+    """The function that makes a frame's condition picture; None where the video shows it already."""
+    if kind == "edges":
+        load_opencv("edges")
+        low, high = request.edge_thresholds or (LOW, HIGH)
+        return lambda frame: conditions.edges(frame, low, high)
+    if kind == "depth":
+        if request.depth_model is None:
+            raise InputError(
+                "--with depth needs --depth-model NAME, a transformers depth-estimation model such as "
+                "LiheYoung/depth-anything-small-hf; of a depth video ready-made use --with asis"
+            )
+        return conditions.DepthFinder.load(request.depth_model, choose_machine(request.device, "float32")[0])
+    if kind == "pose" and request.pose_model is not None:
+        return conditions.PoseFinder.load(request.pose_model, choose_machine(request.device, "float32")[0])
+    return None
+
+
+def load(request: Request, follow: Follow, sd) -> tuple:
+    """The ControlNet of one thing to follow, checked against the model, and its hash."""
+    file = follow.controlnet or embedded_controlnet()
+    network = load_controlnet(file, sd.dtype, sd.device, sd.unet)
+    check_controlnet(sd, network)
+    sha256 = checkpoint_hash(Path(file))
+    before = {one["controlnet"]: one["sha256"] for one in request.run_file.get("controls", [])}
+    if before.get(absolute(follow.controlnet), sha256) not in (None, sha256):
+        say(request, f"note: the ControlNet {file} has changed since {request.from_}, so the video will differ")
+    return network, sha256
+
+
+def pictures(request: Request, stack: ExitStack, clip: Clip, follow: Follow, find: Callable | None):
+    """The condition pictures of all frames, (m, H, W, 3) on disk: made one after the other, or the video as it is."""
+    source = clip
+    if follow.video is not None:
+        size = (clip.height, clip.width)
+        source = stack.enter_context(open_clip(follow.video, request.start, request.end, request.fps, size=size))
+        for note in source.notes:
+            say(request, f"note: {note}")
+        if len(source) != len(clip):
+            raise InputError(
+                f"{follow.video} has {len(source)} frames and {request.video} {len(clip)}: a control video "
+                "has one for each; cut them to one length (--start, --end) and rate (--fps)"
+            )
+    if find is None:
+        return source
+    with ProgressBar(request, unit="frame") as progress:
+
+        def watched():
+            for k, picture in enumerate(conditions.condition_frames(source, find), start=1):
+                progress(k, len(source), follow.kind)
+                yield picture
+
+        return stack.enter_context(frames_on_disk(watched()))
+
+
+def describe(request: Request, follows: list[Follow], hashes: list[str]) -> dict:
+    """What a run file records of what was followed."""
+    controls = [
+        {"kind": one.kind, "video": absolute(one.video), "controlnet": absolute(one.controlnet), "sha256": sha256}
+        for one, sha256 in zip(follows, hashes, strict=True)
+    ]
+    return {"controls": controls} | {
+        name: getattr(request, name) for name in ("edge_thresholds", "depth_model", "pose_model")
+    }
+
+
+def _control_paths(request: Request, count: int) -> list[str]:
+    """Where --save-control writes: PATH, and for a second thing to follow PATH with -2 in its name."""
+    if not request.save_control:
+        return []
+    first, slash = Path(request.save_control), "/" if request.save_control.endswith("/") else ""
+    more = [str(first.with_name(f"{first.stem}-{k}{first.suffix}")) + slash for k in range(2, count + 1)]
+    return [request.save_control, *more]
+
+
+def check_control_paths(request: Request, count: int, video: str) -> None:
+    """Raise what writing the condition pictures would raise, as far as it shows beforehand."""
+    for file in _control_paths(request, count):
+        check_output(file, request.overwrite)
+        if Path(file).resolve() == Path(video).resolve():
+            raise InputError(f"--save-control {file}: the video itself is to be written there; choose another name")
+
+
+def save_control(request: Request, shown: list, fps: float) -> None:
+    """Write the condition pictures, if --save-control asks for them."""
+    for file, frames in zip(_control_paths(request, len(shown)), shown):
+        write_frames(file, (frames[k] for k in range(len(frames))), fps)

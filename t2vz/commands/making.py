@@ -1,0 +1,103 @@
+"""From a request to its files: what generate, control and edit share once the model is loaded."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import save_file
+
+from ..files import atomic_path, write_json
+from ..model import StableDiffusion
+from ..pipelines.algorithm_1 import algorithm_1
+from ..pipelines.job import Job
+from ..pipelines.kinds import as_typed
+from ..pipelines.settings import Sampling
+from ..video import Clip, check_output, read_masks, write_frames
+from ..video.sheet import contact_sheet
+from ..video.write import write_image
+from .machine import load_model
+from .output import ProgressBar, say
+from .request import Request
+from .runfile import compare, describe_clip, describe_run
+
+SHEET_FRAMES = 32  # of a long video on its contact sheet
+
+
+def load(request: Request, **options) -> StableDiffusion:
+    """The model that was asked for, checked against the run file's. options: for StableDiffusion.load."""
+    sd = load_model(request, **options)
+    if request.run_file:
+        compare(request, sd)
+    return sd
+
+
+def make_video(
+    request: Request, settings: Sampling, sd, paths: dict, job_of: Callable[..., Job], clip: Clip | None = None, **more
+) -> None:
+    """Denoise, then decode and write frame by frame; then the run file and what else was asked for.
+
+    settings: as used, sides and all. paths: of `output_paths`. job_of(masks=…, progress=…): the pipeline's Job. clip:
+    the video that came in. more: what one command alone puts into the run file.
+    """
+    sizes = settings.frames, settings.height, settings.width
+    masks = read_masks(request.masks, *sizes) if request.masks else None
+    began = time.perf_counter()
+    with ProgressBar(request, _plan(request, settings, sd)) as progress:
+        job = job_of(masks=masks, progress=progress)
+        latents = algorithm_1(job)
+        write_streamed(request, paths, job.pictures(latents), settings.frames, settings.fps, settings.prompt)
+    seconds = time.perf_counter() - began
+    for note in job.notes:
+        say(request, f"note: {note}")
+    if "latents" in paths:
+        write_latents(paths["latents"], latents)
+    more |= {"timesteps": {"T": job.T, "T_prime": job.T_prime} if job.moves else None}
+    more |= {"video": describe_clip(request, clip)} if clip is not None else {}
+    notes = [*(clip.notes if clip is not None else []), *job.notes]
+    write_json(paths["run"], describe_run(request, settings, sd, seconds, notes, **more))
+    print(
+        f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, "
+        f"{settings.frames / settings.fps:.1f} s at {settings.fps:g} fps, made in {seconds:.1f} s; settings in "
+        f"{paths['run']}"
+    )
+
+
+def _plan(request: Request, settings: Sampling, sd) -> str:
+    """What is going to be done, and which settings are the checkpoint's own."""
+    model = request.weights or f"embedded {'edit ' * (settings.TASK == 'edit')}model"
+    followed = " and ".join(word.partition("=")[0] for word in request.with_)
+    source = {"generate": "", "control": f" that follow {followed} of {request.video}", "edit": f" of {request.video}"}
+    own = ", ".join(f"{name.replace('_', ' ')} {as_typed(getattr(settings, name))}" for name in request.own)
+    return (
+        f"{model} on {sd.device}, {str(sd.dtype).removeprefix('torch.')}: {settings.frames} frames of "
+        f"{settings.width}×{settings.height}{source[settings.TASK]}, {settings.steps} steps, seed {settings.seed}"
+        + f"; this model's own defaults: {own}"
+        * bool(own)
+    )
+
+
+def write_streamed(request, paths: dict, frames, count: int, fps: float, caption: str) -> None:
+    """Write a video of `count` frames as they are made, and a contact sheet if `paths` (of `output_paths`) has one.
+
+    frames: an iterator of uint8 (H, W, 3). Only a GIF keeps them all; a sheet of a long video shows SHEET_FRAMES.
+    """
+    shown = set(np.linspace(0, count - 1, min(count, SHEET_FRAMES)).round().astype(int)) if "sheet" in paths else ()
+    kept = []
+
+    def watched():
+        for k, frame in enumerate(frames):
+            if k in shown:
+                kept.append(frame)
+            yield frame
+
+    check_output(paths["video"], request.overwrite, fps)  # again: minutes have passed
+    write_frames(paths["video"], watched(), fps)
+    if kept:
+        write_image(paths["sheet"], contact_sheet(np.stack(kept), caption=caption))
+
+
+def write_latents(path: Path, latents) -> None:
+    """The latents as denoised, (m, 4, H/8, W/8), under the name "latents"."""
+    with atomic_path(path) as temporary:
+        save_file({"latents": latents.cpu().contiguous()}, temporary)
