@@ -90,7 +90,7 @@ def test_a_run_file_notices_other_weights(run, weights, tmp_path):
         (["   "], "the prompt is empty"),
         ([], "give a prompt"),
         (["x", "--frames", "0"], "frames = 0"),
-        (["x", "--frames", "two"], "invalid int value"),
+        (["x", "--frames", "two"], "invalid whole number value"),
         (["x", "--height", "500"], "496 or 504"),
         (["x", "--width", "0"], "width = 0"),
         (["x", "--t-prime", "950", "--t", "941"], "t_prime = 950"),
@@ -259,12 +259,12 @@ def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch):
 
 
 def test_running_out_of_memory_says_what_to_do(run, tmp_path, monkeypatch):
-    from t2vz.pipelines import algorithm_1
+    from t2vz.commands import making
 
     def too_much(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmany\nlines")
 
-    monkeypatch.setattr(algorithm_1, "algorithm_1", too_much)
+    monkeypatch.setattr(making, "algorithm_1", too_much)
     code, _, err = run("x", *FAST, "--out", "x.gif")
     assert code == 1 and "--chunk 1" in err and one_line(err)
 

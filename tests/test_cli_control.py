@@ -15,7 +15,7 @@ from tiny import UNET, randomize, tiny_sd, tiny_tokenizer
 
 from t2vz.checkpoints import save_controlnet, save_folder
 from t2vz.cli import main
-from t2vz.commands.output import write_streamed
+from t2vz.commands.making import write_streamed
 from t2vz.conditions import edges
 from t2vz.model import StableDiffusion, load_controlnet
 from t2vz.pipelines.control import control_video

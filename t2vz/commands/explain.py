@@ -12,6 +12,7 @@ from ..files import check_name
 from ..pipelines.kinds import as_typed
 from ..pipelines.settings import Settings
 from .flags import add_model, add_settings, pair, path
+from .machine import load_model
 from .output import ProgressBar, free_name, say
 
 DESCRIPTION = """Make a video from a prompt, and one HTML page that walks through it: frame 1's way down, each warp with
@@ -58,7 +59,6 @@ def run(args: argparse.Namespace) -> None:
     from ..files import write_bytes
     from ..lab.explain import explain
     from ..lab.explain_page import page
-    from . import machine
     from .request import resolve
 
     request = resolve(args, Settings, 'give a prompt, for example: t2vz explain "a red ball on a green meadow"')
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("an explanation follows one frame to the next; --frames must be at least 2")
     out = _out_path(args, request.settings.prompt)
     _check_installed()
-    sd = machine.load_model(request)
+    sd = load_model(request)
     settings = request.settings.with_sides(sd.default_size, sd.default_size)
     plan = (
         f"{request.weights or 'embedded model'} on {sd.device}: two videos of {settings.frames} frames, "
