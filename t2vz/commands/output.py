@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import check_name
 
 # what may stand beside a video NAME.mp4, by what it is
 ENDINGS = {"run": ".json", "sheet": "-sheet.png", "latents": "-latents.safetensors"}
@@ -20,7 +21,6 @@ def output_paths(request, fps: float) -> dict[str, str | Path]:
 
     Raises InputError or FailedError for what could not be written there: worth calling before minutes of work.
     """
-    from ..files import check_name
     from ..video import check_output
 
     out = request.out or free_name(request.settings.prompt)
