@@ -9,7 +9,7 @@ from t2vz.lab.hashes import run_key
 from t2vz.lab.results import Results, collect
 from t2vz.lab.runs import RunFolder
 from t2vz.lab.study import parse_study
-from t2vz.lab.tasks import get_task
+from t2vz.lab.tasks import TASKS
 from t2vz.video import Video
 
 STUDY = """
@@ -57,7 +57,7 @@ def finished_study(store: RunFolder, text: str = STUDY) -> tuple[Results, list[s
     study = parse_study(text, "tests", "tests.toml")
     runs, keys = [], []
     for trial in study.trials():
-        settings = {**get_task("generate").check(trial.settings), "height": 32, "width": 48}
+        settings = {**TASKS["generate"].check(trial.settings), "height": 32, "width": 48}
         record = {
             "settings": settings,
             "video": None,

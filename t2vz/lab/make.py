@@ -1,5 +1,6 @@
 """One run: the video made, measured, and put into its folder; and what decides it, for its key."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import FailedError, InputError
@@ -7,19 +8,23 @@ from .hashes import code_hash, run_key
 from .measure import measure
 from .sources import SourceVideo
 from .study import Study, Trial
-from .tasks import get_task
+from .tasks import TASKS
 
 VIDEO = "video.mp4"
 
 
-def keyed_trials(study: Study, model: dict, sources: dict[str | None, SourceVideo | None]) -> list[tuple[str, Trial]]:
+def keyed_trials(
+    study: Study, model: Mapping, sources: Mapping[str | None, SourceVideo | None], defaults: Mapping | None = None
+) -> list[tuple[str, Trial]]:
     """The pairs (key, trial) of a study, in its order. Trials that ask for the same video have the same key.
-    model: what else decides a result, plain values (SHA-256s, dtype)."""
-    task = get_task(study.task)
+
+    model: what else decides a result, plain values (SHA-256s, dtype). defaults: the checkpoint's own, for settings.
+    """
+    task = TASKS[study.task]
     shared = {"task": study.task, "model": model, "code": code_hash()}
     videos = {name: source and source.sha256 for name, source in sources.items()}
     return [
-        (run_key({**shared, "settings": task.check(trial.settings), "video": videos[trial.video]}), trial)
+        (run_key({**shared, "settings": task.check(trial.settings, defaults), "video": videos[trial.video]}), trial)
         for trial in study.trials()
     ]
 
@@ -32,13 +37,13 @@ class Maker:
     """
 
     def __init__(self, study: Study, sd, clip, sources: dict, controlnet=None, progress=None):
-        self.task = get_task(study.task)
+        self.task = TASKS[study.task]
         self.sd, self.clip, self.sources, self.controlnet, self.progress = sd, clip, sources, controlnet, progress
 
     def __call__(self, trial: Trial, folder: Path) -> dict:
         task, source = self.task, self.sources[trial.video]
         try:
-            video = task.make(self.sd, self.controlnet, task.check(trial.settings), source, self.progress)
+            video = task.make(self.sd, trial.settings, source, self.controlnet, self.progress)
             prompt = trial.prompt if task.shows_prompt else None
             metrics = measure(self.sd, self.clip, video, prompt, from_text=not task.needs_video)
         except (InputError, FailedError) as error:

@@ -24,7 +24,7 @@ from .plots import interval_plot, judge
 from .results import Results
 from .runs import RunFolder
 from .statistics import LEVEL, Estimate
-from .tasks import get_task
+from .tasks import TASKS
 from .words import measure_in_words
 
 BUDGET = 2.6 * 2**20  # bytes of videos and strips, before base64; the whole page stays under 4 MiB
@@ -40,7 +40,7 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
         "report.html",
         study=study,
         made=made,
-        task=get_task(study.task),
+        task=TASKS[study.task],
         level=f"{100 * LEVEL:.0f} %",
         measures=[_measure(results, name) for name in results.metrics],
         effects=_effects(results),

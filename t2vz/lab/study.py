@@ -20,36 +20,54 @@ prompt, one seed. Tasks that start from a video ("control", "edit") have a list 
 import difflib
 import importlib
 import itertools
-import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 
 from ..errors import InputError
 from ..metrics import MEASURES
-from .tasks import Task, get_task
+from ..pipelines.kinds import Choice, Kind, Number, Text, Whole, declared, optional, setting
+from .tasks import TASKS, Task
 
 KEYS = (
-    "title",
-    "about",
-    "task",
-    "prompts",
-    "seeds",
-    "videos",
-    "clip",
-    "baseline",
-    "metrics",
-    "resample",
-    "show",
-    "settings",
-    "grid",
-    "variants",
+    *("title", "about", "task", "prompts", "seeds", "videos", "clip", "baseline", "metrics", "resample", "show"),
+    *("settings", "grid", "variants"),
 )
-RESAMPLE = ("prompts", "runs")
-CONDITIONS = ("edges", "asis")
 OFF = "off"
-NOT_SETTINGS = ("prompt", "seed")  # every run has its own
+EXAMPLE_PROMPTS = '["a red ball on a green meadow"]'
+RESAMPLE = {"prompts": "each the mean of its seeds", "runs": "each for itself"}  # what the bootstrap draws again
+NOT_SETTINGS = ("prompt", "seed")  # every trial has its own
+
+
+@dataclass(frozen=True)
+class Several(Kind):
+    """A list of values of one kind, none twice. example: as one writes it in TOML."""
+
+    each: Kind
+    example: str
+
+    def check(self, name: str, value) -> tuple:
+        """A tuple. value: None if it is missing."""
+        if not isinstance(value, list) or not value:
+            seen = " is missing" if value is None else f" = {value}"
+            raise InputError(f"{name}{seen}: a list is needed, for example {name} = {self.example}")
+        found = tuple(self.each.check(name.removesuffix("s"), one) for one in value)
+        for one in found:
+            if found.count(one) > 1:
+                raise InputError(f"{name} has {one!r} twice")
+        return found
+
+
+class Quoted(Text):
+    """Words in quotes, not empty."""
+
+    def check(self, name: str, value) -> str:
+        """A str."""
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f'{name} = {value}: words in quotes are needed: {name} = "…"')
+        return value.strip()
 
 
 @dataclass(frozen=True)
@@ -82,17 +100,21 @@ class Trial:
 
 @dataclass(frozen=True)
 class SourceCut:
-    """What is used of a source video: its first `frames` frames from `start` to `end` (seconds), at `fps`.
+    """What is used of a source video."""
 
-    resolution: pixels of the larger side. condition: what a control study follows, "edges" or the video "asis".
-    """
+    frames: int = setting(8, Whole(2), "how many frames, the first from `start` on")
+    resolution: int = setting(256, Whole(8), "pixels of the larger side")
+    start: float | None = setting(None, Number(0), "seconds")
+    end: float | None = setting(None, Number(above=0), "seconds")
+    fps: float | None = setting(None, Number(above=0), "frames per second")
+    condition: str | None = setting(
+        None, Choice({"edges": "edges of the video", "asis": "the video as it is"}), "what a control study follows"
+    )
 
-    frames: int = 8
-    resolution: int = 256
-    start: float | None = None
-    end: float | None = None
-    fps: float | None = None
-    condition: str | None = None
+    def __post_init__(self):
+        for one in fields(self):
+            if getattr(self, one.name) is not None or not optional(one):
+                declared(one).kind.check(one.name, getattr(self, one.name))
 
 
 @dataclass(frozen=True)
@@ -160,42 +182,58 @@ def load_study(source: str | Path) -> Study:
 
 def parse_study(text: str, name: str, where: str) -> Study:
     """The study that a TOML text describes. where: what error messages call it."""
-    table = _toml(text, where)
-    _refuse_unknown(table, KEYS, f"{where}: key")
-    task_name = _word(table, "task", where, "generate")
-    task = get_task(task_name, where)
-    known = _settings_of(task)
-    base = _settings(_table(table, "settings", where), known, f"{where} [settings]")
-    axes = _axes(_table(table, "grid", where), known, f"{where} [grid]")
-    variants = _variants(_table(table, "variants", where), axes, known, where)
-    prompts = _list(table, "prompts", str, where)
-    videos = _list(table, "videos", str, where) if task.needs_video else (None,)
-    for key in ("videos", "clip"):
-        if key in table and not task.needs_video:
-            raise InputError(f"{where}: {key} is for the tasks control and edit; {task_name} starts from noise")
-    study = Study(
-        name=name,
-        title=_word(table, "title", where, name),
-        about=_word(table, "about", where, "").strip(),
-        task=task_name,
-        settings=base,
-        axes=axes,
-        variants=variants,
-        baseline=_baseline(table, variants, where),
-        prompts=prompts,
-        seeds=_list(table, "seeds", int, where),
-        videos=videos,
-        cut=_cut(_table(table, "clip", where), task_name, f"{where} [clip]"),
-        metrics=_metrics(table, where),
-        resample=_resample(table, len(prompts) * len(videos), where),
-        show=_show(table, where),
-    )
-    for variant in variants:
-        _check_values(study, variant, task, where)
+    with _told(where):
+        table = _toml(text)
+        _refuse_unknown(table, KEYS, "key")
+
+        def value(key: str, kind: Kind, default):
+            return kind.check(key, table[key]) if key in table else default
+
+        task = TASKS[value("task", Choice(TASKS), "generate")]
+        known = task.own_settings(NOT_SETTINGS)
+        settings, grid, named, clip = (_table(table, key) for key in ("settings", "grid", "variants", "clip"))
+        settings, axes = _settings(settings, known, "[settings]"), _axes(grid, known)
+        variants = _variants(named, axes, known)
+        prompts = Several(task.kind("prompt"), EXAMPLE_PROMPTS).check("prompts", table.get("prompts"))
+        seeds = Several(task.kind("seed"), "[0, 1, 2]").check("seeds", table.get("seeds"))
+        videos = _videos(table, task)
+        # From ten prompts on the bootstrap draws prompts: seeds of one prompt are too much alike.
+        resample = "prompts" if len(prompts) * len(videos) >= 10 else "runs"
+        study = Study(
+            name=name,
+            title=value("title", Quoted(), name),
+            about=value("about", Quoted(), ""),
+            task=task.name,
+            settings=settings,
+            axes=axes,
+            variants=variants,
+            baseline=_baseline(value("baseline", Quoted(), variants[0].name), variants),
+            prompts=prompts,
+            seeds=seeds,
+            videos=videos,
+            cut=_cut(clip, task),
+            metrics=value("metrics", Several(Choice(MEASURES), '["clip_score"]'), ()),
+            resample=value("resample", Choice(RESAMPLE), resample),
+            show=value("show", Whole(1), 2),
+        )
+        for trial in study.part(1, 1).trials():  # the pipeline's own check says what is wrong with a value
+            with _told(f', variant "{trial.variant.name}"'):
+                task.check(trial.settings)
     return study
 
 
-def _toml(text: str, where: str) -> dict:
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """InputErrors of the block say where: "mine.toml: …", "mine.toml [grid]: …", "mine.toml, variant …: …"."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        between = "" if text.startswith(",") else " " if text.startswith("[") else ": "
+        raise InputError(where + between + text) from error
+
+
+def _toml(text: str) -> dict:
     try:
         tomllib = importlib.import_module("tomllib")  # Python 3.11 and later
     except ImportError:
@@ -206,10 +244,16 @@ def _toml(text: str, where: str) -> dict:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where}: is not TOML: {error}") from error
+        raise InputError(f"is not TOML: {error}") from error
 
 
-def _refuse_unknown(table: dict, known: typing.Iterable[str], what: str) -> None:
+def _table(table: dict, key: str) -> dict:
+    if not isinstance(table.get(key, {}), dict):
+        raise InputError(f"{key} = {table[key]}: a table is needed: a line [{key}] with settings below it")
+    return table.get(key, {})
+
+
+def _refuse_unknown(table: dict, known: Iterable[str], what: str) -> None:
     """InputError naming the first entry of `table` that is not known, the nearest that is, and all there are."""
     known = list(known)
     for name in table:
@@ -219,21 +263,12 @@ def _refuse_unknown(table: dict, known: typing.Iterable[str], what: str) -> None
             raise InputError(f'{what} "{name}" does not exist; {hint}there are: {", ".join(known)}')
 
 
-def _settings_of(task: Task) -> dict[str, bool]:
-    """{setting: whether it may be None} of a task, without those every run has of its own."""
-    return {
-        f.name: type(None) in typing.get_args(f.type)
-        for f in fields(task.settings)
-        if f.name not in (*NOT_SETTINGS, *task.given)
-    }
-
-
 def _settings(table: dict, known: dict[str, bool], where: str) -> dict:
     _refuse_unknown(table, known, f"{where}: setting")
     return {name: None if value == OFF and known[name] else value for name, value in table.items()}
 
 
-def _axes(grid: dict, known: dict[str, bool], where: str) -> dict[str, dict[str, object]]:
+def _axes(grid: dict, known: dict[str, bool]) -> dict[str, dict[str, object]]:
     """{setting: {name of the value: value}}; values given as a list are named by themselves."""
     axes = {}
     for name, values in grid.items():
@@ -242,10 +277,10 @@ def _axes(grid: dict, known: dict[str, bool], where: str) -> dict[str, dict[str,
         elif isinstance(values, dict):
             named = values
         else:
-            raise InputError(f"{where}: {name} = {values}: a list of values is needed, for example {name} = [{values}]")
+            raise InputError(f"[grid]: {name} = {values}: a list of values is needed, for example {name} = [{values}]")
         if not named or (isinstance(values, list) and len(named) < len(values)):
-            raise InputError(f"{where}: {name} = {values}: give at least one value, and none twice")
-        axes[name] = {label: _settings({name: value}, known, where)[name] for label, value in named.items()}
+            raise InputError(f"[grid]: {name} = {values}: give at least one value, and none twice")
+        axes[name] = {label: _settings({name: value}, known, "[grid]")[name] for label, value in named.items()}
     return axes
 
 
@@ -258,7 +293,7 @@ def _name(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _variants(named: dict, axes: dict[str, dict], known: dict[str, bool], where: str) -> tuple[Variant, ...]:
+def _variants(named: dict, axes: dict[str, dict], known: dict[str, bool]) -> tuple[Variant, ...]:
     """The grid's combinations, then the variants given one by one. One axis names its variants by their values."""
     variants = []
     for labels in itertools.product(*axes.values()) if axes else ():
@@ -270,105 +305,39 @@ def _variants(named: dict, axes: dict[str, dict], known: dict[str, bool], where:
     for name, table in named.items():
         if not isinstance(table, dict):
             raise InputError(
-                f"{where} [variants]: {name} = {table}: settings are needed, for example "
+                f"[variants]: {name} = {table}: settings are needed, for example "
                 f"[variants.{name}] with lines below it"
             )
-        variants.append(Variant(name, _settings(table, known, f"{where} [variants.{name}]")))
+        variants.append(Variant(name, _settings(table, known, f"[variants.{name}]")))
     names = [variant.name for variant in variants]
     if not variants:
-        raise InputError(f"{where}: nothing is compared; add a [grid] or [variants.NAME]")
+        raise InputError("nothing is compared; add a [grid] or [variants.NAME]")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f'{where}: two variants are named "{twice}"; rename one')
+        raise InputError(f'two variants are named "{twice}"; rename one')
     return tuple(variants)
 
 
-def _cut(table: dict, task: str, where: str) -> SourceCut:
+def _videos(table: dict, task: Task) -> tuple[str | None, ...]:
+    for key in ("videos", "clip"):
+        if key in table and not task.needs_video:
+            raise InputError(f"{key} is for the tasks control and edit; {task.name} starts from noise")
+    return Several(Quoted(), '["my.mp4"]').check("videos", table.get("videos")) if task.needs_video else (None,)
+
+
+def _cut(table: dict, task: Task) -> SourceCut:
     """What is used of the source videos; a control study follows edges unless it says otherwise."""
-    _refuse_unknown(table, [f.name for f in fields(SourceCut)], f"{where}: key")
-    cut = SourceCut(**{"condition": "edges" if task == "control" else None, **table})
-    if task == "control" and cut.condition not in CONDITIONS or task != "control" and cut.condition is not None:
-        raise InputError(
-            f'{where}: condition "{cut.condition}": a control study follows one of: '
-            f"{', '.join(CONDITIONS)}; other studies none"
-        )
-    for name, least in (("frames", 2), ("resolution", 8)):
-        value = getattr(cut, name)
-        if type(value) is not int or value < least:
-            raise InputError(f"{where}: {name} = {value}: a whole number of at least {least} is needed")
-    for name in ("start", "end", "fps"):
-        if not isinstance(getattr(cut, name), (int, float, type(None))):
-            raise InputError(f"{where}: {name} = {getattr(cut, name)}: a number is needed")
-    return cut
+    with _told("[clip]"):
+        _refuse_unknown(table, [one.name for one in fields(SourceCut)], "key")
+        if task.name == "control":
+            return SourceCut(**{"condition": "edges", **table})
+        if "condition" in table:
+            raise InputError(f"condition is for control studies; the task is {task.name}")
+        return SourceCut(**table)
 
 
-def _baseline(table: dict, variants: tuple[Variant, ...], where: str) -> str:
+def _baseline(baseline: str, variants: tuple[Variant, ...]) -> str:
     names = [variant.name for variant in variants]
-    baseline = _word(table, "baseline", where, names[0])
     if baseline not in names:
-        raise InputError(f'{where}: baseline "{baseline}" is no variant; there are: ' + "; ".join(names))
+        raise InputError(f'baseline "{baseline}" is no variant; there are: ' + "; ".join(names))
     return baseline
-
-
-def _resample(table: dict, places: int, where: str) -> str:
-    """What the bootstrap draws again. From ten prompts on it is prompts: seeds of one prompt are too much alike."""
-    chosen = _word(table, "resample", where, "prompts" if places >= 10 else "runs")
-    if chosen not in RESAMPLE:
-        raise InputError(f'{where}: resample "{chosen}" does not exist; choose one of: {", ".join(RESAMPLE)}')
-    return chosen
-
-
-def _metrics(table: dict, where: str) -> tuple[str, ...]:
-    chosen = _list(table, "metrics", str, where) if "metrics" in table else ()
-    _refuse_unknown(dict.fromkeys(chosen), MEASURES, f"{where}: metric")
-    return chosen
-
-
-def _show(table: dict, where: str) -> int:
-    show = table.get("show", 2)
-    if not isinstance(show, int) or isinstance(show, bool) or show < 1:
-        raise InputError(
-            f"{where}: show = {show}: the number of prompts whose videos the report shows is needed, 1 or more"
-        )
-    return show
-
-
-def _check_values(study: Study, variant: Variant, task: Task, where: str) -> None:
-    """Every value must be one the pipeline accepts: its own check says what is wrong with it."""
-    for prompt in study.prompts if variant is study.variants[0] else study.prompts[:1]:
-        given = {**study.settings, **variant.settings, "prompt": prompt, "seed": study.seeds[0]}
-        try:
-            task.check(given)
-        except InputError as error:
-            raise InputError(f'{where}, variant "{variant.name}": {error}') from error
-    for seed in study.seeds:
-        if not 0 <= seed < 2**64:
-            raise InputError(f"{where}: seed {seed}: a whole number from 0 to 2⁶⁴ − 1 is needed")
-
-
-def _word(table: dict, key: str, where: str, default: str) -> str:
-    value = table.get(key, default)
-    if not isinstance(value, str) or (key in table and not value.strip()):
-        raise InputError(f'{where}: {key} = {value}: words in quotes are needed: {key} = "{default or "…"}"')
-    return value
-
-
-def _table(table: dict, key: str, where: str) -> dict:
-    value = table.get(key, {})
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: {key} = {value}: a table is needed: a line [{key}] with settings below it")
-    return value
-
-
-def _list(table: dict, key: str, kind: type, where: str) -> tuple:
-    """A list of words or of whole numbers, none twice."""
-    values = table.get(key)
-    example = '["a red ball on a green meadow"]' if kind is str else "[0, 1, 2]"
-    right = isinstance(values, list) and values and all(type(value) is kind for value in values)
-    if not right:
-        seen = f" = {values}" if key in table else " is missing"
-        raise InputError(f"{where}: {key}{seen}: a list is needed, for example {key} = {example}")
-    if len(set(values)) < len(values):
-        twice = next(value for value in values if values.count(value) > 1)
-        raise InputError(f"{where}: {key} has {twice!r} twice")
-    return tuple(values)

@@ -1,98 +1,82 @@
-"""What a study can run: the pipelines, each under one name, with its settings' class and how one video is made."""
+"""What a study can run: the pipelines, each under one name, with its settings and how one video is made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
-from ..errors import InputError
-from ..pipelines import control, edit, text_to_video
-from ..pipelines.job import Progress
-from ..pipelines.settings import Sampling, Settings
+from ..pipelines.algorithm_1 import algorithm_1
+from ..pipelines.control import control_job
+from ..pipelines.edit import edit_job
+from ..pipelines.job import Job, Progress
+from ..pipelines.kinds import Kind, declared, optional
+from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
+from ..pipelines.text_to_video import text_job
 from ..video import Video
-
-STAND_IN = {"height": 512, "width": 512}  # sides to check other settings with, before the model says its own
 
 
 @dataclass(frozen=True)
 class Task:
     """A pipeline as a study sees it.
 
-    words: for the report. module: where the pipeline is (its code decides the result). settings: the class of its
-    settings. make(sd, controlnet, settings, source, progress) -> Video. needs_video: whether it starts from one.
-    shows_prompt: whether the video should show what the prompt says (an edit's says what to change).
-    given: settings that the source video decides.
+    words: for the report. settings: the class of its settings. job(sd, settings, frames, controlnet, progress) -> Job.
+    needs_video: whether it starts from one, which then decides its size. shows_prompt: whether the video should show
+    what the prompt says (an edit's says what to change).
     """
 
     words: str
-    module: str
     settings: type[Sampling]
-    make: Callable[..., Video]
+    job: Callable[..., Job]
     needs_video: bool = False
     shows_prompt: bool = True
-    given: tuple[str, ...] = ()
 
-    def check(self, given: dict) -> dict:
-        """All settings of a run as plain values, defaults filled in; InputError for what the pipeline would refuse.
+    @property
+    def name(self) -> str:
+        """What studies call it."""
+        return self.settings.TASK
 
-        Sides that are not given are None: the model's own, or the source video's.
+    def own_settings(self, without: Iterable[str] = ()) -> dict[str, bool]:
+        """{setting: whether it may be None} of those that a study may set."""
+        from_video = ("frames", "height", "width", "fps") if self.needs_video else ()
+        return {one.name: optional(one) for one in fields(self.settings) if one.name not in (*without, *from_video)}
+
+    def kind(self, name: str) -> Kind:
+        """The kind of value of a setting."""
+        return declared(self.settings.__dataclass_fields__[name]).kind
+
+    def check(self, given: Mapping, defaults: Mapping | None = None) -> dict:
+        """All settings of a trial as plain values; InputError for what the pipeline would refuse.
+
+        defaults: the checkpoint's own. Sides that are not given are None: the model's own, or the source video's.
         """
-        names = {field.name for field in fields(self.settings)}
-        sides = {name: side for name, side in STAND_IN.items() if name in names and given.get(name) is None}
-        settings = self.settings.from_dict({**given, **sides})
-        return {**settings.to_dict(), **dict.fromkeys(sides)}
+        return self.settings.resolve(given, defaults).to_dict()
+
+    def make(self, sd, given: Mapping, source=None, controlnet=None, progress: Progress | None = None) -> Video:
+        """One video. source: a `SourceVideo`, if the task needs one; it decides frames, sides and rate."""
+        if source is None:
+            job = self.job(sd, self.settings.for_model(sd, **given), None, None, progress)
+        else:
+            m, height, width, _ = source.frames.shape
+            found = {"frames": m, "height": height, "width": width, "fps": source.fps}
+            job = self.job(sd, self.settings.for_model(sd, **given, **found), source.frames, controlnet, progress)
+        return job.video(algorithm_1(job))
 
 
-def _text_to_video(sd, controlnet, given: dict, source, progress: Progress | None) -> Video:
-    sides = {name: sd.default_size for name in STAND_IN if given[name] is None}
-    return text_to_video.generate(sd, Settings.from_dict({**given, **sides}), progress=progress)
+def _text_job(sd, settings, frames, controlnet, progress) -> Job:
+    return text_job(sd, settings, progress=progress)
 
 
-def _control(sd, controlnet, given: dict, source, progress: Progress | None) -> Video:
-    m, height, width, _ = source.frames.shape
-    values = {**given, "frames": m, "height": height, "width": width, "fps": source.fps}
-    return control.control_video(
-        sd, control=source.frames, controlnet=controlnet, progress=progress, **_arguments(values, ("frames",))
-    )
+def _control_job(sd, settings, frames, controlnet, progress) -> Job:
+    return control_job(sd, settings, frames, controlnet, progress=progress)
 
 
-def _edit(sd, controlnet, given: dict, source, progress: Progress | None) -> Video:
-    values = {**given, "fps": source.fps}
-    decided = ("frames", "height", "width")
-    return edit.edit_video(sd, source.frames, values.pop("prompt"), progress=progress, **_arguments(values, decided))
-
-
-def _arguments(values: dict, without: tuple[str, ...] = ()) -> dict:
-    """Plain values as arguments: JSON's lists were tuples."""
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if name not in without
-    }
+def _edit_job(sd, settings, frames, controlnet, progress) -> Job:
+    return edit_job(sd, settings, frames, progress=progress)
 
 
 TASKS = {
-    "generate": Task("text to video", text_to_video.__name__, Settings, _text_to_video),
-    "control": Task(
-        "video with ControlNet",
-        control.__name__,
-        control.ControlSettings,
-        _control,
-        needs_video=True,
-        given=("frames", "height", "width", "fps"),
-    ),
-    "edit": Task(
-        "video edited by an instruction",
-        edit.__name__,
-        edit.EditSettings,
-        _edit,
-        needs_video=True,
-        shows_prompt=False,
-        given=("frames", "height", "width", "fps"),
-    ),
+    task.name: task
+    for task in (
+        Task("text to video", Settings, _text_job),
+        Task("video with ControlNet", ControlSettings, _control_job, needs_video=True),
+        Task("video edited by an instruction", EditSettings, _edit_job, needs_video=True, shows_prompt=False),
+    )
 }
-
-
-def get_task(name: str, where: str = "the study") -> Task:
-    """The task of that name. Raises InputError if there is none. where: whose error it would be."""
-    if name not in TASKS:
-        raise InputError(f'{where}: task "{name}" does not exist; choose one of: {", ".join(TASKS)}')
-    return TASKS[name]
