@@ -22,6 +22,8 @@ from tiny import tiny_sd, tiny_tokenizer
 from t2vz.checkpoints import save_folder
 from t2vz.cli import build_parser, main
 from t2vz.commands import ablate
+from t2vz.errors import FailedError
+from t2vz.lab.tasks import Task
 
 STUDY = """
 title = "A tiny study"
@@ -154,17 +156,15 @@ def test_ranks_under_torchrun_share_a_study_and_the_first_writes(run, tmp_path, 
 
 
 def test_ctrl_c_loses_only_the_run_under_way(run, tmp_path, monkeypatch):
-    from t2vz.pipelines import text_to_video
+    real, begun = Task.make, []
 
-    real, begun = text_to_video.generate, []
-
-    def interrupted(sd, settings, **options):
-        begun.append(settings.seed)
+    def interrupted(task, sd, given, *rest):
+        begun.append(given["seed"])
         if len(begun) == 3:
             signal.raise_signal(signal.SIGINT)
-        return real(sd, settings, **options)
+        return real(task, sd, given, *rest)
 
-    monkeypatch.setattr(text_to_video, "generate", interrupted)
+    monkeypatch.setattr(Task, "make", interrupted)
     code, out, err = run("tiny.toml", "--workers", "1", "--quiet")
     assert code == 1 and "stopped" in err and err.count("\n") == 1 and not out
     assert len(list((tmp_path / "ablate-tiny/runs").glob("[!.]*"))) == 2
@@ -281,17 +281,14 @@ def test_a_missing_library_is_said_before_the_work(run, tmp_path, monkeypatch):
 
 
 def test_a_run_that_fails_is_named_and_the_others_stay(run, tmp_path, monkeypatch):
-    from t2vz.errors import FailedError
-    from t2vz.pipelines import text_to_video
+    real = Task.make
 
-    real = text_to_video.generate
-
-    def breaks(sd, settings, **options):
-        if settings.attention == "first" and settings.seed == 1:
+    def breaks(task, sd, given, *rest):
+        if given["attention"] == "first" and given["seed"] == 1:
             raise FailedError("frame 2 is not finite")
-        return real(sd, settings, **options)
+        return real(task, sd, given, *rest)
 
-    monkeypatch.setattr(text_to_video, "generate", breaks)
+    monkeypatch.setattr(Task, "make", breaks)
     code, _, err = run("tiny.toml", "--workers", "1", "--quiet")
     assert code == 1 and 't2vz: first, "a red ball on a green meadow", seed 1: frame 2 is not finite' in err
     assert len(list((tmp_path / "ablate-tiny/runs").glob("[!.]*"))) == 3

@@ -125,16 +125,20 @@ class Job:
     """
 
     def __init__(self, args: argparse.Namespace):
+        from ..checkpoints import read_defaults
         from ..lab.make import keyed_trials
         from ..lab.sources import read_sources
         from ..lab.study import load_study
+        from ..model import edit_unet, embedded_weights
 
         self.args, self.progress = args, None
         self.study = load_study(args.study).part(args.prompts, args.seeds)
         self.out = Path(args.out or f"ablate-{self.study.name}")
         self.sources = read_sources(self.study)
         self.model = _model(args, self.study)
-        self.trials = keyed_trials(self.study, self.model, self.sources)  # pairs; two variants may share a run
+        unet = edit_unet(args.weights) if self.study.task == "edit" else None
+        defaults = read_defaults(unet.parent if unet else args.weights or embedded_weights())
+        self.trials = keyed_trials(self.study, self.model, self.sources, defaults)
 
     @cached_property
     def maker(self):

@@ -19,14 +19,19 @@ def keyed_trials(
     """The pairs (key, trial) of a study, in its order. Trials that ask for the same video have the same key.
 
     model: what else decides a result, plain values (SHA-256s, dtype). defaults: the checkpoint's own, for settings.
+    Raises InputError for settings that do not go together.
     """
     task = TASKS[study.task]
     shared = {"task": study.task, "model": model, "code": code_hash()}
     videos = {name: source and source.sha256 for name, source in sources.items()}
-    return [
-        (run_key({**shared, "settings": task.check(trial.settings, defaults), "video": videos[trial.video]}), trial)
-        for trial in study.trials()
-    ]
+    keyed = []
+    for trial in study.trials():
+        try:
+            settings = task.check(trial.settings, defaults)
+        except InputError as error:
+            raise InputError(f'{study.name}, variant "{trial.variant.name}": {error}') from error
+        keyed.append((run_key({**shared, "settings": settings, "video": videos[trial.video]}), trial))
+    return keyed
 
 
 class Maker:

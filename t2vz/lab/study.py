@@ -20,6 +20,7 @@ prompt, one seed. Tasks that start from a video ("control", "edit") have a list 
 import difflib
 import importlib
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -38,7 +39,6 @@ KEYS = (
 OFF = "off"
 EXAMPLE_PROMPTS = '["a red ball on a green meadow"]'
 RESAMPLE = {"prompts": "each the mean of its seeds", "runs": "each for itself"}  # what the bootstrap draws again
-NOT_SETTINGS = ("prompt", "seed")  # every trial has its own
 
 
 @dataclass(frozen=True)
@@ -190,16 +190,15 @@ def parse_study(text: str, name: str, where: str) -> Study:
             return kind.check(key, table[key]) if key in table else default
 
         task = TASKS[value("task", Choice(TASKS), "generate")]
-        known = task.own_settings(NOT_SETTINGS)
         settings, grid, named, clip = (_table(table, key) for key in ("settings", "grid", "variants", "clip"))
-        settings, axes = _settings(settings, known, "[settings]"), _axes(grid, known)
-        variants = _variants(named, axes, known)
+        settings, axes = _settings(settings, task, "[settings]"), _axes(grid, task)
+        variants = _variants(named, axes, task)
         prompts = Several(task.kind("prompt"), EXAMPLE_PROMPTS).check("prompts", table.get("prompts"))
         seeds = Several(task.kind("seed"), "[0, 1, 2]").check("seeds", table.get("seeds"))
         videos = _videos(table, task)
         # From ten prompts on the bootstrap draws prompts: seeds of one prompt are too much alike.
         resample = "prompts" if len(prompts) * len(videos) >= 10 else "runs"
-        study = Study(
+        return Study(
             name=name,
             title=value("title", Quoted(), name),
             about=value("about", Quoted(), ""),
@@ -216,31 +215,22 @@ def parse_study(text: str, name: str, where: str) -> Study:
             resample=value("resample", Choice(RESAMPLE), resample),
             show=value("show", Whole(1), 2),
         )
-        for trial in study.part(1, 1).trials():  # the pipeline's own check says what is wrong with a value
-            with _told(f', variant "{trial.variant.name}"'):
-                task.check(trial.settings)
-    return study
 
 
 @contextmanager
 def _told(where: str) -> Iterator[None]:
-    """InputErrors of the block say where: "mine.toml: …", "mine.toml [grid]: …", "mine.toml, variant …: …"."""
+    """InputErrors of the block say where: "mine.toml: …", "mine.toml [grid]: …"."""
     try:
         yield
     except InputError as error:
-        text = str(error)
-        between = "" if text.startswith(",") else " " if text.startswith("[") else ": "
-        raise InputError(where + between + text) from error
+        raise InputError(f"{where}{' ' if str(error).startswith('[') else ': '}{error}") from error
 
 
 def _toml(text: str) -> dict:
     try:
-        tomllib = importlib.import_module("tomllib")  # Python 3.11 and later
-    except ImportError:
-        try:
-            tomllib = importlib.import_module("tomli")
-        except ImportError as error:
-            raise InputError("reading a study needs tomli on Python 3.10; pip install 't2vz[lab]'") from error
+        tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError as error:
+        raise InputError("reading a study needs tomli on Python 3.10; pip install 't2vz[lab]'") from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -263,12 +253,18 @@ def _refuse_unknown(table: dict, known: Iterable[str], what: str) -> None:
             raise InputError(f'{what} "{name}" does not exist; {hint}there are: {", ".join(known)}')
 
 
-def _settings(table: dict, known: dict[str, bool], where: str) -> dict:
-    _refuse_unknown(table, known, f"{where}: setting")
-    return {name: None if value == OFF and known[name] else value for name, value in table.items()}
+def _settings(table: dict, task: Task, where: str) -> dict:
+    """Settings of the task, each a value of its kind. "off" is None, for those that may be None."""
+    fields_ = {name: task.settings.__dataclass_fields__[name] for name in task.free_settings}
+    with _told(where):
+        _refuse_unknown(table, fields_, "setting")
+        return {
+            name: None if value == OFF and optional(fields_[name]) else declared(fields_[name]).kind.check(name, value)
+            for name, value in table.items()
+        }
 
 
-def _axes(grid: dict, known: dict[str, bool]) -> dict[str, dict[str, object]]:
+def _axes(grid: dict, task: Task) -> dict[str, dict[str, object]]:
     """{setting: {name of the value: value}}; values given as a list are named by themselves."""
     axes = {}
     for name, values in grid.items():
@@ -280,7 +276,7 @@ def _axes(grid: dict, known: dict[str, bool]) -> dict[str, dict[str, object]]:
             raise InputError(f"[grid]: {name} = {values}: a list of values is needed, for example {name} = [{values}]")
         if not named or (isinstance(values, list) and len(named) < len(values)):
             raise InputError(f"[grid]: {name} = {values}: give at least one value, and none twice")
-        axes[name] = {label: _settings({name: value}, known, "[grid]")[name] for label, value in named.items()}
+        axes[name] = {label: _settings({name: value}, task, "[grid]")[name] for label, value in named.items()}
     return axes
 
 
@@ -293,7 +289,7 @@ def _name(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _variants(named: dict, axes: dict[str, dict], known: dict[str, bool]) -> tuple[Variant, ...]:
+def _variants(named: dict, axes: dict[str, dict], task: Task) -> tuple[Variant, ...]:
     """The grid's combinations, then the variants given one by one. One axis names its variants by their values."""
     variants = []
     for labels in itertools.product(*axes.values()) if axes else ():
@@ -305,10 +301,9 @@ def _variants(named: dict, axes: dict[str, dict], known: dict[str, bool]) -> tup
     for name, table in named.items():
         if not isinstance(table, dict):
             raise InputError(
-                f"[variants]: {name} = {table}: settings are needed, for example "
-                f"[variants.{name}] with lines below it"
+                f"[variants]: {name} = {table}: settings are needed, for example [variants.{name}] with lines below it"
             )
-        variants.append(Variant(name, _settings(table, known, f"[variants.{name}]")))
+        variants.append(Variant(name, _settings(table, task, f"[variants.{name}]")))
     names = [variant.name for variant in variants]
     if not variants:
         raise InputError("nothing is compared; add a [grid] or [variants.NAME]")

@@ -1,13 +1,13 @@
 """What a study can run: the pipelines, each under one name, with its settings and how one video is made."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from ..pipelines.algorithm_1 import algorithm_1
 from ..pipelines.control import control_job
 from ..pipelines.edit import edit_job
 from ..pipelines.job import Job, Progress
-from ..pipelines.kinds import Kind, declared, optional
+from ..pipelines.kinds import Kind, declared
 from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
 from ..pipelines.text_to_video import text_job
 from ..video import Video
@@ -33,10 +33,11 @@ class Task:
         """What studies call it."""
         return self.settings.TASK
 
-    def own_settings(self, without: Iterable[str] = ()) -> dict[str, bool]:
-        """{setting: whether it may be None} of those that a study may set."""
-        from_video = ("frames", "height", "width", "fps") if self.needs_video else ()
-        return {one.name: optional(one) for one in fields(self.settings) if one.name not in (*without, *from_video)}
+    @property
+    def free_settings(self) -> list[str]:
+        """Those that a study may set: every trial has its own prompt and seed, and a source video decides some."""
+        decided = ["prompt", "seed", *(("frames", "height", "width", "fps") if self.needs_video else ())]
+        return [one.name for one in fields(self.settings) if one.name not in decided]
 
     def kind(self, name: str) -> Kind:
         """The kind of value of a setting."""

@@ -128,6 +128,18 @@ def test_a_source_is_known_by_its_pixels(tmp_path):
     assert hashes[0] == hashlib.sha256(b"(3, 64, 64, 3) 4.0" + FRAMES[:3].tobytes()).hexdigest()
 
 
+def test_what_is_left_out_is_the_checkpoints_own_default(folder, tmp_path, monkeypatch):
+    sd = tiny_sd(folder)
+    sd.defaults = {"generate": {"steps": 3, "t": 800, "t_prime": 700}}
+    study = study_of(COMMON + "[settings]\nframes = 2\nt = 700\n" + GRID)
+    spy = last_of(monkeypatch, study, sd, {None: None}, tmp_path)
+    assert [spy.video.settings[name] for name in ("steps", "t", "t_prime")] == [3, 700, 700]
+    own, other = keyed_trials(study, MODEL, {None: None}, sd.defaults), {"generate": {"t_prime": 690}}
+    assert {key for key, _ in own}.isdisjoint(key for key, _ in keyed_trials(study, MODEL, {None: None}, other))
+    with pytest.raises(InputError, match='mine, variant "own": t_prime = 881 and t = 700'):
+        keyed_trials(study, MODEL, {None: None})
+
+
 @pytest.mark.parametrize("error", [InputError, FailedError])
 def test_an_error_names_the_trial(folder, tmp_path, monkeypatch, error):
     def fails(*args, **options):

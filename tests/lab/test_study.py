@@ -93,8 +93,8 @@ def changed(old, new):
         (changed("[0, 7]", "3"), "seeds = 3: a list is needed"),
         (changed("[0, 7]", "[0, 0]"), "seeds has 0 twice"),
         (changed("[0, 7]", "[-1]"), "seed = -1"),
-        (changed("[0, 7]", "[0, -1]"), "seed -1"),
-        (changed("[0, 7]", "[true]"), "a list is needed"),
+        (changed("[0, 7]", "[0, -1]"), "seed = -1"),
+        (changed("[0, 7]", "[true]"), "seed = True: a whole number"),
         (changed('"a blue kite"', '"a red ball"'), "prompts has 'a red ball' twice"),
         (changed('"a red ball", "a blue kite"', ""), "a list is needed"),
         (changed('"a red ball"', '" "'), "the prompt is empty"),
@@ -105,14 +105,11 @@ def changed(old, new):
             changed("attention = [", "atention = ["),
             '[grid]: setting "atention" does not exist; did you mean "attention"?',
         ),
-        (
-            changed('"first_previous"', '"last"'),
-            'variant "attention last, motion still": attention "last" does not exist',
-        ),
+        (changed('"first_previous"', '"last"'), '[grid]: attention "last" does not exist; choose one of: own, first,'),
         (changed('["own", "first_previous"]', '"own"'), "a list of values is needed"),
         (changed('["own", "first_previous"]', "[]"), "at least one value"),
         (changed('["own", "first_previous"]', '["own", "own"]'), "none twice"),
-        (changed("fast = [30, 0]", "fast = [30]"), "motion = (30,)"),
+        (changed("fast = [30, 0]", "fast = [30]"), "motion = [30]: (δ_x, δ_y), two finite numbers"),
         (
             changed("[grid]", '[variants."a"]\nattention = "own"\n[variants."b"]\nfame = 1\n[grid]'),
             "[variants.b]: setting",
@@ -121,7 +118,7 @@ def changed(old, new):
         ("variants = 3\n" + GOOD, "variants = 3: a table is needed"),
         (GOOD.split("[grid]")[0], "nothing is compared"),
         ('baseline = "none"\n' + GOOD, 'baseline "none" is no variant; there are: attention own, motion still;'),
-        ('metrics = ["clip"]\n' + GOOD, 'metric "clip" does not exist'),
+        ('metrics = ["clip"]\n' + GOOD, 'metric "clip" does not exist; choose one of: clip_score,'),
         ('task = "draw"\n' + GOOD, 'task "draw" does not exist; choose one of: generate, control, edit'),
         ('videos = ["a.mp4"]\n' + GOOD, "videos is for the tasks control and edit"),
         ('task = "control"\n' + GOOD, 'setting "frames" does not exist'),
@@ -152,6 +149,7 @@ def test_built_in_studies_speak_of_the_picture_world(name):
     assert all(set(prompt.split()) <= known for prompt in study.prompts)
     assert study.title != name and study.about and study.task in TASKS
     assert study.resample == "prompts"
+    assert len(keyed_trials(study, {}, {None: None})) == len(list(study.trials()))  # the settings go together
 
 
 def test_the_papers_study_is_as_large_as_it_has_to_be():
