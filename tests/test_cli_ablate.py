@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz.checkpoints import save_folder
@@ -199,7 +200,7 @@ def test_a_tokenizer_beside_a_single_file_is_part_of_the_model(run, tmp_path):
         args = build_parser().parse_args(["ablate", "tiny.toml", "--weights", "one.safetensors", "--device", "cpu"])
         return ablate._model(args, load_study("tiny.toml"))
 
-    Path("one.safetensors").write_bytes(b"weights")
+    save_file({"weight": torch.zeros(1)}, "one.safetensors")
     alone = model()
     folder = tiny_tokenizer(tmp_path)
     beside = model()

@@ -2,9 +2,12 @@
 
 import pytest
 
+from t2vz.checkpoints import read_defaults
 from t2vz.errors import InputError
+from t2vz.lab.make import keyed_trials
 from t2vz.lab.study import built_in_studies, load_study, parse_study
 from t2vz.lab.tasks import TASKS
+from t2vz.model import embedded_weights
 from t2vz.world.scene import vocabulary
 
 GOOD = """
@@ -149,7 +152,8 @@ def test_built_in_studies_speak_of_the_picture_world(name):
     assert all(set(prompt.split()) <= known for prompt in study.prompts)
     assert study.title != name and study.about and study.task in TASKS
     assert study.resample == "prompts"
-    assert len(keyed_trials(study, {}, {None: None})) == len(list(study.trials()))  # the settings go together
+    defaults = read_defaults(embedded_weights())
+    assert len(keyed_trials(study, {}, {None: None}, defaults)) == len(list(study.trials()))  # they go together
 
 
 def test_the_papers_study_is_as_large_as_it_has_to_be():
