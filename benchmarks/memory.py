@@ -17,7 +17,7 @@ import torch
 from common import SIZES, machine, made_up, measured
 
 from t2vz import text_to_video
-from t2vz.model import lay_out
+from t2vz.model import to_channels_last
 
 
 def main():
@@ -62,7 +62,7 @@ def one(options, frames: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         sd = made_up(options.size, getattr(torch, options.dtype), options.device, Path(folder))
     for network in (sd.unet, sd.vae):
-        lay_out(network)
+        to_channels_last(network)
     make(options.chunk)
     with measured(options.device, sd.unet) as cost:
         video = make(frames)

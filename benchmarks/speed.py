@@ -19,7 +19,7 @@ from common import SIZES, machine, made_up, measured
 from twins import pipeline_twin
 
 from t2vz import text_to_video
-from t2vz.model import lay_out
+from t2vz.model import to_channels_last
 
 PROMPT, NEGATIVE = "a red ball rolls on a green meadow", "grey"
 
@@ -49,7 +49,7 @@ def candidates(options, folder: Path) -> dict:
         sd = made_up(options.size, dtype, options.device, folder)
         theirs = pipeline_twin(sd, folder / "tokenizer")  # shares our tensors, laid out as diffusers has them
         for network in (sd.unet, sd.vae):  # as `StableDiffusion.load` does
-            network.to(memory_format=torch.channels_last) if options.channels_last else lay_out(network)
+            network.to(memory_format=torch.channels_last) if options.channels_last else to_channels_last(network)
         made[f"diffusers {name}"] = (theirs.unet, lambda pipe=theirs, dtype=dtype: run_theirs(pipe, options, dtype))
         made[f"t2vz {name}"] = (sd.unet, lambda sd=sd: run_ours(sd, options))
     return made

@@ -17,13 +17,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from t2vz.checkpoints import embedded_controlnet, embedded_edit, embedded_weights
 from t2vz.conditions import edges
 from t2vz.errors import InputError
 from t2vz.files import write_bytes
 from t2vz.lab.explain import evenly, look
 from t2vz.lab.pictures import false_colours, heat_over, masked
 from t2vz.metrics import clip_score, content_shift, embed_images, embed_texts, load_clip
-from t2vz.model import StableDiffusion, embedded_controlnet, embedded_edit, embedded_weights, load_controlnet
+from t2vz.model import StableDiffusion, load_controlnet
 from t2vz.motion import global_motion, translation_flow, warp
 from t2vz.pipelines.control import control_video
 from t2vz.pipelines.decoding import decode

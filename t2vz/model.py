@@ -6,28 +6,26 @@ sd = StableDiffusion.load(edit=True)                             # the embedded 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .checkpoints import (
     CLIP_NAME,
     NO_CLIP,
-    PARTS,
-    Checkpoint,
     Defaults,
-    Part,
     Words,
+    assemble,
     build,
     checkpoint_hash,
     describe_words,
+    edit_unet,
+    embedded_controlnet,
     find_tokenizer,
-    merge_lora,
-    open_checkpoint,
     open_controlnet,
-    open_vae,
     read_defaults,
     read_words,
     unknown_words,
@@ -36,7 +34,9 @@ from .errors import InputError
 from .schedulers import NoiseSchedule
 from .text import TextEncoder, Tokenizer, encode_text
 from .unet import ControlNet, UNet
-from .vae import VAE
+from .vae import VAE, from_pixels, to_pixels
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 @dataclass
@@ -59,31 +59,29 @@ class StableDiffusion:
     def load(
         cls,
         path: str | Path | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
+        dtype: torch.dtype | str = torch.float32,
+        device: torch.device | str = "cpu",
         tokenizer: str | Path | None = None,
         vae: str | Path | None = None,
-        loras: Sequence[tuple[str | Path, float]] = (),
+        loras: Sequence[tuple[str | Path, float] | str | Path] = (),
         edit: bool = False,
     ) -> "StableDiffusion":
         """Load a checkpoint: a single .safetensors file, or a folder in diffusers' layout; None: the embedded model.
 
         dtype: float32, float16, bfloat16 or float64. With float16 the VAE is kept in float32, where its activations
         overflow. tokenizer: a folder with vocab.json and merges.txt, if the checkpoint carries none. vae: another VAE's
-        folder or file, in place of the checkpoint's. loras: (file, weight) of LoRAs to merge into the UNet and the text
-        tower, in this order; the files stay as they are. edit: an InstructPix2Pix model, whose UNet reads 8 channels,
-        for `edit_video`; None is then the embedded one. Where such a UNet lies in PATH-edit/unet (as `training export`
-        writes it), it is taken from there and the rest from PATH.
+        folder or file, in place of the checkpoint's. loras: files of LoRAs, or (file, weight), to merge into the UNet
+        and the text tower, in this order; the files stay as they are. edit: an InstructPix2Pix model, whose UNet reads
+        8 channels, for `edit_video`; None is then the embedded one. Where such a UNet lies in PATH-edit/unet (as
+        `training export` writes it), it is taken from there and the rest from PATH.
         Raises InputError, one line, for anything that is not Stable Diffusion 1.x in safetensors.
         """
+        dtype, device = as_dtype(dtype), as_device(device)
         checkpoint = assemble(path, vae, loras, edit)
         path, unet_path = checkpoint.path, edit_unet(path) if edit else None
-        vae_dtype = torch.float32 if dtype == torch.float16 else dtype
-        unet = build(checkpoint.unet, dtype, device)
-        autoencoder = build(checkpoint.vae, vae_dtype, device)
+        unet = to_channels_last(build(checkpoint.unet, dtype, device))
+        autoencoder = to_channels_last(build(checkpoint.vae, vae_dtype_for(dtype), device))
         text_encoder = build(checkpoint.text, dtype, device)
-        for network in (unet, autoencoder):
-            lay_out(network.requires_grad_(False))
         source = unet_path.parent if unet_path else path
         words = _tokenizer(path, tokenizer, checkpoint.text.config.max_position_embeddings)
         if words.size > checkpoint.text.config.vocab_size:
@@ -94,7 +92,7 @@ class StableDiffusion:
         return cls(
             unet,
             autoencoder,
-            text_encoder.requires_grad_(False),
+            text_encoder,
             words,
             checkpoint.schedule,
             path,
@@ -103,6 +101,47 @@ class StableDiffusion:
             read_words(source),
             read_defaults(source),
         )
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> "StableDiffusion":
+        """Move the networks to a device, or into another float type; what is None stays. Changes and returns itself.
+
+        As in `load`, the VAE of a float16 model is kept in float32.
+        """
+        device = self.device if device is None else as_device(device)
+        dtype = self.dtype if dtype is None else as_dtype(dtype)
+        self.text_encoder.to(device, dtype)
+        to_channels_last(self.unet.to(device, dtype))
+        to_channels_last(self.vae.to(device, vae_dtype_for(dtype)))
+        return self
+
+    def encode(self, frames: np.ndarray | Tensor) -> Tensor:
+        """Frames, uint8 (m, H, W, 3), to the latents that the UNet works on, (m, 4, H/8, W/8), on the model's device.
+
+        The mean of the VAE's posterior times its scaling factor, frame by frame; H and W are multiples of 8. Raises
+        InputError for anything else.
+        """
+        frames = torch.as_tensor(frames)
+        f = self.vae.factor
+        if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) == 0:
+            raise InputError(f"encode: got {frames.dtype} {tuple(frames.shape)}; give frames as uint8 (m, H, W, 3)")
+        if frames.shape[1] % f or frames.shape[2] % f:
+            raise InputError(f"encode: frames of {frames.shape[2]}×{frames.shape[1]}; both sides must divide by {f}")
+        with torch.no_grad():
+            pictures = (from_pixels(frame[None].to(self.device), self.vae_dtype) for frame in frames)
+            latents = torch.cat([self.vae.encode(picture) for picture in pictures])
+        return (latents * self.vae.config.scaling_factor).to(self.dtype)
+
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """The UNet's latents, (m, 4, h, w), to frames, uint8 (m, 8h, 8w, 3), frame by frame: the way back.
+
+        Raises InputError for other shapes.
+        """
+        channels = self.vae.config.latent_channels
+        if latents.ndim != 4 or latents.shape[1] != channels or len(latents) == 0:
+            raise InputError(f"decode: got latents {tuple(latents.shape)}; give (m, {channels}, h, w)")
+        with torch.no_grad():
+            scaled = (latents.to(self.device) / self.vae.config.scaling_factor).to(self.vae_dtype)
+            return np.concatenate([to_pixels(self.vae.decode(latent[None])).cpu().numpy() for latent in scaled])
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """Text states of some prompts: (prompts, tokens, dim). Only a prompt's first 75 tokens are read."""
@@ -150,10 +189,15 @@ class StableDiffusion:
         return self._hash
 
 
+def vae_dtype_for(dtype: torch.dtype) -> torch.dtype:
+    """The VAE's type in a model of this type: float16 overflows in its activations."""
+    return torch.float32 if dtype == torch.float16 else dtype
+
+
 def load_controlnet(
     path: str | Path | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    dtype: torch.dtype | str = torch.float32,
+    device: torch.device | str = "cpu",
     unet: UNet | None = None,
 ) -> ControlNet:
     """Load a ControlNet (E14): a folder in diffusers' layout or a .safetensors file of either naming; None: the
@@ -162,8 +206,9 @@ def load_controlnet(
     dtype, device: those of the StableDiffusion it will steer. unet: its UNet, needed only by files that hold the
     differences from one. In eval mode, without gradients. Raises InputError, one line, for anything else.
     """
+    dtype, device = as_dtype(dtype), as_device(device)
     part = open_controlnet(embedded_controlnet() if path is None else path, unet)
-    return lay_out(build(part, dtype, device).requires_grad_(False))
+    return to_channels_last(build(part, dtype, device))
 
 
 def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:
@@ -189,75 +234,6 @@ def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:
         )
 
 
-def assemble(
-    path: str | Path | None = None,
-    vae: str | Path | None = None,
-    loras: Sequence[tuple[str | Path, float]] = (),
-    edit: bool = False,
-) -> Checkpoint:
-    """What `StableDiffusion.load` loads, before a tensor is read: opened, the VAE exchanged, the LoRAs to be merged."""
-    checkpoint = _open(path, ("unet", "text") if vae else PARTS, edit)
-    if vae is not None:
-        checkpoint = replace(checkpoint, vae=_fitting_vae(checkpoint, vae))
-    for file, weight in loras:
-        checkpoint = merge_lora(checkpoint, file, weight)
-    return checkpoint
-
-
-def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkpoint:
-    """The checkpoint at a path, or the embedded one: of the kind that makes videos from text, or that edits them.
-
-    The embedded edit model has a UNet of its own, and shares the rest with the other; so may any folder's.
-    """
-    unet_path = edit_unet(path) if edit else None
-    if unet_path:
-        unet = open_checkpoint(unet_path.parent, needs=("unet",))
-        needs = tuple(part for part in needs if part != "unet")
-        base = open_checkpoint(embedded_weights() if path is None else path, needs)
-        checkpoint = replace(base, kind=unet.kind, unet=unet.unet)
-    else:
-        checkpoint = open_checkpoint(embedded_weights() if path is None else path, needs)
-    if edit and checkpoint.kind != "instruct-pix2pix":
-        raise InputError(
-            f"{path}: this is Stable Diffusion, whose UNet reads 4 channels and sees no source video; to "
-            "edit, give an InstructPix2Pix model (8 channels); this one makes videos with t2vz generate"
-        )
-    if not edit and checkpoint.kind != "sd1":
-        raise InputError(
-            f"{path}: this is InstructPix2Pix, whose UNet reads 8 channels, a source video's among them; "
-            "use it with t2vz edit (StableDiffusion.load(path, edit=True)), or give a Stable Diffusion "
-            "1.x checkpoint"
-        )
-    return checkpoint
-
-
-def edit_unet(path: str | Path | None) -> Path | None:
-    """Where the edit UNet of a checkpoint lies, if not in it: the embedded one's, or that of the folder PATH-edit."""
-    if path is None:
-        return embedded_edit() / "unet"
-    folder = Path(path).resolve()  # "." has no name
-    beside = folder.with_name(folder.name + "-edit") / "unet"
-    return beside if folder.is_dir() and beside.is_dir() else None
-
-
-def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:
-    """Another VAE for a checkpoint; its latents must be what the UNet learned on, as far as sizes tell."""
-    vae, own = open_vae(path), checkpoint.vae
-    facts = [("latent channels", vae.config.latent_channels, checkpoint.unet.config.out_channels)]
-    if own is not None:
-        facts += [
-            ("scaling factor of latents", vae.config.scaling_factor, own.config.scaling_factor),
-            ("levels", len(vae.config.block_out_channels), len(own.config.block_out_channels)),
-        ]
-    for what, found, wanted in facts:
-        if found != wanted:
-            raise InputError(
-                f"{path}: a VAE of another model: its {what} {found}, where {checkpoint.path} has "
-                f"{wanted}; give a VAE made for this model"
-            )
-    return vae
-
-
 def _tokenizer(path: Path, folder: str | Path | None, length: int) -> Tokenizer:
     """The tokenizer given, else the one in or beside the checkpoint, else CLIP's through transformers."""
     found = find_tokenizer(path, folder)
@@ -274,43 +250,31 @@ def _tokenizer(path: Path, folder: str | Path | None, length: int) -> Tokenizer:
         raise InputError(f"{path}: {NO_CLIP}") from error
 
 
-def lay_out(network: torch.nn.Module) -> torch.nn.Module:
+def to_channels_last(network: torch.nn.Module) -> torch.nn.Module:
     """Half precision: weights channels-last, where convolutions are faster. float32 and float64: as they are.
 
     There channels-last gains no time on CPUs and loses digits: torch's GroupNorm then takes the variance as
     E[x²] − E[x]², which is off by 1e-4 where the mean is ten standard deviations.
     """
     weight = next(network.parameters())
-    if weight.dtype in (torch.float16, torch.bfloat16) and weight.device.type in ("cpu", "cuda"):
-        network.to(memory_format=torch.channels_last)
-    return network
+    half = weight.dtype in (torch.float16, torch.bfloat16) and weight.device.type in ("cpu", "cuda")
+    return network.to(memory_format=torch.channels_last if half else torch.contiguous_format)
 
 
-def checkpoint_defaults(path: str | Path | None = None, edit: bool = False) -> Defaults:
-    """What `load(path, edit=edit).defaults` will be, without loading anything."""
-    unet_path = edit_unet(path) if edit else None
-    return read_defaults(unet_path.parent if unet_path else embedded_weights() if path is None else path)
+def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """A float type, also by its name. Raises InputError for others."""
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if found not in DTYPES:
+        names = ", ".join(str(known).removeprefix("torch.") for known in DTYPES)
+        raise InputError(f"dtype {dtype!r}: networks compute in one of {names}; give torch.float16 or its name")
+    return found
 
 
-def embedded_weights() -> Path:
-    """The folder of the embedded checkpoint, in an installed package or in a checkout."""
-    return _embedded("embedded", "unet", "the embedded checkpoint", "--weights")
-
-
-def embedded_edit() -> Path:
-    """The folder of the embedded edit model: unet/; its other parts are those of `embedded_weights`."""
-    return _embedded("embedded-edit", "unet", "the embedded edit model", "--weights")
-
-
-def embedded_controlnet() -> Path:
-    """The folder of the embedded ControlNet, if there is one: `python -m training controlnet` makes it."""
-    return _embedded("embedded-control", "config.json", "the embedded ControlNet", "--controlnet")
-
-
-def _embedded(name: str, holds: str, words: str, flag: str) -> Path:
-    """The folder weights/name, which must hold something called `holds`."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "weights" / name, package.parent / "weights" / name):
-        if (folder / holds).exists():
-            return folder
-    raise InputError(f"{words} is not installed; give the path of one ({flag}), or install t2vz again")
+def as_device(device: torch.device | str | int) -> torch.device:
+    """A device of this machine. Raises InputError for others."""
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found).item()
+        return found
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise InputError(f"device {device!r}: not available on this machine; use cpu, cuda, cuda:1 … or mps") from error

@@ -9,9 +9,8 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz import StableDiffusion, text_to_video
-from t2vz.checkpoints import checkpoint_hash, save_folder
+from t2vz.checkpoints import checkpoint_hash, embedded_weights, save_folder
 from t2vz.cli import main
-from t2vz.model import embedded_weights
 from t2vz.unet import UNetConfig
 from t2vz.vae import VAEConfig
 

@@ -11,9 +11,9 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
+from t2vz.checkpoints import embedded_controlnet, embedded_edit, embedded_weights
 from t2vz.errors import InputError
 from t2vz.lab.study import load_study
-from t2vz.model import embedded_controlnet, embedded_edit, embedded_weights
 from t2vz.video import read_video
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

@@ -1,8 +1,8 @@
 """Files ↔ networks: what a path holds, safetensors, the two layouts and their names, sizes, LoRAs, saving."""
 
 from .defaults import Defaults, read_defaults
-from .identify import Kind, identify, refuse
-from .inspect import inspect
+from .inspection import inspect
+from .kinds import Kind, identify, refuse
 from .load import (
     PARTS,
     Checkpoint,
@@ -16,6 +16,7 @@ from .load import (
     stored_dtype,
 )
 from .lora import merge_lora
+from .model_files import assemble, checkpoint_defaults, edit_unet, embedded_controlnet, embedded_edit, embedded_weights
 from .read import Entry, find_weights, read_header, read_tensors
 from .save import save_controlnet, save_folder, save_single_file, save_tokenizer, save_unet
 from .tokenizer import CLIP_NAME, NO_CLIP, find_tokenizer, is_clips_tokenizer, same_tokenizer
@@ -31,9 +32,15 @@ __all__ = [
     "Kind",
     "Part",
     "Words",
+    "assemble",
     "build",
+    "checkpoint_defaults",
     "checkpoint_hash",
     "describe_words",
+    "edit_unet",
+    "embedded_controlnet",
+    "embedded_edit",
+    "embedded_weights",
     "files_read",
     "find_tokenizer",
     "find_weights",

@@ -284,12 +284,12 @@ def _check_divisors(config: Config, where: str, said: Mapping[str, Any]) -> None
         divisors = [("norm groups", groups), ("heads", getattr(config, "heads", groups))]
     for words, numbers in divisors:
         if any(width % number for width, number in zip(widths, numbers, strict=True)):
-            hint = "load a checkpoint of Stable Diffusion 1.x's shape"
+            number, hint = f"{max(numbers)} {words}", "load a checkpoint of Stable Diffusion 1.x's shape"
             if not said:
-                hint = "Stable Diffusion 1.x's, since no config.json says another number; put its config.json beside it"
-            raise InputError(
-                f"{where}: widths of {', '.join(map(str, widths))} do not divide by {max(numbers)} {words}; {hint}"
-            )
+                number += " (Stable Diffusion 1.x's, as no config.json says another number)"
+                hint = "put its config.json beside the file"
+            shown = ", ".join(map(str, widths))
+            raise InputError(f"{where}: its widths, {shown}, do not divide by {number}; {hint}")
 
 
 def _refuse(where: str, option: str, value: Any, rule: str) -> NoReturn:

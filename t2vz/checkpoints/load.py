@@ -25,7 +25,7 @@ from ..unet import ControlNet, UNet
 from ..vae import VAE
 from . import ldm
 from .config import HEADER, Config, from_header, read_sizes, schedule_from_json, schedule_to_json
-from .identify import BY_CONTEXT, Kind, identify, refuse
+from .kinds import BY_CONTEXT, Kind, identify, refuse
 from .prediction import check_prediction, yaml_beside
 from .read import (
     Entry,
@@ -381,7 +381,7 @@ def _added_to(unet: nn.Module | None, part: Part) -> Part:
 
 
 def build(part: Part, dtype: torch.dtype, device: str | torch.device = "cpu") -> nn.Module:
-    """The network of a part, filled with its tensors in `dtype` on `device`; in eval mode.
+    """The network of a part, filled with its tensors in `dtype` on `device`; in eval mode, without gradients.
 
     It is first built on torch's "meta" device: there it has names and shapes, and no memory. All of them are compared
     before the first tensor is read; then each is read, converted and put in its place. Peak memory: the weights in
@@ -400,7 +400,7 @@ def build(part: Part, dtype: torch.dtype, device: str | torch.device = "cpu") ->
         )
     for name, tensor in read_tensors(part.entries, dtype):
         owner, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor.to(device)))
+        setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor.to(device), requires_grad=False))
     return module.eval()
 
 

@@ -143,9 +143,10 @@ class Job:
     @cached_property
     def maker(self):
         """What makes one run, with the model loaded."""
+        from ..checkpoints import embedded_controlnet
         from ..lab.make import Maker
         from ..metrics import load_clip
-        from ..model import embedded_controlnet, load_controlnet
+        from ..model import load_controlnet
         from .machine import load_model
 
         sd = load_model(self.args, **({"edit": True} if self.study.task == "edit" else {}))
@@ -214,9 +215,8 @@ def open_folder(out: Path, study):
 
 def _model(args: argparse.Namespace, study) -> dict:
     """What decides a result besides study and code: the files' contents and the type, not their names and places."""
-    from ..checkpoints import checkpoint_hash, find_tokenizer
+    from ..checkpoints import checkpoint_hash, edit_unet, embedded_controlnet, embedded_weights, find_tokenizer
     from ..lab.hashes import content_hash
-    from ..model import edit_unet, embedded_controlnet, embedded_weights
 
     args.vae = None if args.vae == "off" else args.vae
     args.lora = [lora for lora in args.lora or [] if lora[0] != "off"]

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check, open, build, write."""
     from ..checkpoints import (
+        assemble,
+        embedded_weights,
         find_tokenizer,
         is_clips_tokenizer,
         open_checkpoint,
@@ -48,7 +50,6 @@ def run(args: argparse.Namespace) -> None:
         read_words,
         stored_dtype,
     )
-    from ..model import assemble, embedded_weights
 
     out, as_file = Path(args.out), args.out.endswith(".safetensors")
     _check_out(args.out, as_file, args.overwrite)

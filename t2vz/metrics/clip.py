@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, CLIPModel
 
+from ..checkpoints import embedded_weights
 from ..checkpoints.tokenizer import holds_tokenizer
 from ..errors import InputError
-from ..model import embedded_weights
 from ..text import Tokenizer
 from ..video.frames import check_frames
 

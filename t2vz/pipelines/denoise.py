@@ -95,6 +95,7 @@ def check_finite(x: Tensor, where: str, first: int = 0) -> None:
     if not bool(finite.all()):
         frame = first + int((~finite).nonzero()[0])
         raise FailedError(
-            f"frame {frame + 1} is not finite (NaN or Inf) at: {where}; nothing was written. Half precision may have "
-            "overflowed: use --dtype bfloat16 or float32 (or the checkpoint itself is broken)"
+            f"frame {frame + 1} is not finite (NaN or Inf) at: {where}; nothing was written. With --dtype float16 "
+            "or bfloat16 numbers may have overflowed: use float32. With float32 the checkpoint is broken, or a setting "
+            "such as the guidance scale is far too large"
         )

@@ -11,9 +11,17 @@ from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 from tiny import UNET, VAE_SIZES, randomize, tiny_sd
 
-from t2vz.checkpoints import build, checkpoint_hash, identify, ldm, open_controlnet, save_controlnet
+from t2vz.checkpoints import (
+    build,
+    checkpoint_hash,
+    embedded_controlnet,
+    identify,
+    ldm,
+    open_controlnet,
+    save_controlnet,
+)
 from t2vz.errors import FailedError, InputError
-from t2vz.model import check_controlnet, embedded_controlnet, load_controlnet
+from t2vz.model import check_controlnet, load_controlnet
 from t2vz.unet import ControlNet, ControlNetConfig, UNet
 
 SIZES = ControlNetConfig(**{**vars(UNET), "sample_size": 64})  # which no ControlNet tells
@@ -293,7 +301,7 @@ def test_a_controlnet_that_does_not_fit_the_model_is_refused(tmp_path):
 
 
 def test_no_path_is_the_embedded_one_and_says_so_when_it_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("t2vz.model.__file__", str(tmp_path / "t2vz" / "model.py"))
+    monkeypatch.setattr("t2vz.checkpoints.model_files.__file__", str(tmp_path / "t2vz/checkpoints/model_files.py"))
     with pytest.raises(InputError, match="embedded ControlNet is not installed"):
         load_controlnet()
     save_controlnet(tmp_path / "weights" / "embedded-control", ControlNet(SIZES))

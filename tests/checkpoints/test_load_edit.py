@@ -8,7 +8,6 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_edit_sd, tiny_sd
 
 from t2vz import StableDiffusion
-from t2vz import model as models
 from t2vz.checkpoints import save_folder, save_single_file
 from t2vz.errors import InputError
 
@@ -69,8 +68,8 @@ def test_the_published_file_s_moving_average_is_taken(place, tmp_path):
 def embedded(place, tmp_path, monkeypatch):
     """Embedded models of tiny size: text/ for the whole, and only a UNet for the one that edits."""
     shutil.copytree(place / "edit" / "unet", tmp_path / "embedded-edit" / "unet")
-    monkeypatch.setattr(models, "embedded_weights", lambda: place / "text")
-    monkeypatch.setattr(models, "embedded_edit", lambda: tmp_path / "embedded-edit")
+    monkeypatch.setattr("t2vz.checkpoints.model_files.embedded_weights", lambda: place / "text")
+    monkeypatch.setattr("t2vz.checkpoints.model_files.embedded_edit", lambda: tmp_path / "embedded-edit")
     return tmp_path / "embedded-edit"
 
 
@@ -106,7 +105,7 @@ def test_an_edit_unet_beside_any_folder_is_found(place, tmp_path):
 
 
 def test_an_edit_model_that_is_not_installed_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(models, "__file__", str(tmp_path / "t2vz" / "model.py"))
+    monkeypatch.setattr("t2vz.checkpoints.model_files.__file__", str(tmp_path / "t2vz/checkpoints/model_files.py"))
     with pytest.raises(InputError, match="embedded edit model is not installed.*--weights") as caught:
         StableDiffusion.load(edit=True)
     assert "\n" not in str(caught.value)

@@ -8,9 +8,8 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz import StableDiffusion
-from t2vz.checkpoints import read_words, save_folder, save_single_file, unknown_words
+from t2vz.checkpoints import embedded_weights, read_words, save_folder, save_single_file, unknown_words
 from t2vz.errors import InputError
-from t2vz.model import embedded_weights
 from t2vz.world import sample_scene
 
 WORDS = {"things": ["ball", "cat"], "colours": ["red", "blue"], "places": ["meadow"], "others": ["a", "on", "the"]}

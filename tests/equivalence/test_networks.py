@@ -9,7 +9,7 @@ from tiny import UNET, VAE_SIZES, randomize
 from torch import nn
 from twins import TOLERANCE, predict, relative, unet_twin, vae_twin
 
-from t2vz.model import lay_out
+from t2vz.model import to_channels_last
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
@@ -222,5 +222,5 @@ def test_float32_survives_large_means(device, normal):
     with torch.no_grad():
         vae.decoder.conv_in.bias.add_(30.0)
         exact = vae_twin(vae).decode(latents).sample
-        ours = lay_out(vae.float()).decode(latents.float())
+        ours = to_channels_last(vae.float()).decode(latents.float())
     assert relative(ours, exact) <= 1e-5

@@ -9,9 +9,9 @@ import torch
 from torchmetrics.functional.multimodal import clip_score as their_clip_score
 from transformers import CLIPModel, CLIPProcessor
 
+from t2vz.checkpoints import embedded_weights
 from t2vz.errors import InputError
 from t2vz.metrics import clip_score, embed_images, embed_texts, frame_consistency, load_clip
-from t2vz.model import embedded_weights
 from t2vz.world import paint, sample_scene
 
 SCENES = [sample_scene(np.random.default_rng([31, i])) for i in range(6)]
