@@ -1,7 +1,11 @@
 """The checkpoint that comes with the repository: it loads with no path, and draws what the prompt names."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from t2vz import StableDiffusion, text_to_video
 from t2vz.cli import main
@@ -50,3 +54,19 @@ def test_the_readme_s_first_command_without_a_path(tmp_path, monkeypatch, capsys
     video = read_video("a-red-ball-on-a-green-meadow.mp4")
     assert video.frames.shape == (2, 128, 128, 3) and np.ptp(video.frames) > 100
     assert (tmp_path / "a-red-ball-on-a-green-meadow-sheet.png").exists()
+
+
+def test_the_card_s_lines_for_diffusers_run(monkeypatch):
+    """As they are printed: both pipelines load, in one float type, and make pictures."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+    (lines,) = re.findall(r"```python\n(.*?)```", Path("weights/embedded/README.md").read_text(), re.DOTALL)
+    pictures, video = lines.split("pipe = ")[1:]
+    names: dict = {}
+    exec(lines.split("pipe = ")[0], names)
+    for call, more in ((pictures, {"output_type": "np"}), (video, {"video_length": 2, "t0": 2, "t1": 3})):
+        exec("pipe = " + call, names)
+        pipe = names["pipe"]
+        assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
+        pipe.set_progress_bar_config(disable=True)
+        images = pipe("a red ball on a green meadow", num_inference_steps=4, height=64, width=64, **more).images
+        assert np.asarray(images).shape[1:] == (64, 64, 3) and np.isfinite(images).all()

@@ -125,8 +125,18 @@ A text-to-image diffusion model with exactly the anatomy of Stable Diffusion 1.5
 ({mebibytes:.1f} MiB in float16): a CLIP text tower, a UNet with 16 self-attention layers, a KL autoencoder (factor 8,
 4 channels). It is there to learn and to test with, and knows one small world of painted scenes, {size}×{size} pixels.
 
-**Loads** in t2vz (`StableDiffusion.load()`) and in diffusers (`from_pretrained(folder)` of `StableDiffusionPipeline`
-and `TextToVideoZeroPipeline`). `clip/` is the whole CLIP (`CLIPModel.from_pretrained`); its text tower is the file in
+**Loads** in t2vz (`StableDiffusion.load()`) and in diffusers:
+
+```python
+from diffusers import StableDiffusionPipeline, TextToVideoZeroPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("weights/{name}")
+pipe = TextToVideoZeroPipeline.from_pretrained(
+    "weights/{name}", safety_checker=None, feature_extractor=None, requires_safety_checker=False
+)
+```
+
+`clip/` is the whole CLIP (`CLIPModel.from_pretrained`); its text tower is the file in
 `text_encoder/`.
 
 **Prompts**: "a red ball on a green meadow".
@@ -175,7 +185,9 @@ def model_card(folder: Folder, checkpoint: Path) -> str:
     size = sum(os.path.getsize(file) for file in checkpoint.rglob("*") if file.is_file()) / 2**20
     words = {"things": OBJECTS, "colours": COLOURS, "places": BACKGROUNDS}
     words = {name: ", ".join(group) for name, group in words.items()}
-    what = MODEL.format(mebibytes=size, scaling_factor=vae["config"]["scaling_factor"], **words, **unet)
+    what = MODEL.format(
+        name=checkpoint.name, mebibytes=size, scaling_factor=vae["config"]["scaling_factor"], **words, **unet
+    )
     measured = MEASURED.format(psnr=psnr, of=clip["of"], found=100 * clip["retrieval"])
     return card(folder, "model", what, ("clip", "vae", "unet", "decoder"), "quality.md", measured)
 
