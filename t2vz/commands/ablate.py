@@ -125,11 +125,10 @@ class Job:
     """
 
     def __init__(self, args: argparse.Namespace):
-        from ..checkpoints import read_defaults
+        from ..checkpoints import edit_unet, embedded_weights, read_defaults
         from ..lab.make import keyed_trials
         from ..lab.sources import read_sources
         from ..lab.study import load_study
-        from ..model import edit_unet, embedded_weights
 
         self.args, self.progress = args, None
         self.study = load_study(args.study).part(args.prompts, args.seeds)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import conditions
-from ..checkpoints import checkpoint_hash
+from ..checkpoints import checkpoint_hash, embedded_controlnet
 from ..conditions.edges import HIGH, LOW, load_opencv
 from ..errors import InputError
-from ..model import check_controlnet, embedded_controlnet, load_controlnet
+from ..model import check_controlnet, load_controlnet
 from ..video import Clip, check_output, frames_on_disk, open_clip, write_frames
 from .flags import path
 from .machine import choose_machine

@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from ..checkpoints import checkpoint_defaults
 from ..errors import InputError
-from ..model import checkpoint_defaults
 from ..pipelines.settings import Sampling
 from .flags import OF_THE_SOURCE
 from .runfile import FILES, read_run, recorded

@@ -2,12 +2,11 @@
 
 import pytest
 
-from t2vz.checkpoints import read_defaults
+from t2vz.checkpoints import embedded_weights, read_defaults
 from t2vz.errors import InputError
 from t2vz.lab.make import keyed_trials
 from t2vz.lab.study import built_in_studies, load_study, parse_study
 from t2vz.lab.tasks import TASKS
-from t2vz.model import embedded_weights
 from t2vz.world.scene import vocabulary
 
 GOOD = """
