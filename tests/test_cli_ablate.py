@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz.checkpoints import save_folder
 from t2vz.cli import build_parser, main
-from t2vz.commands import ablate
+from t2vz.commands import ablate, studying
 from t2vz.errors import FailedError
 from t2vz.lab.tasks import Task
 
@@ -194,11 +193,9 @@ def test_another_tokenizer_is_another_study(finished, run, weights):
 
 
 def test_a_tokenizer_beside_a_single_file_is_part_of_the_model(run, tmp_path):
-    from t2vz.lab.study import load_study
-
     def model():
         args = build_parser().parse_args(["ablate", "tiny.toml", "--weights", "one.safetensors", "--device", "cpu"])
-        return ablate._model(args, load_study("tiny.toml"))
+        return studying.Job(args).model
 
     save_file({"weight": torch.zeros(1)}, "one.safetensors")
     alone = model()
@@ -240,7 +237,7 @@ def test_the_command_has_all_that_decides_a_result_and_no_more():
         "b",
     ]
     args = build_parser().parse_args(["ablate", *typed, "--workers", "2", "--out", "/tmp/here", "--device", "cpu"])
-    again = build_parser().parse_args(shlex.split(ablate._command(args))[1:])
+    again = build_parser().parse_args(studying._command(args)[1:])
     for name in ("study", "prompts", "seeds", "weights", "tokenizer", "vae", "clip", "controlnet", "lora", "dtype"):
         assert getattr(again, name) == getattr(args, name), name
     assert again.workers is None and again.out is None
@@ -273,10 +270,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(run, tmp_path, argv, words):
 
 
 def test_a_missing_library_is_said_before_the_work(run, tmp_path, monkeypatch):
-    import importlib.util
-
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "jinja2" else real(name))
+    monkeypatch.setattr(ablate, "find_spec", lambda name: None if name == "jinja2" else True)
     code, _, err = run("tiny.toml")
     assert code == 2 and "needs jinja2; pip install 't2vz[lab]'" in err and os.listdir(tmp_path) == ["tiny.toml"]
 

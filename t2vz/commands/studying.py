@@ -1,0 +1,207 @@
+"""A study from its command line to its report: what `t2vz ablate` does once its flags are in order."""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+from contextlib import suppress
+from datetime import date
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+
+import torch
+import transformers
+
+from .. import __version__
+from ..checkpoints import checkpoint_hash, edit_unet, embedded_controlnet, embedded_weights, find_tokenizer
+from ..errors import FailedError, InputError
+from ..files import write_json
+from ..lab.execute import Meter, executor_of, here, perform, usable_cores
+from ..lab.hashes import content_hash
+from ..lab.make import Maker, keyed_trials
+from ..lab.results import Results, collect, write_results
+from ..lab.runs import RECORD, RunFolder
+from ..lab.sources import read_sources
+from ..lab.study import Study, load_study
+from ..metrics import load_clip
+from ..model import checkpoint_defaults, load_controlnet
+from ..video.ffmpeg import find_ffmpeg
+from . import ablate
+from .machine import choose_machine, load_model
+from .output import say
+
+MARK = "study.json"  # in the folder of a study
+MOST_WORKERS = 4  # unless more are asked for: each holds the model once
+DECIDING = ("prompts", "seeds", "clip", "controlnet", "weights", "tokenizer", "vae", "dtype")  # flags, with --lora
+
+
+def make_study(args: argparse.Namespace) -> None:
+    """Check everything, have the runs made, then write tables and report."""
+    find_ffmpeg()
+    job = Job(args)
+    open_executor, shares = executor_of(args.executor, job.out / "jobs")
+    if args.dry_run:
+        return _dry_run(job)
+    store = open_folder(job.out, job.study)
+    keys = list(dict.fromkeys(key for key, _ in job.trials))  # two variants may ask for the same video
+    left, rank = len(keys) - store.count(keys), int(os.environ.get("RANK", 0))  # of torchrun's processes
+    workers = _count_workers(args, left)
+    work = partial(work_elsewhere, tuple(_command(args, "device", "threads", "out")[2:]))
+    if args.executor == "processes" and workers == 1:
+        work, open_executor = job.work, here
+    if left:
+        many = f"{workers} worker{'s' * (workers > 1)} on {job.device}, {job.model['dtype']}"
+        say(args, f"{job.study.title}: {left} of {len(keys)} videos to make, {many}")
+    with Meter(store, keys, args.quiet or rank > 0) as job.progress:
+        perform(store, keys, work, open_executor, workers, job.progress, shares)
+    if rank > 0:
+        return
+    results = collect(job.study, [(trial, store.read(key)) for key, trial in job.trials])
+    made = _made(job, results)
+    write_results(results, job.out, made)
+    print(
+        f"{job.out}: {len(job.trials)} videos of {len(job.study.variants)} variants; tables in results.csv, "
+        "summary.csv and results.json"
+    )
+    if args.report:
+        from ..lab.report import write_report
+
+        write_report(results, made, store, [key for key, _ in job.trials], job.out / "report.html")
+        print(f"{job.out / 'report.html'}: open it in a browser")
+
+
+class Job:
+    """A study with all that decides its runs. The model is loaded when the first run is made.
+
+    args: the command line's. progress: a pipeline's.
+    """
+
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.progress = args, None
+        self.study = load_study(args.study).part(args.prompts, args.seeds)
+        self.out = Path(args.out or f"ablate-{self.study.name}")
+        self.edits = self.study.task == "edit"
+        self.controlnet = (args.controlnet or embedded_controlnet()) if self.study.task == "control" else None
+        if "LOCAL_RANK" in os.environ and args.device in ("auto", "cuda") and torch.cuda.is_available():
+            args.device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"  # each rank its own GPU
+        self.device, dtype = choose_machine(args.device, args.dtype)
+        self.sources = read_sources(self.study)
+        self.model = self._model(str(dtype).removeprefix("torch."))
+        defaults = checkpoint_defaults(args.weights, self.edits)
+        self.trials = keyed_trials(self.study, self.model, self.sources, defaults)
+
+    def _model(self, dtype: str) -> dict:
+        """What decides a run besides study and code: the files' contents and the type, not their names and places."""
+        args = self.args
+        weights, clip = args.weights or embedded_weights(), args.clip or embedded_weights() / "clip"
+        unet = edit_unet(args.weights) if self.edits else None
+        hashed = checkpoint_hash(*filter(None, (weights, unet)))  # first: it says so if there are no such weights
+        tokenizer = find_tokenizer(weights, args.tokenizer)
+        return {
+            "weights": hashed,
+            "tokenizer": content_hash(tokenizer) if tokenizer else None,
+            "vae": checkpoint_hash(args.vae) if args.vae not in (None, "off") else None,
+            "loras": [[checkpoint_hash(path), weight] for path, weight in args.lora or [] if path != "off"],
+            "controlnet": checkpoint_hash(Path(self.controlnet)) if self.controlnet else None,
+            "clip": content_hash(clip) if Path(clip).exists() else str(clip),
+            "dtype": dtype,
+        }
+
+    @cached_property
+    def maker(self) -> Maker:
+        """What makes one run, with the model loaded."""
+        sd = load_model(self.args, edit=self.edits)
+        controlnet = load_controlnet(self.controlnet, sd.dtype, sd.device, sd.unet) if self.controlnet else None
+        return Maker(self.study, sd, load_clip(self.args.clip, sd.device), self.sources, controlnet, self.progress)
+
+    def work(self, keys: list[str]) -> None:
+        """Make those of these runs that nobody has made and nobody is making."""
+        store, trials, threads = RunFolder(self.out), dict(self.trials), torch.get_num_threads()
+        torch.set_num_threads(self.args.threads)
+        try:
+            for key in keys:
+                if key not in trials:
+                    raise FailedError(
+                        "a worker would make other videos than the command that started it: its t2vz, weights, "
+                        "source videos or number type differ; give all machines the same, and a --dtype"
+                    )
+                if not store.finished(key):  # no model is loaded for nothing
+                    store.make(key, lambda folder, key=key: self.maker(trials[key], folder))
+        finally:
+            torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _job_of(command: tuple[str, ...]) -> Job:
+    parser = argparse.ArgumentParser()
+    ablate.add_arguments(parser)
+    return Job(parser.parse_args(command))
+
+
+def work_elsewhere(command: tuple[str, ...], keys: list[str]) -> None:
+    """What a worker does: `Job.work` of a command line. The job, and its model, is kept for the next call."""
+    _job_of(command).work(keys)
+
+
+def open_folder(out: Path, study: Study) -> RunFolder:
+    """The study's folder, made if need be. Raises InputError for one that holds another study, or other things."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, and a study needs a folder; choose another --out")
+    if out.is_dir() and any(out.iterdir()):
+        name = None
+        with suppress(OSError, ValueError, AttributeError):
+            name = json.loads((out / MARK).read_text(encoding="utf-8")).get("study")
+        if name != study.name:
+            holds = "other files" if name is None else f'the study "{name}"'
+            raise InputError(f"the folder {out} holds {holds}; choose another --out")
+    write_json(out / MARK, {"study": study.name, "title": study.title, "t2vz": __version__})
+    return RunFolder(out)
+
+
+def _dry_run(job: Job) -> None:
+    """Say what would be done, and how much of it is done."""
+    study, out = job.study, job.out
+    done = sum((out / "runs" / key / RECORD).exists() for key, _ in job.trials)
+    print(
+        f"{study.title}: {len(job.trials)} videos = {len(study.variants)} variants × {len(study.prompts)} prompts × "
+        f"{len(study.seeds)} seeds" + (f" × {len(study.videos)} videos" if len(study.videos) > 1 else "")
+    )
+    for variant in study.variants:
+        print(f"  {variant.name}" + ("   (baseline)" if variant.name == study.baseline else ""))
+    print(f"{done} are in {out} already, {len(job.trials) - done} would be made")
+
+
+def _count_workers(args: argparse.Namespace, left: int) -> int:
+    """--workers; or one per core if the model is small and there is no GPU to share. Under torchrun a rank is one."""
+    if "RANK" in os.environ or not left:
+        return 1
+    small = args.weights is None and choose_machine(args.device, args.dtype)[0].type == "cpu"
+    return min(left, args.workers or (min(usable_cores() // args.threads or 1, MOST_WORKERS) if small else 1))
+
+
+def _command(args: argparse.Namespace, *more: str) -> list[str]:
+    """The command line that does the same study: what was typed and decides a result, as it was typed. more: flags."""
+    words = ["t2vz", "ablate", args.study]
+    for name in (*DECIDING, *more):
+        value = getattr(args, name)
+        if value is not None and (name, value) != ("dtype", "auto"):
+            words += [f"--{name}", str(value)]
+    for path, weight in args.lora or []:
+        words += ["--lora", f"{path}:{weight}"]
+    return words
+
+
+def _made(job: Job, results: Results) -> dict:
+    """How the results came about, for results.json and the report; paths as they were typed."""
+    versions = {"t2vz": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    return {
+        "command": shlex.join(_command(job.args)),
+        "weights": job.args.weights or "embedded",
+        "clip": job.args.clip or "embedded",
+        "model": job.model,
+        "device": str(job.device),
+        "date": date.today().isoformat(),
+        "seconds": round(sum(record["seconds"] for _, record in results.runs), 1),
+        "versions": {**versions, "python": platform.python_version()},
+    }
