@@ -2,9 +2,9 @@
 
 The paper's answer is "the first": every frame's queries, the first frame's keys and values. Replacing self-attention
 (E11) by this in every layer of the UNet is what carries the first frame's appearance through the video. The other
-answers are the rows of VARIANTS, each one word in an ablation. A new answer is a new row, and nothing else has to
-change: chunks, the key/value cache, traces and the command line follow from it. Its test is one row of MAY_SEE in
-tests/attention/test_cross_frame.py.
+answers are the rows of VARIANTS, each one word in an ablation. A new answer is a new row: chunks, the key/value cache
+and traces follow from it. Its test is one row of MAY_SEE in tests/attention/test_cross_frame.py; its phrase, for
+`--attention` and reports, is one row of ATTENTION in pipelines/settings.py, which must not import torch.
 
 Frames are counted from 0 in code: the paper's frame 1 is index 0. It has nobody before it and looks at itself.
 """

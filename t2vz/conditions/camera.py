@@ -40,17 +40,17 @@ class CameraPath:
 
     def flow(self, height: int, width: int) -> Tensor:
         """The path as E8 takes it: (m, 2, height, width), float64, in cells of a latent of that size."""
-        scale = torch.tensor([self.width / width, self.height / height], dtype=torch.float64)
+        scale = torch.tensor([self.width / width, self.height / height], dtype=torch.float64, device="cpu")
         cells = cell_grid(height, width)
         pixels = (cells + 0.5) * scale[:, None, None] - 0.5  # the middle of each cell
-        homogeneous = torch.cat([pixels, torch.ones(1, height, width, dtype=torch.float64)])
+        homogeneous = torch.cat([pixels, torch.ones(1, height, width, dtype=torch.float64, device="cpu")])
         seen = torch.einsum("mij,jhw->mihw", self.to_first, homogeneous)
         return (seen + 0.5) / scale[:, None, None] - 0.5 - cells
 
     @property
     def offsets(self) -> Tensor:
         """δ^k: how far right and down the camera has gone since frame 1, at the frame's middle: (m, 2) pixels."""
-        middle = torch.tensor([(self.width - 1) / 2, (self.height - 1) / 2, 1.0], dtype=torch.float64)
+        middle = torch.tensor([(self.width - 1) / 2, (self.height - 1) / 2, 1.0], dtype=torch.float64, device="cpu")
         return self.to_first @ middle - middle[:2]
 
     @property
@@ -66,7 +66,7 @@ class CameraPath:
     @property
     def still(self) -> bool:
         """Whether the camera never moves by as much as a quarter of a pixel anywhere in the frame."""
-        corners = self.flow(2, 2) * torch.tensor([self.width / 2, self.height / 2])[:, None, None]
+        corners = self.flow(2, 2) * torch.tensor([self.width / 2, self.height / 2], device="cpu")[:, None, None]
         return float(corners.norm(dim=1).max()) < STILL
 
     def at(self, places: list[int]) -> "CameraPath":
@@ -106,7 +106,7 @@ def dense_flow(frames: Iterable[np.ndarray], height: int, width: int) -> Tensor:
         flows.append(so_far)
     rows, columns = so_far.shape[-2:]
     cells = F.adaptive_avg_pool2d(torch.cat(flows), (height, width))
-    return cells * torch.tensor([width / columns, height / rows], dtype=torch.float64)[:, None, None]
+    return cells * torch.tensor([width / columns, height / rows], dtype=torch.float64, device="cpu")[:, None, None]
 
 
 def _pairs(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -173,6 +173,6 @@ def _corners(picture: np.ndarray) -> np.ndarray:
 def _read_at(field: Tensor, flow: Tensor) -> Tensor:
     """field (1, 2, h, w) at p + flow(p), between pixels linearly."""
     height, width = field.shape[-2:]
-    size = torch.tensor([width, height], dtype=torch.float64)
+    size = torch.tensor([width, height], dtype=torch.float64, device="cpu")
     grid = (2 * (cell_grid(height, width) + flow[0]).permute(1, 2, 0) + 1) / size - 1
     return F.grid_sample(field, grid[None], padding_mode="border", align_corners=False)

@@ -148,13 +148,19 @@ def notable_points(share: Tensor, mask: Tensor) -> list[tuple[float, float]]:
     no background.
     """
     h, w = mask.shape
-    cells = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"), dim=-1).reshape(-1, 2).double()
+    cells = (
+        torch.stack(torch.meshgrid(torch.arange(h, device="cpu"), torch.arange(w, device="cpu"), indexing="ij"), dim=-1)
+        .reshape(-1, 2)
+        .double()
+    )
     smooth = F.avg_pool2d(share[None], kernel_size=3, stride=1, padding=1, count_include_pad=False)
     chosen = [cells[smooth.flatten().argmax()]]
     inside = mask.flatten() > 0.5
     if bool(inside.any()) and not bool(inside.all()):
         background = cells[~inside]
-        to_border = torch.minimum(background, torch.tensor([h - 1.0, w - 1.0]) - background).amin(dim=1) + 1
+        to_border = (
+            torch.minimum(background, torch.tensor([h - 1.0, w - 1.0], device="cpu") - background).amin(dim=1) + 1
+        )
         to_foreground = torch.cdist(background, cells[inside]).amin(dim=1)
         chosen.append(background[torch.minimum(to_foreground, 2 * to_border).argmax()])
     return [((float(x) + 0.5) / w, (float(y) + 0.5) / h) for y, x in chosen]

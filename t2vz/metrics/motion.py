@@ -41,7 +41,9 @@ def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: st
     """
     if against not in ("first", "previous"):
         raise InputError(f'motion against "{against}" is not known; it is measured against "first" or "previous"')
-    grey = torch.tensor(check_frames(frames, least=2)).double() @ torch.tensor(LUMA, dtype=torch.float64)
+    grey = torch.tensor(check_frames(frames, least=2), device="cpu").double() @ torch.tensor(
+        LUMA, dtype=torch.float64, device="cpu"
+    )
     weights = torch.ones_like(grey) if masks is None else 1.0 - masks[:, 0].double()
     if weights.shape != grey.shape:
         raise InputError(f"masks of shape {tuple(masks.shape)} for {tuple(grey.shape)} frames; (m, 1, H, W) is needed")
@@ -50,8 +52,8 @@ def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: st
         before = 0 if against == "first" else k - 1
         found.append(content_shift(grey[before], grey[k], weights[before], weights[k]))
     return Shifts(
-        torch.tensor([shift[:2] for shift in found], dtype=torch.float64),
-        torch.tensor([shift[2] for shift in found], dtype=torch.float64),
+        torch.tensor([shift[:2] for shift in found], dtype=torch.float64, device="cpu"),
+        torch.tensor([shift[2] for shift in found], dtype=torch.float64, device="cpu"),
     )
 
 
@@ -85,7 +87,8 @@ def phase_correlation(before: Tensor, after: Tensor) -> Tensor:
     """
     height, width = before.shape
     cross = torch.fft.rfft2(after) * torch.fft.rfft2(before).conj()
-    fy, fx = torch.fft.fftfreq(height, dtype=torch.float64), torch.fft.rfftfreq(width, dtype=torch.float64)
+    on_cpu = {"dtype": torch.float64, "device": "cpu"}
+    fy, fx = torch.fft.fftfreq(height, **on_cpu), torch.fft.rfftfreq(width, **on_cpu)
     damping = torch.exp(-2 * (torch.pi * PEAK_WIDTH) ** 2 * (fy[:, None] ** 2 + fx[None] ** 2))
     size = cross.abs()
     phases = cross / size.clamp_min(1e-9 * float(size.max()) + 1e-30)  # what is as weak as rounding has no phase
@@ -113,15 +116,15 @@ def motion_per_frame(pixels: Tensor) -> Tensor:
     The median of the slopes between all pairs of frames (Theil 1950, Sen 1968), which a few frames measured wrong do
     not disturb.
     """
-    path = torch.cat([torch.zeros(1, 2, dtype=torch.float64), pixels.double()])
-    i, j = torch.triu_indices(len(path), len(path), offset=1)
+    path = torch.cat([torch.zeros(1, 2, dtype=torch.float64, device="cpu"), pixels.double()])
+    i, j = torch.triu_indices(len(path), len(path), offset=1, device="cpu")
     # not Tensor.median, which takes the lower of two middle values and so would lean to the left and up
     return ((path[j] - path[i]) / (j - i)[:, None]).quantile(0.5, dim=0)
 
 
 def requested_motion(motion: tuple[float, float], frames: int, height: int, width: int) -> Tensor:
     """δ^k of E7 in pixels of an H×W video, frames 2 … m: (m−1, 2). motion: λ·(δ_x, δ_y) in 1/512ths of the frame."""
-    size = torch.tensor([width, height], dtype=torch.float64)
+    size = torch.tensor([width, height], dtype=torch.float64, device="cpu")
     return global_motion(motion, frames)[1:] * size / RELEASE_FIELD
 
 
@@ -143,7 +146,8 @@ def motion_error(pixels: Tensor, requested: Tensor) -> float:
 def _windowed(picture: Tensor, weight: Tensor) -> Tensor:
     """The picture about its mean, faded out towards its edges and where its weight is 0."""
     height, width = picture.shape
-    rows, columns = (torch.hann_window(n + 2, periodic=False, dtype=torch.float64)[1:-1] for n in (height, width))
+    on_cpu = {"dtype": torch.float64, "device": "cpu"}
+    rows, columns = (torch.hann_window(n + 2, periodic=False, **on_cpu)[1:-1] for n in (height, width))
     window = weight * rows[:, None] * columns[None]
     mean = (window * picture).sum() / window.sum().clamp_min(1e-12)
     return window * (picture - mean)

@@ -27,7 +27,7 @@ def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) ->
             f"a flow (m, 2, H, W) in pixels, or (m, 2), for at least two frames is needed; got "
             f"{tuple(flow.shape)} for frames {frames.shape[:3]}"
         )
-    pictures = torch.tensor(frames).permute(0, 3, 1, 2).double()
+    pictures = torch.tensor(frames, device="cpu").permute(0, 3, 1, 2).double()
     counts = _inside(flow[1:])
     if masks is not None:
         free = 1.0 - masks.double()
@@ -45,7 +45,7 @@ def background_change(frames: np.ndarray, masks: Tensor, offsets: Tensor | None 
     which is followed before comparing; None: the camera stands still. A pixel counts where neither frame k's foreground
     nor frame 1's, moved along, is (E13's background, as the authors' release takes it).
     """
-    return warp_error(frames, torch.zeros(len(frames), 2) if offsets is None else offsets, masks)
+    return warp_error(frames, torch.zeros(len(frames), 2, device="cpu") if offsets is None else offsets, masks)
 
 
 def histogram_similarity(frames: np.ndarray, bins: int = 8) -> float:
@@ -54,8 +54,8 @@ def histogram_similarity(frames: np.ndarray, bins: int = 8) -> float:
     frames uint8 (m, H, W, 3), m ≥ 2; bins a colour channel, bins³ in all. It sees which colours there are and how much
     of each, and not where: motion hardly changes it, another look does. Source: Swain & Ballard 1991, Color Indexing.
     """
-    steps = torch.tensor(check_frames(frames, least=2)).long() * bins // 256
-    cells = (steps * torch.tensor([bins * bins, bins, 1])).sum(-1).flatten(1)  # (m, H·W)
+    steps = torch.tensor(check_frames(frames, least=2), device="cpu").long() * bins // 256
+    cells = (steps * torch.tensor([bins * bins, bins, 1], device="cpu")).sum(-1).flatten(1)  # (m, H·W)
     shares = torch.stack([torch.bincount(frame, minlength=bins**3) for frame in cells]).double() / cells.shape[1]
     return float(torch.minimum(shares[:-1], shares[1:]).sum(-1).mean())
 

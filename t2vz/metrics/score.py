@@ -66,7 +66,7 @@ def score_video(
     found["warp_error"] = warp_error(frames, offsets)
     if motion is not None:
         asked = requested_motion(motion, *frames.shape[:3])
-        size = torch.tensor([frames.shape[2], frames.shape[1]])
+        size = torch.tensor([frames.shape[2], frames.shape[1]], device="cpu")
         near = (asked.abs() <= REACH * size).all(dim=1)
         found["motion_error"] = motion_error(moved.pixels[near], asked[near]) if near.any() else None
         offsets = _from_frame_1(asked)
@@ -88,4 +88,4 @@ def _seen_by_clip(frames: np.ndarray, clip: CLIP, prompt: str | None) -> dict[st
 
 def _from_frame_1(offsets: Tensor) -> Tensor:
     """Frames 2 … m's offsets with frame 1's, none, before them."""
-    return torch.cat([torch.zeros(1, 2, dtype=offsets.dtype), offsets])
+    return torch.cat([offsets.new_zeros(1, 2), offsets])

@@ -49,5 +49,5 @@ class Noise:
                 raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(self.given[name].shape)}')
             return self.given[name]
         if not indices:
-            return torch.empty(expected)
+            return torch.empty(expected, device="cpu")
         return torch.stack([self.draw(name, k, shape) for k in indices])

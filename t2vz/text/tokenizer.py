@@ -44,7 +44,7 @@ class Tokenizer:
         kept, cut = text[:room], text[room:]
         ids = [self.start, *kept, self.end]
         ids += [self.end] * (self.length - len(ids))
-        return Tokens(torch.tensor(ids), len(kept), self._clip.decode(cut).strip() if cut else "")
+        return Tokens(torch.tensor(ids, device="cpu"), len(kept), self._clip.decode(cut).strip() if cut else "")
 
     def texts(self, prompt: str) -> list[str]:
         """The prompt's tokens as text, one for each of those that are read: position i + 1 among the 77 is texts[i]."""

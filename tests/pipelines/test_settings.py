@@ -158,7 +158,7 @@ def test_names_are_those_of_the_ground_floor():
         (declarations.FLOW, FLOWS),
         (declarations.BACKGROUND, BACKGROUNDS),
     ):
-        assert tuple(phrases) == known
+        assert tuple(phrases) == tuple(known)
 
 
 def test_every_setting_has_words_for_reports():
