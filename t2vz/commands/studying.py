@@ -14,7 +14,14 @@ import torch
 import transformers
 
 from .. import __version__
-from ..checkpoints import checkpoint_hash, edit_unet, embedded_controlnet, embedded_weights, find_tokenizer
+from ..checkpoints import (
+    checkpoint_defaults,
+    checkpoint_hash,
+    edit_unet,
+    embedded_controlnet,
+    embedded_weights,
+    find_tokenizer,
+)
 from ..errors import FailedError, InputError
 from ..files import write_json
 from ..lab.execute import Meter, executor_of, here, perform, usable_cores
@@ -25,7 +32,7 @@ from ..lab.runs import RECORD, RunFolder
 from ..lab.sources import read_sources
 from ..lab.study import Study, load_study
 from ..metrics import load_clip
-from ..model import checkpoint_defaults, load_controlnet
+from ..model import load_controlnet
 from ..video.ffmpeg import find_ffmpeg
 from . import ablate
 from .machine import choose_machine, load_model
