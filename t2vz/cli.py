@@ -27,7 +27,7 @@ COMMANDS = {  # each is a module of commands/
     "ablate": "compare settings over prompts and seeds, with statistics and a report",
     "explain": "a page that shows how a video is made, step by step",
     "inspect": "tell what a checkpoint file is, its sizes, and what is missing",
-    "score": "measure a video: CLIP score, consistency, motion, background",
+    "score": "measure videos, compare sets of them: CLIP score, consistency, motion, background",
     "weights": "export a checkpoint: as a single file, as a folder, with LoRAs merged",
 }
 NO_TRAINING = "training is run from a checkout of the source: python -m training --help"

@@ -1,12 +1,16 @@
 """`t2vz score` as a user meets it: any kind of video in, a table or JSON out, one line for what is wrong."""
 
+import csv
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from t2vz.cli import main
+from t2vz.lab.sets import compare_sets, over_prompts
+from t2vz.metrics import MEASURES
 from t2vz.video import Video
 from t2vz.world import paint, sample_scene
 
@@ -97,3 +101,112 @@ def test_wrong_use_is_one_line_and_exit_code_2(folder, capsys, argv, words):
     code, out, err = score(capsys, *argv)
     assert code == 2 and words in err and err.count("\n") == 1 and not out
     assert sorted(os.listdir(folder)) == before
+
+
+def film(path, seed, step=4, count=4):
+    """A painted scene seen through a travelling window, as a video; returns its caption."""
+    scene = sample_scene(np.random.default_rng(seed))
+    large = paint(scene, 128)
+    Video(np.stack([large[10:74, 10 + step * k : 74 + step * k] for k in range(count)])).save(path)
+    return scene.caption
+
+
+@pytest.fixture
+def two_sets(tmp_path, monkeypatch):
+    """ours/0.mp4 … 5.mp4 with run files, theirs/ with the same scenes, as folders of pictures, and twice the motion."""
+    monkeypatch.chdir(tmp_path)
+    captions = []
+    for k in range(6):
+        captions.append(film(f"ours/{k}.mp4", k))
+        film(f"theirs/{k}/", k, step=8)
+        run = {"command": "generate", "settings": {"prompt": captions[-1], "motion": [16.0, 0.0]}}
+        (tmp_path / f"ours/{k}.json").write_text(json.dumps(run))
+    return captions
+
+
+def test_sets_are_compared_pair_by_pair(two_sets, capsys):
+    code, out, err = score(capsys, "ours", "theirs", "--json", "--csv", "all.csv")
+    assert code == 0 and "6 videos without a prompt take that of their counterpart" in err
+    found = json.loads(out)
+    # each video as `t2vz score` measures it alone, and the means and differences of those numbers
+    alone = [json.loads(score(capsys, f"theirs/{k}", "--prompt", two_sets[k], "--json")[1]) for k in range(6)]
+    ours, theirs = ([video["measures"] for video in one["videos"]] for one in found["sets"])
+    assert theirs == [one["measures"] for one in alone]
+    for name in ("clip_score", "motion_x", "consistency_next"):
+        first, second = found["compared"][name]
+        assert second["mean"]["mean"] == pytest.approx(np.mean([one[name] for one in theirs]))
+        difference = np.mean([b[name] - a[name] for a, b in zip(ours, theirs)])
+        assert second["difference"]["mean"] == pytest.approx(difference) and first["difference"] is None
+        assert second["difference"]["count"] == 6
+        assert second["difference"]["low"] <= difference <= second["difference"]["high"]
+    assert found["compared"]["motion_x"][1]["difference"]["mean"] == pytest.approx(4, abs=0.2)
+    assert found["compared"]["motion_error"][1]["mean"] is None  # nobody said what motion theirs should have
+    with open("all.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["video"] for row in rows] == [f"{k}.mp4" for k in range(6)] + [str(k) for k in range(6)]
+    assert [float(row["clip_score"]) for row in rows] == [one["clip_score"] for one in ours + theirs]
+    code, out, _ = score(capsys, "ours", "theirs")
+    assert code == 0 and "6 videos, 4 frames of 64×64" in out and "against ours, 6 pairs" in out
+
+
+@pytest.mark.parametrize("name", ["prompts.txt", "prompts.csv", "prompts.tsv"])
+def test_prompts_come_from_a_file(two_sets, tmp_path, capsys, name):
+    prompts = [f"a blue thing, {k}" for k in range(6)]
+    between = {"csv": ",", "tsv": "\t"}.get(name[-3:])
+    text = "\ufeff" + "".join(f"{prompt}\n\n" for prompt in prompts)
+    if between:
+        rows = [f'{k}.mp4{between}"{prompts[k]}"' for k in (3, 1, 2, 0, 4, 5)]
+        text = "\n".join([f"video{between}prompt", *rows])
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = json.loads(score(capsys, "ours", "--prompts", name, "--json")[1])
+    assert [video["prompt"] for video in found["sets"][0]["videos"]] == prompts
+
+
+def test_from_ten_prompts_on_the_videos_of_one_count_as_one():
+    keys = [[(f"prompt {k // 3}", k) for k in range(30)]]
+    values = np.random.default_rng(0).normal(size=30)
+    ((own, difference),) = compare_sets(keys, [[{**dict.fromkeys(MEASURES), "clip_score": value} for value in values]])[
+        "clip_score"
+    ]
+    assert own.count == 10 and own.mean == pytest.approx(values.mean()) and difference is None
+    assert over_prompts(keys) and not over_prompts([keys[0][:9]])
+
+
+def test_sets_without_common_names_are_paired_in_order_and_it_is_said(two_sets, capsys):
+    for k in range(6):
+        os.rename(f"theirs/{k}", f"theirs/video-{k + 7}")
+    code, out, err = score(capsys, "ours", "theirs")
+    assert code == 0 and "paired in order" in err and "6 pairs" in out
+    shutil.rmtree("theirs/video-12")
+    code, out, err = score(capsys, "ours", "theirs")
+    assert code == 0 and "nothing is paired" in err and "against" not in out
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["ours", "gone"], "no file or folder gone"),
+        (["ours", "empty"], "empty holds no videos"),
+        (["ours", "theirs", "--prompts", "gone.txt"], "cannot be read"),
+        (["ours", "theirs", "--prompts", "two.txt"], "two.txt has 2 lines and ours 6 videos"),
+        (["ours", "--prompts", "wrong.csv"], "video,prompt"),
+        (["ours", "--prompts", "few.csv"], "few.csv has no prompt for ours/1.mp4"),
+        (["ours", "theirs", "--prompts", "two.txt", "--prompt", "x"], "--prompts"),
+        (["ours", "theirs", "--masks", "empty"], "single video"),
+        (["ours", "theirs", "--csv", "two.txt"], "exists already"),
+        (["ours/0.mp4", "--csv", "x.csv"], "--csv is for several"),
+        (["ours", "other"], "and its counterpart"),
+        (["ours", "twice"], "two videos that are named 0"),
+    ],
+)
+def test_wrong_use_of_sets_is_one_line(two_sets, tmp_path, capsys, argv, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    (tmp_path / "wrong.csv").write_text("name;text\n0.mp4;a\n")
+    (tmp_path / "few.csv").write_text("video,prompt\n0,a\n")
+    shutil.copytree("ours", "other")
+    (tmp_path / "other/0.json").write_text(json.dumps({"settings": {"prompt": "another thing"}}))
+    shutil.copytree("ours", "twice")
+    shutil.copytree("theirs/0", "twice/0")
+    code, out, err = score(capsys, *argv)
+    assert code == 2 and words in err and err.count("\n") == 1 and not out

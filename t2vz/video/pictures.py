@@ -12,10 +12,25 @@ from PIL import Image, ImageOps, ImageSequence, features
 
 from ..errors import FailedError, InputError
 
-ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+ENDINGS = (
+    ".png",
+    ".apng",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".mpo",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pfm",
+)
 ENDINGS += (".avif",) if "avif" in features.get_supported() else ()
 # Pictures that Pillow does not read. ffmpeg would show a piece of some, or their first frame.
-OTHERS = (".avif", ".heic", ".heif", ".jxl", ".svg", ".exr", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+OTHERS = (".avif", ".heic", ".heif", ".jxl", ".svg", ".exr", ".hdr", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # other files of several pictures hold previews, or views of a stereo camera
 STANDARD = Fraction(1, 10)  # seconds that browsers show a frame without a duration
 ROUNDING = 0.0051  # seconds: a GIF counts in 1/100 s

@@ -1,0 +1,213 @@
+"""Sets of videos compared, as the paper compares methods (§4.2): measures of every video, means, paired differences.
+
+    sets = [read_set("ours/"), read_set("theirs/")]
+    give_prompts(sets, "prompts.txt")
+    keys, note = pair(sets)
+    compare_sets(keys, [score_set(one, load_clip()) for one in sets])
+
+Videos of one name are a pair, or, where the sets have no names in common, videos of one place. Several videos of one
+prompt are no independent witnesses: from ten prompts on, intervals are over prompts (see statistics.py).
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..metrics import CLIP, MEASURES, score_video
+from ..metrics.motion import in_512ths
+from ..video import read_video
+from ..video.pictures import ENDINGS, natural_order
+from .statistics import Estimate, estimate, paired
+
+VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".wmv", ".flv", ".ogv", ".ts", ".mpg", ".mpeg", ".gif")
+COLUMNS = ("video", "name", "file")  # of a table of prompts, beside "prompt": one of them
+MANY_PROMPTS = 10
+
+Motion = tuple[float, float]
+Key = tuple[str, str | int]  # the prompt, and what tells its videos apart
+
+
+@dataclass
+class Film:
+    """One video of a set and what was asked for; motion: λ·(δ_x, δ_y) in 1/512ths of the frame."""
+
+    path: Path
+    name: str
+    prompt: str | None
+    motion: Motion | None
+    shape: tuple[int, int, int] | None = None  # frames, height, width, once they were read
+
+
+@dataclass
+class VideoSet:
+    """A folder of videos, in natural order of their names; notes: one-line remarks for the user."""
+
+    label: str
+    films: list[Film]
+    notes: list[str]
+
+
+def is_set(path: Path) -> bool:
+    """Whether a folder holds videos: video files, or folders of pictures. A folder of pictures alone is one video."""
+    return path.is_dir() and any(map(_is_video, path.iterdir()))
+
+
+def _is_video(path: Path) -> bool:
+    if path.is_dir():
+        return any(one.suffix.lower() in ENDINGS for one in path.iterdir())
+    return path.suffix.lower() in VIDEOS
+
+
+def read_set(path: str | Path) -> VideoSet:
+    """The videos of a folder, or a single one as a set of one; prompts and motions are those of run files beside them.
+
+    Raises InputError when there is no such file, no video in it, or two videos have the same name.
+    """
+    place = Path(path)
+    if not os.path.exists(place):
+        raise InputError(f"there is no file or folder {path}; check the name")
+    found = [place]
+    if is_set(place):
+        found = sorted(filter(_is_video, place.iterdir()), key=lambda one: natural_order(one.name))
+    elif place.is_dir() and not _is_video(place):
+        raise InputError(f"{path} holds no videos: neither {', '.join(VIDEOS[:5])} … nor folders of pictures")
+    films = [Film(one, one.name if one.is_dir() else one.stem, *asked_for(one)[:2]) for one in found]
+    names = [film.name for film in films]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path} holds two videos that are named {twice}; a name may occur once")
+    return VideoSet(str(path).rstrip("/") or "/", films, [])
+
+
+def asked_for(path: Path) -> tuple[str | None, Motion | None, Path]:
+    """(prompt, motion, run file) of a video that t2vz made, from the run file beside it; None for what that lacks."""
+    path = path if path.name else path.resolve()  # "." has no name
+    beside = path.with_name(path.name + ".json") if path.is_dir() else path.with_suffix(".json")
+    settings = _settings_in(beside)
+    motion = settings.get("motion")
+    if not motion or settings.get("zoom", 1) != 1 or settings.get("rotation", 0) != 0:
+        motion = None  # off, or no mere translation
+    elif "width" in settings:
+        motion = in_512ths(motion, settings.get("flow_convention", "release"), settings["height"], settings["width"])
+    return settings.get("prompt"), motion, beside
+
+
+def _settings_in(path: Path) -> dict:
+    """The settings in a run file of a video that shows what its prompt says; {} if it is none (an edit's instructs)."""
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    settings = run.get("settings") if isinstance(run, dict) else None
+    known = isinstance(settings, dict) and run.get("command", "generate") in ("generate", "control")
+    return settings if known else {}
+
+
+def give_prompts(sets: list[VideoSet], path: str | Path) -> None:
+    """Take the prompts from a file: a table (.csv, .tsv) with the columns video and prompt, or a line for each video.
+
+    Raises InputError when the file cannot be read, or a video gets no prompt, or a line no video.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the prompts in {path} cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from error
+    if Path(path).suffix.lower() not in (".csv", ".tsv"):
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        for one in sets:
+            if len(lines) != len(one.films):
+                raise InputError(
+                    f"{path} has {len(lines)} lines and {one.label} {len(one.films)} videos; give one for each"
+                )
+            for film, line in zip(one.films, lines):
+                film.prompt = line
+        return
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if Path(path).suffix.lower() == ".tsv" else ","))
+    column = next((name for name in COLUMNS if rows and name in rows[0]), None)
+    if column is None or "prompt" not in rows[0]:
+        raise InputError(
+            f'{path} must begin with the names of its columns, "video,prompt", and have a row for each video'
+        )
+    prompts = {row[column].strip(): row["prompt"].strip() for row in rows if row[column] and row["prompt"]}
+    for one in sets:
+        for film in one.films:
+            film.prompt = prompts.get(film.path.name) or prompts.get(film.name)
+            if not film.prompt:
+                raise InputError(f"{path} has no prompt for {film.path}; add a row {film.name},PROMPT")
+
+
+def score_set(
+    one: VideoSet, clip: CLIP | None = None, tell: Callable[[Film], None] | None = None
+) -> list[dict[str, float | None]]:
+    """`score_video` for every video of a set, read one after the other; tell(film) is called after each.
+
+    What reading remarks goes into one.notes.
+    """
+    found = []
+    for film in one.films:
+        video = read_video(film.path)
+        film.shape = video.frames.shape[:3]
+        one.notes += video.notes
+        found.append(score_video(video.frames, clip, film.prompt, film.motion))
+        if tell is not None:
+            tell(film)
+    return found
+
+
+def pair(sets: list[VideoSet]) -> tuple[list[list[Key]], list[str]]:
+    """(a key for every video of every set, notes): videos with the same key are a pair, for `compare_sets`.
+
+    A video without a prompt takes its counterpart's. Raises InputError when the two videos of a pair have different
+    prompts: their scores would not compare.
+    """
+    names = [[film.name for film in one.films] for one in sets]
+    notes, lengths = [], {len(one) for one in names}
+    if any(set(names[0]).isdisjoint(other) for other in names[1:]):
+        if len(lengths) == 1:
+            notes = ["the sets have no names in common: their videos are paired in order"] if lengths != {1} else []
+            names = [list(range(len(one))) for one in names]
+        else:
+            notes = ["the sets have no names in common and are not equally large: nothing is paired"]
+    prompts: dict[str | int, str | None] = {}
+    for one, labels in zip(sets, names):
+        for film, label in zip(one.films, labels):
+            known = prompts.setdefault(label, film.prompt)
+            if film.prompt is not None and known not in (None, film.prompt):
+                raise InputError(
+                    f'{film.path} shows "{film.prompt}" and its counterpart "{known}"; give all the same --prompts'
+                )
+            prompts[label] = known or film.prompt
+    for one, labels in zip(sets, names):
+        bare = [(film, label) for film, label in zip(one.films, labels) if film.prompt is None and prompts[label]]
+        for film, label in bare:
+            film.prompt = prompts[label]
+        if bare:
+            notes.append(f"{one.label}: {len(bare)} videos without a prompt take that of their counterpart")
+    return [[(prompts[label] or str(label), label) for label in labels] for labels in names], notes
+
+
+def over_prompts(keys: list[list[Key]]) -> bool:
+    """Whether intervals are over prompts, each with the mean of its videos, in place of single videos."""
+    prompts = {prompt for one in keys for prompt, _ in one}
+    return len(prompts) >= MANY_PROMPTS and any(len({prompt for prompt, _ in one}) < len(one) for one in keys)
+
+
+def compare_sets(keys: list[list[Key]], scores: list[list[dict]]) -> dict[str, list[tuple[Estimate | None, ...]]]:
+    """For every measure that was taken, for every set: (its mean, its difference to the first set over the pairs)."""
+    resample, found = "prompts" if over_prompts(keys) else "runs", {}
+    for name in MEASURES:
+        values = [
+            {key: score[name] for key, score in zip(*one) if score[name] is not None} for one in zip(keys, scores)
+        ]
+        if any(values):
+            found[name] = [
+                (estimate(one, resample), paired(one, values[0], resample) if number else None)
+                for number, one in enumerate(values)
+            ]
+    return found
