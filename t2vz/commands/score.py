@@ -1,15 +1,21 @@
 """`t2vz score`: measures of any video, and sets of videos compared; as a table or as JSON."""
 
 import argparse
+import csv
 import importlib.util
+import io
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from ..errors import InputError
-from .generate import parse_motion
+from ..files import write_bytes
+from ..pipelines.settings import Settings
+from .flags import path, typed
+from .machine import choose_machine
 
-HELP = "measure videos, compare sets of them: CLIP score, consistency, motion, background"
+MOTION = next(one for one in fields(Settings) if one.name == "motion")
 DESCRIPTION = """Measure a video: CLIP score against a prompt (E16), frame consistency, the camera's motion, warp error,
 and how still the background is. Prompt and motion are taken from the run file beside a video that t2vz made
 (NAME.json), unless they are given. What cannot be measured is listed with what it needs.
@@ -33,29 +39,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "videos",
         nargs="+",
+        type=path,
         metavar="VIDEO",
         help="a video file, a GIF or picture, a folder of pictures, or a folder of such videos; several are compared",
     )
     add("--prompt", metavar="TEXT", help="what the video should show, for the CLIP score; of several: all of them")
     add(
-        "--prompts", metavar="FILE", help="a prompt for each video: one a line, or a .csv with the columns video,prompt"
+        "--prompts",
+        type=path,
+        metavar="FILE",
+        help="a prompt for each video: one a line, or a .csv with the columns video,prompt",
     )
     add(
         "--clip",
+        type=path,
         metavar="PATH",
         help="a CLIP folder, or a hub id such as openai/clip-vit-large-patch14 (embedded: it "
         "knows only the picture world)",
     )
     add(
         "--motion",
-        type=parse_motion,
+        type=typed(MOTION),
         default=argparse.SUPPRESS,
         metavar="DX,DY",
         help="the motion asked for, in 1/512ths of the frame a frame, as t2vz generate takes it; off: none",
     )
-    add("--masks", metavar="PATH", help="foreground masks, white is foreground: a folder of pictures, or a video")
+    add(
+        "--masks",
+        type=path,
+        metavar="PATH",
+        help="foreground masks, white is foreground: a folder of pictures, or a video",
+    )
     add("--json", action="store_true", help="print one JSON object in place of the table")
-    add("--csv", metavar="FILE", help="of several videos: write every measure of every video to a table")
+    add("--csv", type=path, metavar="FILE", help="of several videos: write every measure of every video to a table")
     add("--device", default="cpu", help="where CLIP runs: cpu, cuda, mps, auto (cpu)")
 
 
@@ -72,13 +88,12 @@ def _score_one(args: argparse.Namespace) -> None:
     from ..lab.sets import asked_for
     from ..metrics import load_clip, score_video
     from ..video import read_masks, read_video
-    from .machine import choose_machine
 
     if args.csv:
         raise InputError("--csv is for several videos; of one, --json prints every measure")
-    (path,) = args.videos
-    video = read_video(path)
-    prompt, motion, beside = asked_for(Path(path))
+    (name,) = args.videos
+    video = read_video(name)
+    prompt, motion, beside = asked_for(Path(name))
     taken = (args.prompt is None and prompt) or (not hasattr(args, "motion") and motion)
     prompt, motion = prompt if args.prompt is None else args.prompt, getattr(args, "motion", motion)
     masks = read_masks(args.masks, *video.frames.shape[:3]) if args.masks else None
@@ -87,7 +102,7 @@ def _score_one(args: argparse.Namespace) -> None:
     for note in video.notes:
         print(f"note: {note}", file=sys.stderr)
     if args.json:
-        given = {"video": path, "frames": len(video), "prompt": prompt, "motion": motion}
+        given = {"video": name, "frames": len(video), "prompt": prompt, "motion": motion}
         _print_json({**given, "clip": args.clip or "embedded", "measures": found})
         return
     if taken:
@@ -125,7 +140,6 @@ def _compare_sets(args: argparse.Namespace) -> None:
     from ..lab import sets as lab
     from ..lab.statistics import FEWEST
     from ..metrics import load_clip
-    from .machine import choose_machine
 
     if args.masks:
         raise InputError("--masks are for a single video; score them one by one")
@@ -217,12 +231,8 @@ def _plain(one) -> dict | None:
     return None if one is None else {"count": one.count, "mean": one.mean, "low": one.low, "high": one.high}
 
 
-def _write_csv(path: str, sets: list, scores: list) -> None:
+def _write_csv(file: str, sets: list, scores: list) -> None:
     """A row for every video: set, video, prompt, and all measures; empty where one was not taken."""
-    import csv
-    import io
-
-    from ..files import write_bytes
     from ..metrics import MEASURES
 
     text = io.StringIO()
@@ -232,7 +242,7 @@ def _write_csv(path: str, sets: list, scores: list) -> None:
         table.writerows(
             [one.label, film.path.name, film.prompt, *score.values()] for film, score in zip(one.films, of_set)
         )
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(file, text.getvalue().encode())
 
 
 def _print_json(value: dict) -> None:
