@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 
 from .checkpoints import (
-    CLIP_NAME,
-    NO_CLIP,
     Defaults,
     Words,
     assemble,
@@ -24,8 +22,8 @@ from .checkpoints import (
     describe_words,
     edit_unet,
     embedded_controlnet,
-    find_tokenizer,
     open_controlnet,
+    open_tokenizer,
     read_defaults,
     read_words,
     unknown_words,
@@ -74,21 +72,17 @@ class StableDiffusion:
         and the text tower, in this order; the files stay as they are. edit: an InstructPix2Pix model, whose UNet reads
         8 channels, for `edit_video`; None is then the embedded one. Where such a UNet lies in PATH-edit/unet (as
         `training export` writes it), it is taken from there and the rest from PATH.
-        Raises InputError, one line, for anything that is not Stable Diffusion 1.x in safetensors.
+        Raises InputError, one line, for anything that is not Stable Diffusion 1.x in safetensors, and for a tokenizer
+        that is not exactly its text tower's.
         """
         dtype, device = as_dtype(dtype), as_device(device)
         checkpoint = assemble(path, vae, loras, edit)
         path, unet_path = checkpoint.path, edit_unet(path) if edit else None
+        words = open_tokenizer(path, checkpoint.text.config, tokenizer)
         unet = to_channels_last(build(checkpoint.unet, dtype, device))
         autoencoder = to_channels_last(build(checkpoint.vae, vae_dtype_for(dtype), device))
         text_encoder = build(checkpoint.text, dtype, device)
         source = unet_path.parent if unet_path else path
-        words = _tokenizer(path, tokenizer, checkpoint.text.config.max_position_embeddings)
-        if words.size > checkpoint.text.config.vocab_size:
-            raise InputError(
-                f"a tokenizer of {words.size} tokens does not fit {path}, whose text tower knows "
-                f"{checkpoint.text.config.vocab_size}; give the tokenizer that belongs to it"
-            )
         return cls(
             unet,
             autoencoder,
@@ -232,22 +226,6 @@ def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:
             f"the ControlNet is in {weight.dtype} on {weight.device}, the model in {sd.dtype} on "
             f"{sd.device}; load both alike"
         )
-
-
-def _tokenizer(path: Path, folder: str | Path | None, length: int) -> Tokenizer:
-    """The tokenizer given, else the one in or beside the checkpoint, else CLIP's through transformers."""
-    found = find_tokenizer(path, folder)
-    try:
-        if found is not None:
-            return Tokenizer(found, length)
-    except Exception as error:  # transformers raises many kinds
-        raise InputError(
-            f"{found}: its tokenizer cannot be read; copy it again from where the checkpoint came from"
-        ) from error
-    try:
-        return Tokenizer(CLIP_NAME, length)
-    except OSError as error:
-        raise InputError(f"{path}: {NO_CLIP}") from error
 
 
 def to_channels_last(network: torch.nn.Module) -> torch.nn.Module:

@@ -9,23 +9,16 @@ each word of the list becomes one token. Any other word still has tokens, its pi
 from pathlib import Path
 
 from t2vz.files import write_bytes, write_json
+from t2vz.text.vocabulary import END, START, byte_letters
 from t2vz.world import vocabulary
 
-START, END, LENGTH = "<|startoftext|>", "<|endoftext|>", 77
+LENGTH = 77
 # Words that a prompt may well contain and no caption does: one token each.
 COMMON = """
     and with of on in at by for from to is are the this that over under behind near its his her very
     small large little new old flying running walking sitting standing dancing riding surfing bear panda
     dog horse man woman person video photo painting style street park water sun moon sky day
 """.split()
-
-
-def byte_alphabet() -> list[str]:
-    """One printable character for each of the 256 bytes, in CLIP's order: the printable ones first, then the
-    others."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
 
 
 def merges_for(words: list[str]) -> list[tuple[str, str]]:
@@ -70,7 +63,7 @@ def write_tokenizer(folder: str | Path, words: list[str] | None = None) -> Path:
     folder = Path(folder)
     words = sorted({word for word in (words or [*vocabulary(), *COMMON]) if word.isalpha() and word.isascii()})
     merges = merges_for(words)
-    alphabet = byte_alphabet()
+    alphabet = byte_letters()
     tokens = [*alphabet, *(character + "</w>" for character in alphabet)]
     tokens += [left + right for left, right in merges]
     tokens += [START, END]

@@ -19,12 +19,10 @@ from .lora import merge_lora
 from .model_files import assemble, checkpoint_defaults, edit_unet, embedded_controlnet, embedded_edit, embedded_weights
 from .read import Entry, find_weights, read_header, read_tensors
 from .save import save_controlnet, save_folder, save_single_file, save_tokenizer, save_unet
-from .tokenizer import CLIP_NAME, NO_CLIP, find_tokenizer, is_clips_tokenizer, same_tokenizer
+from .tokenizer import find_tokenizer, is_clips_tokenizer, open_tokenizer, same_tokenizer
 from .words import Words, describe_words, read_words, unknown_words
 
 __all__ = [
-    "CLIP_NAME",
-    "NO_CLIP",
     "PARTS",
     "Checkpoint",
     "Defaults",
@@ -50,6 +48,7 @@ __all__ = [
     "merge_lora",
     "open_checkpoint",
     "open_controlnet",
+    "open_tokenizer",
     "open_vae",
     "read_defaults",
     "read_header",

@@ -39,7 +39,7 @@ from .read import (
     refuse_pickle_name,
     some,
 )
-from .tokenizer import NEW_FILE, TOKENIZER_FILES
+from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES
 
 STEM = "diffusion_pytorch_model"
 
@@ -494,7 +494,7 @@ def _config_beside(file: Path, name: str) -> Path | None:
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:
-    files = (folder / "tokenizer" / name for name in (*TOKENIZER_FILES, NEW_FILE))
+    files = (folder / "tokenizer" / name for name in (*TOKENIZER_FILES, ADDED_FILE, NEW_FILE))
     return [file for file in files if file.is_file()]
 
 

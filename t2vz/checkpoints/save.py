@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..files import atomic_folder, atomic_path
 from ..schedulers import NoiseSchedule
+from ..text.vocabulary import read_vocabulary
 from . import ldm
 from .config import FORMATS, header_words, schedule_to_json
 from .defaults import DEFAULTS_FILE, DEFAULTS_HEADER, Defaults
 from .load import NETWORKS
 from .read import read_json
-from .tokenizer import NEW_FILE, TOKENIZER_FILES, find_tokenizer, same_tokenizer
+from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES, check_tokenizer_fits, find_tokenizer, same_tokenizer
 from .words import WORDS_FILE, WORDS_HEADER, Words
 
 MODEL_INDEX = {
@@ -64,10 +65,12 @@ def save_folder(
     tokenizer: a folder with vocab.json and merges.txt, which are copied. dtype: of the stored weights. words: what the
     model knows, for words.json (words.py). defaults: what it was made for, for defaults.json (defaults.py).
     overwrite: replace a checkpoint that is there; anything else that is there is never replaced.
-    Raises InputError if `path` exists; FailedError, leaving nothing behind, if writing fails (disk full …).
+    Raises InputError if `path` exists or the tokenizer is another model's; FailedError, leaving nothing behind, if
+    writing fails (disk full …).
     """
     path = Path(path)
     tokenizer = find_tokenizer(path, tokenizer)
+    check_tokenizer_fits(read_vocabulary(tokenizer).size, text_encoder.config, tokenizer, path)
     _refuse_existing(path, overwrite)
     with atomic_folder(path, replace_if=lambda folder: (folder / "model_index.json").is_file()) as folder:
         _write_json(folder / "model_index.json", MODEL_INDEX)
@@ -186,7 +189,7 @@ def _write_json(path: Path, content: Mapping) -> None:
 
 def _copy_tokenizer(source: Path, target: Path, length: int) -> None:
     target.mkdir(exist_ok=True)
-    optional = (NEW_FILE, "tokenizer_config.json", "special_tokens_map.json")
+    optional = (ADDED_FILE, NEW_FILE, "tokenizer_config.json", "special_tokens_map.json")
     for name in (*TOKENIZER_FILES, *optional):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)

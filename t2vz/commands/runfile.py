@@ -4,10 +4,10 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import transformers
 
 from .. import __version__
 from ..checkpoints import checkpoint_hash
@@ -34,7 +34,7 @@ def describe_run(request, settings: Sampling, sd, seconds: float, notes: list[st
         "versions": {
             "t2vz": __version__,
             "torch": torch.__version__,
-            "transformers": transformers.__version__,
+            "transformers": version("transformers"),
             "python": platform.python_version(),
         },
         "seconds": round(seconds, 2),

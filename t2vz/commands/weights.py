@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
         read_words,
         stored_dtype,
     )
+    from ..checkpoints.tokenizer import check_tokenizer_fits
+    from ..text.vocabulary import read_vocabulary
 
     out, as_file = Path(args.out), args.out.endswith(".safetensors")
     _check_out(args.out, as_file, args.overwrite)
@@ -62,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
             f"{path} holds no tokenizer, and a folder needs one; name it with --tokenizer DIR (the folder "
             "with vocab.json and merges.txt)"
         )
+    if tokenizer is not None:
+        check_tokenizer_fits(read_vocabulary(tokenizer).size, checkpoint.text.config, tokenizer, path)
     beside = tokenizer if as_file and tokenizer is not None and not is_clips_tokenizer(tokenizer) else None
     _check_tokenizer(beside, out, args.overwrite)
     dtype = stored_dtype(checkpoint) if args.dtype == "auto" else args.dtype

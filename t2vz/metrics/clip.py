@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, CLIPModel
 
 from ..checkpoints import embedded_weights
-from ..checkpoints.tokenizer import holds_tokenizer
+from ..checkpoints.tokenizer import check_tokenizer_fits, fetch_tokenizer, holds_tokenizer
 from ..errors import InputError
 from ..text import Tokenizer
 from ..video.frames import check_frames
@@ -49,9 +49,10 @@ def load_clip(path: str | Path | None = None, device: str | torch.device = "cpu"
                 )
             model, found = CLIPModel.from_pretrained(source, use_safetensors=True, output_loading_info=True)
             processor = AutoImageProcessor.from_pretrained(source)
-            words = Tokenizer(
-                _tokenizer_folder(Path(source)) if local else source, model.config.text_config.max_position_embeddings
-            )
+        sizes = model.config.text_config
+        folder = _tokenizer_folder(Path(source)) if local else fetch_tokenizer(source)
+        words = Tokenizer(folder, sizes.max_position_embeddings)
+        check_tokenizer_fits(words.size, sizes, folder, source)
     except InputError:
         raise
     except (OSError, ValueError) as error:

@@ -11,10 +11,21 @@ import pytest
 import torch
 from diffusers import MultiControlNetModel, StableDiffusionControlNetPipeline
 from diffusers.models.attention_processor import AttnProcessor2_0
-from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
 from tiny import UNET, randomize, tiny_sd
 from transformers import CLIPTokenizer
-from twins import NEGATIVE, PROMPT, TOLERANCE, control_twin, cross_frame, ddim, relative, text_twin, unet_twin, vae_twin
+from twins import (
+    NEGATIVE,
+    PROMPT,
+    TOLERANCE,
+    control_twin,
+    cross_frame,
+    ddim,
+    relative,
+    text_twin,
+    unet_twin,
+    vae_twin,
+    zero,
+)
 
 from t2vz.pipelines.control import control_video
 from t2vz.unet import ControlNet, ControlNetConfig, UNetConfig

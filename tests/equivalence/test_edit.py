@@ -12,11 +12,10 @@ import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
 from diffusers.models.attention_processor import AttnProcessor2_0
-from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
 from diffusers.schedulers import scheduling_euler_ancestral_discrete as euler
 from tiny import tiny_edit_sd
 from transformers import CLIPTokenizer
-from twins import NEGATIVE, ddim, relative, text_twin, unet_twin, vae_twin
+from twins import NEGATIVE, ddim, relative, text_twin, unet_twin, vae_twin, zero
 
 from t2vz import edit_video
 from t2vz.schedulers import NoiseSchedule, euler_ancestral_step, euler_timesteps, scale_input, sigma_at

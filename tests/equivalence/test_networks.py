@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import UNET, VAE_SIZES, randomize
 from torch import nn
-from twins import TOLERANCE, predict, relative, unet_twin, vae_twin
+from twins import TOLERANCE, predict, relative, unet_twin, vae_twin, zero
 
 from t2vz.model import to_channels_last
 from t2vz.unet import UNet, UNetConfig
@@ -186,7 +186,6 @@ def test_a_wrong_batch_size_is_a_silent_no_op_in_theirs(device, normal):
 
     With batch_size = 2·frames every frame is its own "first": the same numbers as our variant "own".
     """
-    from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
 
     unet = make(UNet, UNETS["tiny"], torch.float64, device)
     theirs = unet_twin(unet)

@@ -7,8 +7,7 @@ so what is left in float32 is theirs.
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from diffusers.pipelines.deprecated.text_to_video_synthesis import pipeline_text_to_video_zero as zero
-from twins import ddim, exact_tables, relative
+from twins import ddim, exact_tables, relative, zero
 
 from t2vz.motion import global_motion, translation_flow, warp
 from t2vz.schedulers import NoiseSchedule, ddim_step, ddpm_step, forward_jump

@@ -5,8 +5,9 @@ import torch
 from transformers import CLIPTokenizer
 
 from t2vz.text import Tokenizer
+from t2vz.text.vocabulary import byte_letters
 from t2vz.world import vocabulary
-from training.tokenizer import COMMON, byte_alphabet, merges_for, split, write_tokenizer
+from training.tokenizer import COMMON, merges_for, split, write_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_t2vz_reads_the_folder_alike(folder, clip):
 
 
 def test_alphabet_is_all_bytes_once():
-    alphabet = byte_alphabet()
+    alphabet = byte_letters()
     assert len(alphabet) == len(set(alphabet)) == 256
     assert not any(character.isspace() for character in alphabet)
 
