@@ -34,6 +34,7 @@ from t2vz.vae import to_pixels  # noqa: E402
 from training.pictures import paint_pictures  # noqa: E402
 from training.vae import measure_psnr  # noqa: E402
 
+GUIDANCE = 7.5
 STEPS = 25  # its grid has T' = 881 itself; with 20 T and T' would be one step apart
 FRAMES = 5
 STRENGTH = 16.0  # λ in 1/512ths of the frame: half a latent cell a frame at 128 pixels, one at 256
@@ -74,7 +75,7 @@ def main() -> None:
     if options.markdown:
         write_bytes(options.markdown / "quality.md", ("\n".join(tables) + "\n").encode())
     if options.out:
-        facts = {"weights": sd.hash(), "size": sd.default_size, "steps": STEPS, "guidance_scale": 7.5}
+        facts = {"weights": sd.hash(), "size": sd.default_size, "steps": STEPS, "guidance_scale": GUIDANCE}
         write_json(options.out, {"machine": machine("cpu"), "settings": facts, **found})
 
 
@@ -103,7 +104,9 @@ def pictures_part(sd, judge, folder: Path, options) -> dict:
     scenes = [scene_of("captions", i, held_out=True) for i in range(options.prompts)]
 
     def picture(i: int) -> np.ndarray:
-        return text_to_video(sd, scenes[i].caption, frames=1, steps=STEPS, seed=i, motion=None).frames
+        return text_to_video(
+            sd, scenes[i].caption, frames=1, steps=STEPS, guidance_scale=GUIDANCE, seed=i, motion=None
+        ).frames
 
     frames = np.concatenate(
         [
@@ -208,7 +211,7 @@ def settings_of(variant: str, i: int, sd) -> dict:
     """What a variant changes of text_to_video's defaults for prompt i."""
     if variant == "independent":
         return {"motion": None}
-    times = dict(zip(("t_prime", "t"), scaled_times(sd))) if variant == "scaled" else {}
+    times = dict(zip(("t_prime", "t"), scaled_times(sd) if variant == "scaled" else (881, 941), strict=True))
     return {"motion": motion_of(i), "attention": "own" if variant == "own" else "first", **times}
 
 
@@ -232,7 +235,13 @@ def kept_video(path: Path, sd, variant: str, i: int, seed: int) -> tuple[np.ndar
     if not path.is_file():
         caption = scene_of("captions", i, held_out=True).caption
         video = text_to_video(
-            sd, caption, frames=FRAMES, steps=STEPS, seed=1000 * seed + i, **settings_of(variant, i, sd)
+            sd,
+            caption,
+            frames=FRAMES,
+            steps=STEPS,
+            guidance_scale=GUIDANCE,
+            seed=1000 * seed + i,
+            **settings_of(variant, i, sd),
         )
         masks = find_foreground(sd, video)
         masks = np.zeros((0,)) if masks is None else masks.numpy()

@@ -80,7 +80,7 @@ def test_scripts_are_short():
 def test_the_study_is_one_that_t2vz_ablate_reads():
     study = load_study(EXAMPLES / "study.toml")
     assert study.baseline in [variant.name for variant in study.variants]
-    assert len(list(study.runs())) == len(study.variants) * len(study.prompts) * len(study.seeds) > 1
+    assert len(list(study.trials())) == len(study.variants) * len(study.prompts) * len(study.seeds) > 1
 
 
 def test_the_notebook_runs_and_its_latents_are_text_to_video_s(tmp_path, monkeypatch):

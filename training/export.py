@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from transformers import CLIPModel
 
 from t2vz.checkpoints import save_controlnet, save_folder, save_unet
+from t2vz.checkpoints.defaults import DEFAULTS_FILE
 from t2vz.checkpoints.words import WORDS_FILE
 from t2vz.errors import InputError
 from t2vz.files import atomic_path, write_bytes, write_json
@@ -28,6 +29,14 @@ from .log import read_log
 from .unet import load_unet
 from .vae import load_vae, measure_psnr
 
+# What the small models were made for, as looked at. On latents of 16×16 cells less noise hides as much as on 64×64
+# (benchmarks/README.md): T' = 561 and T = 641, of the 25-step grid, stand for the paper's 881 and 941.
+DEFAULTS = {
+    "generate": {"steps": 25, "guidance_scale": 4.0, "t_prime": 561, "t": 641},
+    "control": {"guidance_scale": 4.0, "t_prime": 551, "t": 651},
+}
+EDIT_DEFAULTS = {"edit": {"steps": 25, "guidance_scale": 4.0}}
+
 
 def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
     """Write the networks of a finished training: the checkpoint folder `to`, and beside it, if they are trained,
@@ -38,13 +47,15 @@ def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
     """
     clip, vae, unet = load_clip(folder), load_vae(folder), load_unet(folder)
     tokenizer = folder.out / "tokenizer"
-    save_folder(to, unet, vae, text_tower(clip), tokenizer, overwrite=overwrite, words=known_words())
+    said = {"words": known_words(), "defaults": DEFAULTS}
+    save_folder(to, unet, vae, text_tower(clip), tokenizer, overwrite=overwrite, **said)
     write_clip(clip, to / "clip")
     write_bytes(to / "README.md", model_card(folder, to).encode())
     if folder.path("edit").is_file():
         beside = to.with_name(to.name + "-edit")
         save_unet(beside / "unet", load_edit_unet(folder), overwrite=overwrite)
         write_json(beside / WORDS_FILE, known_words(instruction_words()))
+        write_json(beside / DEFAULTS_FILE, EDIT_DEFAULTS)
         write_bytes(beside / "README.md", edit_card(folder, to.name).encode())
     if folder.path("controlnet").is_file():
         beside = to.with_name(to.name + "-control")
@@ -154,9 +165,9 @@ combinations was held out. No photograph and no one's artwork was used.
 **Limits**: it was trained for hours on CPUs, not for days on GPUs. Places and colours come out as asked; things have
 the right colour, size and place, but not always a shape one could name. Fine patterns blur in the autoencoder, "beside"
 is unreliable, and words outside the world mean nothing to it (t2vz says which). At guidance 7.5 colours are glaring;
-3 to 5 look more natural. Group norms and heads are fewer than Stable Diffusion's, because widths are small; a single
-file of it (`t2vz weights export`) says so in its header, which t2vz alone reads. To do better:
-`python -m training all --size 256 --device cuda`, or on from here: `python -m training unpack`, then
+`defaults.json`, which only t2vz reads, says what looks best. Group norms and heads are fewer than Stable Diffusion's,
+because widths are small; a single file of it (`t2vz weights export`) says so in its header, which t2vz alone reads. To
+do better: `python -m training all --size 256 --device cuda`, or on from here: `python -m training unpack`, then
 `python -m training unet --further`."""
 MEASURED = """
 ## Measured

@@ -77,7 +77,7 @@ def typed(one: Field) -> Callable[[str], object]:
 def path(text: str) -> str:
     """A path as typed, with ~ for the home folder: a shell leaves --out=~/x.gif as it is. A final / is kept."""
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text} is an address; download it, and give the file's path")
+        raise argparse.ArgumentTypeError(f"{text} is an address; the path of a file is needed (download it first)")
     return os.path.expanduser(text)
 
 

@@ -68,7 +68,7 @@ def _plan(request: Request, settings: Sampling, sd) -> str:
     model = request.weights or f"embedded {'edit ' * (settings.TASK == 'edit')}model"
     followed = " and ".join(word.partition("=")[0] for word in request.with_)
     source = {"generate": "", "control": f" that follow {followed} of {request.video}", "edit": f" of {request.video}"}
-    own = ", ".join(f"{name.replace('_', ' ')} {as_typed(getattr(settings, name))}" for name in request.own)
+    own = ", ".join(f"{name} {as_typed(getattr(settings, name))}" for name in request.own)
     return (
         f"{model} on {sd.device}, {str(sd.dtype).removeprefix('torch.')}: {settings.frames} frames of "
         f"{settings.width}×{settings.height}{source[settings.TASK]}, {settings.steps} steps, seed {settings.seed}"
