@@ -15,16 +15,16 @@ from .trace import show
 
 
 def algorithm_1(job: Job) -> Tensor:
-    """The latents x_0 of all frames, (m, c, h, w), from noise.
+    """The latents x_0 of all frames, (m, c, h, w), from noise. (`job.mine`: of several processes each makes some.)
 
     Without motion (`motion=None`, the ablation) all frames start from noise of their own, and E6–E9 are left out.
     Raises FailedError if the latents stop being finite.
     """
     T, T_prime, settings = job.T, job.T_prime, job.settings
     predict = job.predictor()  # ε_θ(x, t), guided: E5 by the text, E15 by a picture and the text
-    flow = motion_flow(job)  # E7
+    flow = motion_flow(job)[job.mine]  # E7
     if job.moves:
-        noise, fresh = job.noise("x_T", range(1)), job.noise("forward", range(1, job.frames))
+        noise, fresh = job.noise("x_T", job.mine[:1]), job.noise("forward", job.mine[1:])
         x_1_T = job.denoise(predict, noise, job.start, T, "frame 1 to T")  # E6
         x_1_T_prime = job.denoise(predict, x_1_T, T, T_prime, "frame 1 to T'")  # E6
         warped = warp(x_1_T_prime, flow[1:])  # E8
@@ -67,7 +67,7 @@ def find_foreground(job: Job, predict: Predict, x_T: Tensor) -> Tensor:
     """E13's masks M^k, dilated: (m, 1, h, w) in {0, 1}. The caller's, or from the text attention of a first E10."""
     h, w = job.height, job.width
     if job.masks is not None:
-        masks = mask_to_latent(job.masks, h, w).expand(job.frames, -1, -1, -1)
+        masks = mask_to_latent(job.masks, h, w).expand(job.frames, -1, -1, -1)[job.mine]
     else:
         record, tokenizer, settings = AttentionRecord(cells=layer_sizes(h, w)), job.sd.tokenizer, job.settings
         job.denoise(lambda x, t: predict(x, t, record), x_T, job.T, None, "all frames, to find the foreground")

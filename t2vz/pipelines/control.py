@@ -24,6 +24,7 @@ from ..video import DEFAULT_FPS, Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress, for_video, size_in_words
+from .ranks import ALONE, Share
 from .settings import ControlSettings
 from .text_to_video import text_job
 
@@ -111,6 +112,7 @@ def control_job(
     flow: Tensor | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
+    share: Share = ALONE,
 ) -> Job:
     """The Job of a controlled video: everything checked, nothing done yet. Arguments as in `control_video`."""
     settings = for_video(settings, picture_sizes(control, controlnet), "control video")
@@ -120,7 +122,7 @@ def control_job(
     for (pictures, network), scale, start, end in zip(pairs, *numbers, strict=True):
         check_controlnet(sd, network)
         controls.append(Control(network, pictures, scale, controlled_timesteps(grid, start, end)))
-    job = text_job(sd, settings, noise, masks, flow, progress, on_step, controlled(sd.unet, controls))
+    job = text_job(sd, settings, noise, masks, flow, progress, on_step, share, controlled(sd.unet, controls))
     for i, one in enumerate(controls):
         if not one.timesteps or one.scale == 0:
             name = "the ControlNet" if len(controls) == 1 else f"ControlNet {i + 1}"

@@ -3,7 +3,7 @@
 They know nothing of videos, prompts or guidance: they are handed a function ε(x, t) (see prediction.py).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,14 +48,12 @@ def denoise(
     """DDIM (E3) along `timesteps`, a stretch of the `steps`-step grid, noisiest first; yields every step.
 
     x (m, c, h, w) at timesteps[0]. The last step ends one grid stride below timesteps[-1]. fresh(t) gives z for η > 0.
-    Raises FailedError at the first step that is not finite, and names it.
     """
     for t in timesteps:
         s = schedule.previous(t, steps)
         alpha_bar_t, alpha_bar_s = schedule.alpha_bar_at(t), schedule.alpha_bar_at(s)
         eps = predict(x, t)
         x_s = ddim_step(x, eps, alpha_bar_t, alpha_bar_s, eta, fresh(t) if eta > 0 else None)
-        check_finite(x_s, f"{stage}, timestep {t}")
         yield Step(stage, t, s, x, eps, x_s, predict_x0(x, eps, alpha_bar_t))
         x = x_s
 
@@ -71,7 +69,7 @@ def denoise_ancestral(
     """Euler-ancestral from pure noise x (m, c, h, w) to the clean latent, on a grid of its own; yields every step.
 
     fresh(t): the noise n that the step from timestep t adds; the last one's has weight 0. The latents of a Step are
-    those the network reads, x = z/√(σ²+1). Raises FailedError as `denoise`.
+    those the network reads, x = z/√(σ²+1).
     """
     timesteps = euler_timesteps(schedule, steps)
     sigmas = [sigma_at(schedule, t) for t in timesteps] + [0.0]
@@ -81,19 +79,18 @@ def denoise_ancestral(
         x_t = scale_input(z, sigma_t)
         eps = predict(x_t, t)
         z_s = euler_ancestral_step(z, eps, sigma_t, sigma_s, fresh(t))
-        check_finite(z_s, f"{stage}, timestep {t:.0f}")
         yield Step(stage, t, (*timesteps, -1)[i + 1], x_t, eps, scale_input(z_s, sigma_s), z - sigma_t * eps)
         z = z_s
 
 
-def check_finite(x: Tensor, where: str, first: int = 0) -> None:
+def check_finite(x: Tensor, where: str, frames: Sequence[int]) -> None:
     """Raise FailedError if x (f, …) holds a NaN or an infinity: which frame, at which step, and what to do.
 
-    first: index in the video of x's first frame.
+    frames: the indices in the video of x's frames.
     """
     finite = torch.isfinite(x).flatten(1).all(dim=1)
     if not bool(finite.all()):
-        frame = first + int((~finite).nonzero()[0])
+        frame = frames[int((~finite).nonzero()[0])]
         raise FailedError(
             f"frame {frame + 1} is not finite (NaN or Inf) at: {where}; nothing was written. With --dtype float16 "
             "or bfloat16 numbers may have overflowed: use float32. With float32 the checkpoint is broken, or a setting "

@@ -25,6 +25,7 @@ from .denoise import Step
 from .encoding import encode, source_shape
 from .job import Job, Progress, for_video
 from .prediction import InChunks, Predict
+from .ranks import ALONE, Share
 from .settings import EditSettings
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def edit_job(
     flow: Tensor | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
+    share: Share = ALONE,
 ) -> Job:
     """The Job of an edit: everything checked, nothing done yet. Arguments as in `edit_video`."""
     if sd.unet.config.in_channels != 2 * sd.unet.config.out_channels:
@@ -116,12 +118,14 @@ def edit_job(
     settings = for_video(settings, source_shape(pictures), "source video")
 
     def predictor() -> Predict:
-        image = encode(sd, pictures, job.tell)  # not times the scaling factor: so the model was trained
+        image = encode(sd, pictures, job.tell, job.mine)  # not times the scaling factor: so the model was trained
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         scales = settings.image_scale, settings.guidance_scale
-        return guided_by_image_and_text(sd.unet, texts, image, *scales, settings.attention, settings.chunk)  # E15
+        return guided_by_image_and_text(  # E15
+            sd.unet, texts, image, *scales, settings.attention, settings.chunk, job.mine
+        )
 
-    job = Job(sd, settings, predictor, noise, masks, flow, progress, on_step, encodes=True)
+    job = Job(sd, settings, predictor, noise, masks, flow, progress, on_step, share, encodes=True)
     return job
 
 
@@ -133,17 +137,18 @@ def guided_by_image_and_text(
     text_scale: float,
     attention: str = "first",
     chunk: int | None = None,
+    frames: Sequence[int] | None = None,
 ) -> Predict:
     """ε(x, t) for a source video and an instruction, joined by E15.
 
     texts (2, tokens, dim): the negative prompt's states, the instruction's. image (m, c, h, w): the source's latents.
     The UNet's batch is (∅, I, I and τ): zeros or the source beside x, and the negative prompt, again, or the
-    instruction; of these, those whose prediction has a weight. attention, chunk: see `InChunks`.
+    instruction; of these, those whose prediction has a weight. attention, chunk, frames: see `InChunks`.
     """
     weights = (1 - image_scale, image_scale - text_scale, text_scale)
     used = [i for i, weight in enumerate(weights) if weight != 0]
     beside = torch.stack([(torch.zeros_like(image), image, image)[i] for i in used])
-    eps = InChunks(unet, texts[[(0, 0, 1)[i] for i in used]], attention, chunk, beside)
+    eps = InChunks(unet, texts[[(0, 0, 1)[i] for i in used]], attention, chunk, frames, beside)
 
     def predict(x: Tensor, t: float, look: Look | None = None) -> Tensor:
         found = dict(zip(used, eps(x.expand(len(used), *x.shape), t, look), strict=True))

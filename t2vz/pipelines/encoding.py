@@ -11,19 +11,21 @@ from ..vae import from_pixels
 from .denoise import check_finite
 
 
-def encode(sd, frames: Sequence, tell: Callable[[int, str], None] | None = None) -> Tensor:
+def encode(
+    sd, frames: Sequence, tell: Callable[[int, str], None] | None = None, which: Sequence[int] | None = None
+) -> Tensor:
     """Encode frames one after the other: their latents (m, 4, H/8, W/8) on the device, the posterior's mean, unscaled.
 
     sd: a StableDiffusion. frames: uint8 (m, H, W, 3), an array or anything with a length whose slices are arrays (a
-    `video.Clip`, which stays on disk). tell(work, stage) is called after each frame. Raises FailedError for a latent
-    that is not finite, by its frame's number.
+    `video.Clip`, which stays on disk). which: the indices of those to encode (None: all). tell(work, stage) is called
+    after each frame. Raises FailedError for a latent that is not finite, by its frame's number.
     """
     latents = []
-    for k in range(len(frames)):
+    for k in which or range(len(frames)):
         frame = torch.from_numpy(np.ascontiguousarray(frames[k : k + 1])).to(sd.device)
         with torch.no_grad():
             latent = sd.vae.encode(from_pixels(frame, sd.vae_dtype))
-        check_finite(latent, "VAE encoding", first=k)
+        check_finite(latent, "VAE encoding", [k])
         latents.append(latent)
         if tell is not None:
             tell(1, "encoding")

@@ -1,6 +1,6 @@
 """One video under way: what the lines of Algorithm 1 are written with, for every pipeline."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +12,13 @@ from ..errors import InputError
 from ..motion import correlate
 from ..schedulers import euler_timesteps
 from ..video import Video
-from .decoding import decode, decoded
-from .denoise import Step, denoise, denoise_ancestral
+from .decoding import decoded
+from .denoise import Step, check_finite, denoise, denoise_ancestral
 from .kinds import check_side
 from .masks import subject_positions
 from .prediction import Predict
 from .randomness import Noise
+from .ranks import ALONE, Share
 from .settings import Settings
 from .trace import enter, observe, observe_step
 
@@ -32,11 +33,12 @@ class Job:
     """A request that was checked: everything Algorithm 1 needs, and nothing done yet.
 
     sd: the model. settings: the request. predictor: makes ε_θ when the work begins. noise, masks, flow, progress,
-    on_step: see `text_to_video`. encodes: whether the frames of a source video are encoded first.
-    As attributes also frames: m; height, width: of the latents, in cells; sampler: "ddim" or "euler_ancestral"; grid:
-    its timesteps, noisiest first; start: where frame 1's noise is drawn; T, T_prime: on the grid; moves: whether there
-    are motion dynamics (E6–E9); notes: remarks for the user; done, total: the work.
-    Raises InputError for what cannot work.
+    on_step: see `text_to_video`. share: of the frames, where other processes make the rest. encodes: whether the frames
+    of a source video are encoded first.
+    As attributes also frames: m; mine: the indices of those made here, with a share not all; height, width: of the
+    latents, in cells; sampler: "ddim" or "euler_ancestral"; grid: its timesteps, noisiest first; start: where frame 1's
+    noise is drawn; T, T_prime: on the grid; moves: whether there are motion dynamics (E6–E9); notes: remarks for the
+    user; done, total: the work. Raises InputError for what cannot work.
     """
 
     def __init__(
@@ -49,15 +51,17 @@ class Job:
         flow: Tensor | None = None,
         progress: Progress | None = None,
         on_step: Callable[[Step], None] | None = None,
+        share: Share = ALONE,
         encodes: bool = False,
     ):
         settings = settings.with_sides(sd.default_size, sd.default_size)
         self.sd, self.settings, self.predictor = sd, settings, predictor
         self.sampler = getattr(settings, "sampler", "ddim")
-        self.masks, self.flow, self.progress, self.on_step = masks, flow, progress, on_step
+        self.masks, self.flow, self.progress, self.on_step, self.share = masks, flow, progress, on_step, share
         for side in ("height", "width"):
             check_side(side, getattr(settings, side), sd.vae.factor)
-        self.frames, steps = settings.frames, settings.steps
+        self.frames, self.mine, steps = settings.frames, share.frames(settings.frames), settings.steps
+        share.check(settings.attention, self.frames)
         self.height, self.width = settings.height // sd.vae.factor, settings.width // sd.vae.factor
         self.latent = (sd.unet.config.out_channels, self.height, self.width)
         self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
@@ -75,37 +79,46 @@ class Job:
         self._say_what_has_no_effect()
         alone = sum(self.T_prime < t <= self.start for t in self.grid) if self.moves else 0
         together = sum(t <= self.T for t in self.grid) * (2 if looks_twice else 1)
-        self.done, self.total = 0, alone + self.frames * (encodes + together + 1)
+        decoded = self.frames if share.rank == 0 else len(self.mine) - 1
+        self.done, self.total = 0, alone + len(self.mine) * (encodes + together) + decoded
 
     # What Algorithm 1 is written with
 
-    def noise(self, name: str, frames: range) -> Tensor:
+    def noise(self, name: str, frames: Sequence[int]) -> Tensor:
         """The named noise of some frames, (len(frames), c, h, w), on the device, in the latents' type."""
-        noise = self.as_latents(self.draws.frames(name, frames, self.latent))
+        if name in self.draws.given:  # the forward noise begins with frame 2
+            noise = self.draws.given[name][[k - (name == "forward") for k in frames]]
+        else:
+            noise = self.draws.frames(name, frames, self.latent)
+        noise = self.as_latents(noise)
         observe(f"noise/{name}", noise)
         return noise
 
     def initial_noise(self) -> Tensor:
         """Pure noise for every frame (m, c, h, w), correlated as the setting `initial_noise` says."""
-        independent, shared = self.noise("initial", range(self.frames)), self.noise("shared", range(1))
-        return correlate(independent, shared, self.settings.initial_noise, self.settings.noise_strength)
+        kind, strength = self.settings.initial_noise, self.settings.noise_strength
+        if kind == "progressive":  # frame k's follows from those of all before it
+            earlier = self.noise("initial", range(self.mine[-1] + 1))
+            return correlate(earlier, self.noise("shared", [0]), kind, strength)[self.mine]
+        return correlate(self.noise("initial", self.mine), self.noise("shared", [0]), kind, strength)
 
     def denoise(self, predict: Predict, x: Tensor, start: float, stop: float | None, stage: str) -> Tensor:
         """x (f, c, h, w) at timestep `start` -> x at `stop`, or at the grid's end (None), by DDIM (E3) or E4's sampler.
 
         stage: a name for progress, traces and errors.
         """
-        schedule, steps = self.sd.schedule, self.settings.steps
+        schedule, steps, mine = self.sd.schedule, self.settings.steps, self.mine[: len(x)]
         stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
         self.tell(0, stage)
         enter(stage)
         if self.sampler == "ddim":
-            made = denoise(predict, x, stretch, steps, schedule, stage, self.settings.eta, self._fresh("eta", len(x)))
+            made = denoise(predict, x, stretch, steps, schedule, stage, self.settings.eta, self._fresh("eta", mine))
         else:  # from pure noise to the end, or nothing: T' = T = start
-            fresh = self._fresh("ancestral", len(x))
+            fresh = self._fresh("ancestral", mine)
             made = denoise_ancestral(predict, x, steps, schedule, fresh, stage) if stretch else ()
         for step in made:
             x = step.x_s
+            check_finite(x, f"{stage}, timestep {step.t:.0f}", mine)
             observe_step(step)
             if self.on_step is not None:
                 self.on_step(step)
@@ -114,6 +127,7 @@ class Job:
 
     def tell(self, work: int, stage: str) -> None:
         """Report that so much more work is done."""
+        self.share.look_out()
         self.done += work
         if self.progress is not None:
             self.progress(self.done, self.total, stage)
@@ -125,28 +139,38 @@ class Job:
     # What is made of the latents x_0 (m, c, h, w) that Algorithm 1 returns
 
     def pictures(self, x_0: Tensor) -> Iterator[np.ndarray]:
-        """The frames, uint8 (H, W, 3), decoded one after the other, each when it is asked for."""
+        """All frames, uint8 (H, W, 3), decoded one after the other, each when it is asked for.
+
+        With a share, rank 0 gets all frames, and the others none, for they send theirs.
+        """
         observe("latents", x_0)
-        return decoded(self.sd, x_0, self.tell)
+        skipped = 0 if self.share.rank == 0 else 1  # frame 1 is rank 0's
+        pictures = decoded(self.sd, x_0[skipped:], self.tell, self.mine[skipped:])
+        for k, picture in enumerate(self.share.gather_frames(pictures, self.frames)):
+            if k >= len(self.mine):
+                self.tell(1, "decoding")  # elsewhere
+            yield picture
 
     def video(self, x_0: Tensor) -> Video:
         """The whole Video, its frames decoded."""
-        observe("latents", x_0)
-        settings, pictures = self.settings, decode(self.sd, x_0, self.tell)
-        return Video(pictures, x_0.cpu(), settings.fps, settings.to_dict(), self.notes)
+        size = (self.frames, self.height * self.sd.vae.factor, self.width * self.sd.vae.factor, 3)
+        frames = np.empty(size, dtype=np.uint8)  # no second copy
+        for k, picture in enumerate(self.pictures(x_0)):
+            frames[k] = picture
+        return Video(frames, x_0.cpu(), self.settings.fps, self.settings.to_dict(), self.notes)
 
     # Checks
 
-    def _fresh(self, name: str, frames: int) -> Callable[[float], Tensor]:
-        """The noise that a sampler adds in its steps, as a function of the timestep: (frames, c, h, w).
+    def _fresh(self, name: str, frames: list[int]) -> Callable[[float], Tensor]:
+        """The noise that a sampler adds to some frames in its steps, as a function of the timestep: (f, c, h, w).
 
         Frame 1 gets the same in every stage.
         """
 
         def draw(t: float) -> Tensor:
             if name in self.draws.given:
-                return self.as_latents(self.draws.given[name][self.grid.index(t), :frames])
-            return self.as_latents(self.draws.frames(f"{name} at {t:.0f}", range(frames), self.latent))
+                return self.as_latents(self.draws.given[name][self.grid.index(t)][frames])
+            return self.as_latents(self.draws.frames(f"{name} at {t:.0f}", frames, self.latent))
 
         return draw
 

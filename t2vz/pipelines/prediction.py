@@ -4,7 +4,7 @@
 a text, is in edit.py; E14's residuals, of ControlNets, are in control.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class InChunks:
 
     unet: a t2vz.unet.UNet, or what is called like one. context (b, tokens, dim): the text states of its batch.
     attention: one of attention.VARIANTS. chunk: frames per call (None: all), which changes memory and never the result.
+    frames: the indices in the video of the frames that there are (None: 0 … m − 1); a stretch, and before it frame 1.
     beside (b, m, c', h, w): what the UNet reads as further channels after the latents' own (E15), or None.
     """
 
@@ -31,38 +32,52 @@ class InChunks:
         context: Tensor,
         attention: str = "first",
         chunk: int | None = None,
+        frames: Sequence[int] | None = None,
         beside: Tensor | None = None,
     ):
         self.unet, self.context, self.attention, self.beside = unet, context, attention, beside
-        self.chunk = chunk
+        self.chunk, self.frames = chunk, frames
 
     @torch.no_grad()
     def __call__(self, x: Tensor, t: float, look: Look | None = None) -> Tensor:
         """x (b, m, c, h, w) -> ε, the same shape and type; the UNet computes in its own. look: see attention.Look."""
-        m = x.shape[1]
-        size = m if self.chunk is None or looks_ahead(self.attention, m) else self.chunk
-        cache = KeyValueCache(m) if size < m else None  # what later chunks of this timestep need
+        frames = range(x.shape[1]) if self.frames is None else self.frames[: x.shape[1]]
+        chunks = self._chunks(frames)
+        cache = KeyValueCache(frames[-1] + 1) if len(chunks) > 1 else None  # what later chunks of this timestep need
         look = watched(look, t, *x.shape[-2:])
         parts = []
-        for i in range(0, m, size):
-            part = x[:, i : i + size]
+        for places in chunks:
+            part = x[:, places]
             if self.beside is not None:
-                part = torch.cat([part, self.beside[:, i : i + size].to(x)], dim=2)
-            part = part.to(self.context.dtype)
-            eps = self.unet(part, t, self.context, self.attention, first_frame=i, cache=cache, look=look)
+                part = torch.cat([part, self.beside[:, places].to(x)], dim=2)
+            part, first = part.to(self.context.dtype), frames[places.start]
+            eps = self.unet(part, t, self.context, self.attention, first_frame=first, cache=cache, look=look)
             parts.append(eps.to(x.dtype))
         return torch.cat(parts, dim=1)
 
+    def _chunks(self, frames: Sequence[int]) -> list[slice]:
+        """The chunks' places among the frames."""
+        m = len(frames)
+        size = m if self.chunk is None or looks_ahead(self.attention, m) else self.chunk
+        alone = 1 if frames[-1] >= m else 0  # frame 1 by itself, if others are missing after it
+        starts = [*range(alone), *range(alone, m, size)]
+        return [slice(a, b) for a, b in zip(starts, [*starts[1:], m], strict=True)]
+
 
 def guided_by_text(
-    unet: Callable, texts: Tensor, guidance_scale: float, attention: str = "first", chunk: int | None = None
+    unet: Callable,
+    texts: Tensor,
+    guidance_scale: float,
+    attention: str = "first",
+    chunk: int | None = None,
+    frames: Sequence[int] | None = None,
 ) -> Predict:
     """ε(x, t) for a negative prompt and a prompt, joined by E5.
 
     texts (2, tokens, dim): their states, the negative one's first.
     guidance_scale: w of E5; 1 asks about the prompt alone, which is half the work. The rest: see `InChunks`.
     """
-    eps = InChunks(unet, texts if guidance_scale != 1.0 else texts[1:], attention, chunk)
+    eps = InChunks(unet, texts if guidance_scale != 1.0 else texts[1:], attention, chunk, frames)
 
     def predict(x: Tensor, t: float, look: Look | None = None) -> Tensor:
         *negative, text = eps(x.expand(len(eps.context), *x.shape), t, look)

@@ -6,6 +6,7 @@ programs).
 """
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class Noise:
         generator = torch.Generator("cpu").manual_seed(state)
         return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
-    def frames(self, name: str, indices: range, shape: tuple[int, ...]) -> Tensor:
+    def frames(self, name: str, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         """The draws of some frames, stacked: (len(indices), *shape); or the caller's tensor, checked, in its place."""
         expected = (len(indices), *shape)
         if name in self.given:

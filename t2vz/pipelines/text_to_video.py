@@ -11,6 +11,7 @@ from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress
 from .prediction import Predict, guided_by_text
+from .ranks import ALONE, Share
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -101,10 +102,12 @@ def text_job(
     flow: Tensor | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
+    share: Share = ALONE,
     unet: Callable | None = None,
 ) -> Job:
     """The Job of a video made from its prompt: everything checked, nothing done yet.
 
+    share: of the frames, where other processes make the rest (ranks.py).
     unet: ε_θ in place of sd's, called like a UNet (one steered by ControlNets). The rest: see `text_to_video`.
     """
     if sd.unet.config.in_channels != sd.unet.config.out_channels:
@@ -116,7 +119,8 @@ def text_job(
     def predictor() -> Predict:
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         return guided_by_text(  # E5
-            unet or sd.unet, texts, settings.guidance_scale, settings.attention, settings.chunk
+            unet or sd.unet, texts, settings.guidance_scale, settings.attention, settings.chunk, job.mine
         )
 
-    return Job(sd, settings, predictor, noise, masks, flow, progress, on_step)
+    job = Job(sd, settings, predictor, noise, masks, flow, progress, on_step, share)
+    return job

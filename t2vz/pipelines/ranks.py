@@ -1,0 +1,131 @@
+"""One video made by several processes ("ranks"), each on a device of its own:
+
+    torchrun --nproc-per-node 4 -m t2vz.cli generate "a red ball on a green meadow" --frames 64
+
+With first-frame attention (E12) a frame needs nothing of the others but frame 1's keys and values. So each rank takes a
+stretch of the frames 2 … m, and makes frame 1 as well: its keys and values cost one frame more a rank, and nothing is
+sent before the frames are finished. Noise is drawn by frame, so the result is that of one process (but for the rounding
+of other batch sizes). Rank 0 gathers the finished frames, as bytes, and writes; they lie on the CPU, so that gloo does
+for CPUs and GPUs.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from ..attention import frames_seen
+from ..errors import FailedError, InputError
+
+SAID = "t2vz/said"  # whoever counts this up first says what went wrong; the others end without a word
+
+
+class Stopped(Exception):
+    """Another process gave up, and said why."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of the frames this process makes: all, unless others share the work. rank: 0 … ranks − 1."""
+
+    rank: int = 0
+    ranks: int = 1
+    store: distributed.Store | None = field(default=None, repr=False)
+
+    def frames(self, m: int) -> list[int]:
+        """The frames that this process makes: frame 1 (index 0), and its stretch of the others."""
+        first, last = (1 + (m - 1) * r // self.ranks for r in (self.rank, self.rank + 1))
+        return [0, *range(first, last)]
+
+    def check(self, attention: str, m: int) -> None:
+        """Raise InputError if a frame looks at others than itself and the first."""
+        if self.ranks > 1 and any(set(frames_seen(attention, k, m)) - {0, k} for k in range(m)):
+            raise InputError(
+                f'attention "{attention}" looks at frames of other processes; start one process, or choose "first" or '
+                '"own"'
+            )
+
+    def look_out(self) -> None:
+        """Raise Stopped if another process has given up."""
+        if self.store is not None and self.store.check([SAID]):
+            raise Stopped
+
+    def gather_frames(self, frames: Iterable[np.ndarray], m: int) -> Iterator[np.ndarray]:
+        """On rank 0 all m frames of the video in order, uint8 (H, W, 3) each; on the others none, for they send theirs.
+
+        frames: those that this rank makes, but frame 1 on other ranks than 0.
+        """
+        if self.rank > 0:
+            sent = []  # all at once: rank 0 writes its own frames meanwhile
+            for frame in frames:
+                frame = torch.from_numpy(np.ascontiguousarray(frame))
+                sent.append((distributed.isend(frame, 0), frame))
+            with self._together():
+                for work, _ in sent:
+                    work.wait()
+            return
+        shape = None
+        for frame in frames:
+            shape = frame.shape
+            yield frame
+        for rank in range(1, self.ranks):
+            for _ in Share(rank, self.ranks).frames(m)[1:]:
+                received = torch.empty(shape, dtype=torch.uint8)
+                with self._together():
+                    distributed.recv(received, rank)
+                yield received.numpy()
+
+    def gather_latents(self, x_0: Tensor, m: int) -> Tensor:
+        """On rank 0 the latents of all frames (m, c, h, w); on the others those that they made, which they send."""
+        if self.ranks == 1:
+            return x_0
+        with self._together():
+            if self.rank > 0:
+                distributed.send(x_0[1:].cpu().contiguous(), 0)
+                return x_0
+            parts = [x_0.cpu()]
+            for rank in range(1, self.ranks):
+                count = len(Share(rank, self.ranks).frames(m)) - 1
+                parts.append(torch.empty(count, *x_0.shape[1:], dtype=x_0.dtype))
+                distributed.recv(parts[-1], rank)
+            return torch.cat(parts)
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """A line for a connection that broke: the other process died."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise FailedError("a process that made a part of the video ended; nothing was written") from error
+
+
+ALONE = Share()
+
+
+@contextmanager
+def shared() -> Iterator[Share]:
+    """This process's share of a video: all of it, or under torchrun what falls to its rank.
+
+    An error in one process ends all: it is raised in the first that has one; the others end quietly, exit code 1.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield Share()
+        return
+    distributed.init_process_group("gloo")
+    store = distributed.distributed_c10d._get_default_store()
+    try:
+        yield Share(distributed.get_rank(), distributed.get_world_size(), store)
+        distributed.barrier()  # nobody leaves while another still needs the store
+    except Stopped:
+        raise SystemExit(1) from None
+    except Exception as error:
+        with suppress(RuntimeError):  # the store is gone with its process
+            if store.add(SAID, 1) > 1:
+                raise SystemExit(1) from error
+        raise
+    finally:
+        distributed.destroy_process_group()
