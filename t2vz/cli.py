@@ -30,6 +30,7 @@ COMMANDS = {  # each is a module of commands/
     "score": "measure videos, compare sets of them: CLIP score, consistency, motion, background",
     "weights": "export a checkpoint: as a single file, as a folder, with LoRAs merged",
 }
+SHARED = ("generate", "control", "edit")  # those that torchrun's processes share (pipelines/ranks.py)
 NO_TRAINING = "training is run from a checkout of the source: python -m training --help"
 
 
@@ -89,10 +90,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     args = build_parser(only=argv[0] if argv else "").parse_args(_join_negative(argv))
     if os.environ.get("T2VZ_DEBUG"):
-        args.run(args)
+        _run(args)
         return 0
     try:
-        args.run(args)
+        _run(args)
         return 0
     except InputError as error:
         code, message = 2, str(error)
@@ -104,6 +105,19 @@ def main(argv: list[str] | None = None) -> int:
         code, message = 1, _unforeseen(error)
     print(f"t2vz: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _run(args: argparse.Namespace) -> None:
+    """Run the command. Under torchrun several processes make one video; the first of them speaks and writes."""
+    if args.command not in SHARED or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        args.run(args)
+        return
+    from .pipelines.ranks import shared
+
+    with shared() as share:
+        if share.rank > 0:
+            args.quiet, args.save_control = True, None
+        args.run(args)
 
 
 def _join_negative(argv: list[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """Which model on which machine: what --weights, --tokenizer, --vae, --lora, --device and --dtype mean."""
 
+import os
+
 from ..errors import InputError
 
 
@@ -22,6 +24,8 @@ def choose_machine(device: str, dtype: str):
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device == "cuda" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():  # torchrun: to each its own
+        device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).item()

@@ -12,6 +12,7 @@ from ..model import StableDiffusion
 from ..pipelines.algorithm_1 import algorithm_1
 from ..pipelines.job import Job
 from ..pipelines.kinds import as_typed
+from ..pipelines.ranks import Share
 from ..pipelines.settings import Sampling
 from ..video import Clip, check_output, read_masks, write_frames
 from ..video.sheet import contact_sheet
@@ -37,16 +38,24 @@ def make_video(
 ) -> None:
     """Denoise, then decode and write frame by frame; then the run file and what else was asked for.
 
-    settings: as used, sides and all. paths: of `output_paths`. job_of(masks=…, progress=…): the pipeline's Job. clip:
-    the video that came in. more: what one command alone puts into the run file.
+    settings: as used, sides and all. paths: of `output_paths`. job_of(masks=…, progress=…, share=…): the pipeline's
+    Job. clip: the video that came in. more: what one command alone puts into the run file. Where several processes
+    share the work, the first writes.
     """
     sizes = settings.frames, settings.height, settings.width
     masks = read_masks(request.masks, *sizes) if request.masks else None
     began = time.perf_counter()
     with ProgressBar(request, _plan(request, settings, sd)) as progress:
-        job = job_of(masks=masks, progress=progress)
-        latents = algorithm_1(job)
-        write_streamed(request, paths, job.pictures(latents), settings.frames, settings.fps, settings.prompt)
+        job = job_of(masks=masks, progress=progress, share=Share.here())
+        latents, pictures = algorithm_1(job), job.pictures
+        if job.share.rank > 0:
+            list(pictures(latents))  # none, for they are sent
+        else:
+            write_streamed(request, paths, pictures(latents), settings.frames, settings.fps, settings.prompt)
+        if "latents" in paths:
+            latents = job.share.gather_latents(latents, job.frames)
+        if job.share.rank > 0:
+            return
     seconds = time.perf_counter() - began
     for note in job.notes:
         say(request, f"note: {note}")

@@ -36,6 +36,14 @@ class Share:
     ranks: int = 1
     store: distributed.Store | None = field(default=None, repr=False)
 
+    @classmethod
+    def here(cls) -> "Share":
+        """This process's, inside `shared`; all of it elsewhere."""
+        if not distributed.is_initialized():
+            return cls()
+        store = distributed.distributed_c10d._get_default_store()
+        return cls(distributed.get_rank(), distributed.get_world_size(), store)
+
     def frames(self, m: int) -> list[int]:
         """The frames that this process makes: frame 1 (index 0), and its stretch of the others."""
         first, last = (1 + (m - 1) * r // self.ranks for r in (self.rank, self.rank + 1))
@@ -116,15 +124,15 @@ def shared() -> Iterator[Share]:
         yield Share()
         return
     distributed.init_process_group("gloo")
-    store = distributed.distributed_c10d._get_default_store()
+    share = Share.here()
     try:
-        yield Share(distributed.get_rank(), distributed.get_world_size(), store)
+        yield share
         distributed.barrier()  # nobody leaves while another still needs the store
     except Stopped:
         raise SystemExit(1) from None
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         with suppress(RuntimeError):  # the store is gone with its process
-            if store.add(SAID, 1) > 1:
+            if share.store.add(SAID, 1) > 1:
                 raise SystemExit(1) from error
         raise
     finally:

@@ -1,4 +1,4 @@
-"""One video by several processes: the latents and frames of one process, a part of the work each, one line for errors."""
+"""One video by several processes: the video of one process, a part of the work for each, one line for errors."""
 
 import os
 import socket
@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import UNET, randomize, tiny_edit_sd, tiny_sd
 
+from t2vz.cli import main
 from t2vz.errors import FailedError, InputError
 from t2vz.pipelines.algorithm_1 import algorithm_1
 from t2vz.pipelines.control import control_job
@@ -157,6 +159,31 @@ def test_an_error_in_one_process_ends_all_with_one_line(tmp_path):
 def test_a_process_that_is_killed_ends_all_with_one_line(tmp_path):
     codes, said = finish(begin(tmp_path, "be_killed", 3))
     assert sorted(codes) == [-9, 1, 7] and said.count("\n") == 1 and "a process that made a part" in said
+
+
+FLAGS = ["generate", "a red ball on a green meadow", "--frames=3", "--steps=2", "--chunk=1", "--latents", "--sheet"]
+
+
+def command(folder):
+    sys.exit(main([*FLAGS, "--out", f"{folder}/two.gif"]))
+
+
+def wrong_command(folder):
+    sys.stderr = sys.stdout
+    sys.exit(main([*FLAGS, "--attention=causal", "--out", f"{folder}/wrong.gif"]))
+
+
+def test_the_command_line_writes_and_speaks_once(tmp_path):
+    codes, said = finish(begin(tmp_path, "command", 2))
+    assert codes == [0, 0] and said.count("\n") == 1 and f"{tmp_path}/two.gif: 3 frames" in said
+    codes, said = finish(begin(tmp_path, "wrong_command", 2))
+    assert sorted(codes) == [1, 2] and said.count("\n") == 1 and 'choose "first" or "own"' in said
+    assert sorted(os.listdir(tmp_path)) == [
+        f"two{ending}" for ending in ("-latents.safetensors", "-sheet.png", ".gif", ".json")
+    ]
+    assert main([*FLAGS, "--out", f"{tmp_path}/one.gif", "--quiet"]) == 0
+    one, two = (load_file(tmp_path / f"{name}-latents.safetensors")["latents"] for name in ("one", "two"))
+    assert float((one - two).norm() / one.norm()) <= 1e-5
 
 
 @pytest.mark.parametrize("m, ranks", [(1, 1), (1, 3), (2, 3), (7, 3), (16, 4), (5, 8)])
