@@ -246,13 +246,15 @@ def e07(studio: Studio) -> Figure:
         path.plot(x, y, "o-", color=colour, markersize=3, linewidth=0.8, label=rf"$\lambda\delta$ = {motion}")
     path.invert_yaxis()
     path.set_title(r"$\delta^k$, frames 1 to 8 (y down)", fontsize=9)
+    path.set_xlabel("1/512ths of the frame", fontsize=8)
+    path.set_ylabel("1/512ths of the frame", fontsize=8)
     offsets = global_motion((12.0, 12.0), len(frames))
     cells.plot(frames, offsets[:, 0] / 8, color=INK, linewidth=0.8, label=r"$\delta^k/8$")
     places = torch.arange(64.0).expand(1, 1, 64, 64)  # each cell holds its own column
     for convention, colour in (("exact", SECOND), ("release", ACCENT)):
         moved = warp(places, translation_flow(offsets, 64, 64, convention))[:, 0, 0, 0]
         cells.plot(frames, moved, "o", color=colour, markersize=4, label=f'cells, "{convention}"')
-    cells.set_title(r"columns the warp moves frame $k$, $\delta$ = 12", fontsize=9)
+    cells.set_title(r"columns, of 64, the warp moves frame $k$, $\lambda\delta$ = 12", fontsize=9)
     cells.set_xlabel("frame k", fontsize=8)
     for place in (path, cells):
         place.legend(fontsize=8, frameon=False)
