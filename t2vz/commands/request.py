@@ -39,6 +39,8 @@ class Request:
     overwrite: bool = False
     quiet: bool = False
     masks: str | None = None
+    motion_from: str | None = None  # this and the next: of generate
+    dense: bool | None = None
     video: str | None = None  # this and what follows: of control and edit
     start: float | None = None
     end: float | None = None

@@ -106,6 +106,8 @@ def recorded(run: Mapping) -> dict:
         "video": clip.get("path"),
         "with_": [f"{one['kind']}={one['video']}" if one["video"] else one["kind"] for one in controls],
         "controlnet": [one["controlnet"] for one in controls],
+        "motion_from": (run.get("motion_from") or {}).get("path"),
+        "dense": (run.get("motion_from") or {}).get("dense") or None,
         **{name: run.get(name) for name in ("tokenizer", "dtype", "masks", "depth_model", "pose_model")},
         **{name: clip.get(name) for name in CLIP},
         "edge_thresholds": tuple(run["edge_thresholds"]) if run.get("edge_thresholds") else None,

@@ -2,6 +2,7 @@
 
     edges.py   Canny's edges           depth.py   by a depth model of `transformers`
     pose.py    skeletons               hub.py     loading such a model
+    camera.py  not a picture: the camera's path
 
 A condition is a function of one frame: uint8 (H, W, 3) -> uint8 (H, W, 3). `condition_frames` applies it to a video
 frame by frame; the pictures can be written, or kept on disk by `t2vz.video.frames_on_disk`.
@@ -11,13 +12,25 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from .camera import CameraPath, camera_path, dense_flow, motion_of_clip
 from .depth import DepthFinder
 from .edges import edges
 from .pose import PoseFinder, draw_skeleton
 
 Condition = Callable[[np.ndarray], np.ndarray]
 
-__all__ = ["Condition", "DepthFinder", "PoseFinder", "condition_frames", "draw_skeleton", "edges"]
+__all__ = [
+    "CameraPath",
+    "camera_path",
+    "dense_flow",
+    "motion_of_clip",
+    "Condition",
+    "DepthFinder",
+    "PoseFinder",
+    "condition_frames",
+    "draw_skeleton",
+    "edges",
+]
 
 
 def condition_frames(clip, condition: Condition) -> Iterator[np.ndarray]:

@@ -1,8 +1,9 @@
 """The camera's path taken from a real video: E7's δ^k measured instead of asked for.
 
-    path = camera_path(frames)            # robust: one translation, zoom and turn for every frame
-    text_to_video(sd, prompt, frames=len(frames), flow=path.flow(h, w))
-    text_to_video(sd, prompt, frames=len(frames), flow=dense_flow(frames, h, w))     # every cell by itself
+    path = camera_path(frames)      # robust: one translation, zoom and turn for every frame
+    path.offsets, path.zoom, path.rotation
+    text_to_video(sd, prompt, flow=path.flow(h, w))                  # or motion_from=frames
+    text_to_video(sd, prompt, flow=dense_flow(frames, h, w))         # every cell by itself
 
 Points are tracked from frame to frame (Lucas and Kanade 1981) and the one similarity that most of them follow is found
 by random sampling (RANSAC, Fischler and Bolles 1981), so that a moving thing or a subtitle does not steer the camera.
@@ -96,17 +97,44 @@ def dense_flow(frames: Iterable[np.ndarray], height: int, width: int) -> Tensor:
     """
     opencv = load_opencv("motion from a video")
     finder = opencv.DISOpticalFlow_create(opencv.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    so_far, flows = None, []
+    so_far, flows = None, [torch.zeros(1, 2, height, width, dtype=torch.float64, device="cpu")]
     for before, after in _pairs(frames):
         back = torch.from_numpy(finder.calc(after, before, None)).permute(2, 0, 1)[None].double()
-        if so_far is None:
-            so_far = torch.zeros_like(back)
-            flows.append(so_far)
-        so_far = back + _read_at(so_far, back)
-        flows.append(so_far)
+        so_far = back if so_far is None else back + _read_at(so_far, back)
+        flows.append(F.adaptive_avg_pool2d(so_far, (height, width)))
     rows, columns = so_far.shape[-2:]
-    cells = F.adaptive_avg_pool2d(torch.cat(flows), (height, width))
-    return cells * torch.tensor([width / columns, height / rows], dtype=torch.float64, device="cpu")[:, None, None]
+    scale = torch.tensor([width / columns, height / rows], dtype=torch.float64, device="cpu")
+    return torch.cat(flows) * scale[:, None, None]
+
+
+def motion_of_clip(
+    clip, frames: int, fps: float, height: int, width: int, dense: bool = False
+) -> tuple[Tensor, list[str]]:
+    """The flow (frames, 2, height, width) of a video to be made that moves as a clip does, and notes for the user.
+
+    clip: a `video.Clip`, or an array uint8 (m, H, W, 3), whose frames are then taken one for one. Frame k follows the
+    clip at its own time, (k − 1)/fps seconds. Raises InputError for a clip that is too short, and as `camera_path`.
+    """
+    rate = getattr(clip, "fps", fps)
+    places = [round(k * rate / fps) for k in range(frames)]
+    if places[-1] >= len(clip):
+        enough = sum(place < len(clip) for place in places)
+        raise InputError(
+            f"the motion is to come from {len(clip)} frames at {rate:g} a second, which is enough for {enough} frames "
+            f"at {fps:g} a second, not for {frames}; make fewer frames, or more a second"
+        )
+    seen = (clip[k] for k in range(min(max(places[-1] + 1, 2), len(clip))))
+    if dense:
+        return dense_flow(seen, height, width)[places], []
+    path = camera_path(seen).at(places)
+    notes = ["the clip's camera stands still, so the video's does, too"] if path.still else []
+    beyond = float((path.offsets.abs() / torch.tensor([path.width, path.height], device="cpu")).max())
+    if beyond > 0.5:
+        notes.append(
+            f"the clip's camera leaves its first frame by {100 * beyond:.0f} % of the side; "
+            "what lies beyond frame 1 is its mirror image"
+        )
+    return path.flow(height, width), notes
 
 
 def _pairs(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -131,7 +159,7 @@ def _step(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
     if len(points) < LEAST_POINTS:
         raise InputError(
             f"frame {k - 1} shows too little detail to follow ({len(points)} points, {LEAST_POINTS} are needed); "
-            "take another clip, or the whole field with --dense"
+            "take another clip"
         )
     there, found, _ = opencv.calcOpticalFlowPyrLK(before, after, points, None, winSize=(21, 21), maxLevel=4)
     back, found_back, _ = opencv.calcOpticalFlowPyrLK(after, before, there, None, winSize=(21, 21), maxLevel=4)
@@ -145,7 +173,7 @@ def _step(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
     if matrix is None or agree.mean() < LEAST_AGREEING:
         raise InputError(
             f"frames {k - 1} and {k} do not show the same scene moved (a cut, or everything moves by itself); "
-            f"take a stretch without it, with --start and --end, or the whole field with --dense"
+            "cut the clip there, or take its whole field of motion (dense)"
         )
     return np.vstack([matrix, [0, 0, 1]])
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import Tensor
 
+from ..conditions import motion_of_clip
 from ..errors import InputError
 from ..video import DEFAULT_FPS, Video
 from .algorithm_1 import algorithm_1
@@ -16,6 +18,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from ..model import StableDiffusion
+    from ..video import Clip
 
 
 def text_to_video(
@@ -38,6 +41,8 @@ def text_to_video(
     *,
     masks: Tensor | None = None,
     flow: Tensor | None = None,
+    motion_from: "Clip | np.ndarray | None" = None,
+    motion_dense: bool = False,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
     zoom: float = 1.0,
@@ -67,8 +72,9 @@ def text_to_video(
     chunk: frames per UNet call (None: all); it bounds the memory and does not change the video. ("causal" and "all"
         need every earlier frame's keys and values, and masks from attention a map per frame: there memory grows.)
     noise: tensors in place of random draws (see `randomness.Noise`). flow: (m, 2, H/8, W/8) in latent cells, any
-        camera path in place of `motion` (frame 1's is not used). progress(done, total, stage) is told the work done;
-        on_step(Step) sees every step's tensors.
+        camera path in place of `motion` (frame 1's is not used). motion_from: a video whose camera's path is taken, an
+        array uint8 (≥ m, H, W, 3) or a Clip; motion_dense: its optical flow instead (conditions/camera.py).
+    progress(done, total, stage) is told the work done; on_step(Step) sees every step's tensors.
     zoom, rotation: camera path beside `motion`, per frame: 1.02 moves in, degrees turn the picture clockwise.
     initial_noise, noise_strength: how the frames' noises are correlated with motion off, see `motion.noise.correlate`.
     eta: 0 DDIM … 1 DDPM (E3). The conventions: "release", or what the paper says ("paper"; flow: "exact"), see
@@ -76,8 +82,15 @@ def text_to_video(
     Returns a Video with frames, latents (on the CPU), settings and notes. Raises InputError for impossible requests,
     FailedError if the latents stop being finite. Source: arXiv 2303.13439, Algorithm 1.
     """
-    settings = Settings.of_arguments(locals())
-    return generate(sd, settings, noise, masks, flow, progress, on_step)
+    settings, notes = Settings.of_arguments(locals()), []
+    if motion_from is not None:
+        if flow is not None:
+            raise InputError("flow and motion_from both say how the camera moves; give one")
+        cells = settings.height // sd.vae.factor, settings.width // sd.vae.factor
+        flow, notes = motion_of_clip(motion_from, settings.frames, settings.fps, *cells, motion_dense)
+    video = generate(sd, settings, noise, masks, flow, progress, on_step)
+    video.notes.extend(notes)
+    return video
 
 
 def generate(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from t2vz.conditions.camera import camera_path, dense_flow
+from t2vz.conditions.camera import camera_path, dense_flow, motion_of_clip
 from t2vz.errors import InputError
 from t2vz.motion import similarity_flow, warp
 from t2vz.world import paint, scene_from_words
@@ -82,6 +82,21 @@ def test_a_still_clip_stands_still():
 def test_a_path_can_be_read_at_some_frames():
     path = camera_path(moved([similarity(2.0 * k) for k in range(5)]))
     torch.testing.assert_close(path.at([0, 2, 4]).offsets[:, 0], torch.tensor([0, 4, 8]).double(), atol=0.3, rtol=0)
+
+
+def test_frames_follow_the_clip_at_their_own_times():
+    """A clip of 12 frames a second, a video of 4: every third frame; a still one is said, a short one refused."""
+
+    class Clip(list):
+        fps = 12.0
+
+    clip = Clip(moved([similarity(1.5 * k) for k in range(10)]))
+    flow, notes = motion_of_clip(clip, 4, 4.0, 24, 24)
+    torch.testing.assert_close(flow[:, 0].mean(dim=(1, 2)), 4.5 / 8 * torch.arange(4).double(), atol=0.06, rtol=0)
+    assert not notes
+    with pytest.raises(InputError, match="10 frames at 12 a second, which is enough for 4 frames at 4 a second"):
+        motion_of_clip(clip, 5, 4.0, 24, 24)
+    assert "stands still" in motion_of_clip(moved([similarity()] * 3), 3, 4.0, 8, 8)[1][0]
 
 
 @pytest.mark.parametrize(
