@@ -1,20 +1,10 @@
 """Files ↔ networks: what a path holds, safetensors, the two layouts and their names, sizes, LoRAs, saving."""
 
+from .build import build, stored_dtype
 from .defaults import Defaults, read_defaults
 from .inspection import inspect
 from .kinds import Kind, identify, refuse
-from .load import (
-    PARTS,
-    Checkpoint,
-    Part,
-    build,
-    checkpoint_hash,
-    files_read,
-    open_checkpoint,
-    open_controlnet,
-    open_vae,
-    stored_dtype,
-)
+from .load import PARTS, Checkpoint, Part, checkpoint_hash, files_read, open_checkpoint, open_controlnet, open_vae
 from .lora import merge_lora
 from .model_files import assemble, checkpoint_defaults, edit_unet, embedded_controlnet, embedded_edit, embedded_weights
 from .read import Entry, find_weights, read_header, read_tensors

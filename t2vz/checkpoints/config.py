@@ -10,8 +10,8 @@ asks for another computation is refused by the option's name.
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any, NoReturn
 
 from ..errors import InputError
@@ -28,40 +28,57 @@ TEXT_HEAD_WIDTH = 64  # channels of a head in CLIP's text towers
 
 # The one value of each option that t2vz builds. An option that is not listed must be off (null or false): it is newer
 # than this list, and what it would change is unknown.
-UNET_BUILT = {
+CONTROLNET_BUILT = {
     "act_fn": "silu",
-    "attention_type": "default",
-    "center_input_sample": False,
-    "conv_in_kernel": 3,
-    "conv_out_kernel": 3,
     "downsample_padding": 1,
-    "dropout": 0.0,
     "flip_sin_to_cos": True,
     "freq_shift": 0,
     "mid_block_scale_factor": 1,
     "mid_block_type": "UNetMidBlock2DCrossAttn",
     "norm_eps": 1e-5,
-    "resnet_out_scale_factor": 1.0,
     "resnet_time_scale_shift": "default",
-    "time_embedding_type": "positional",
     "transformer_layers_per_block": 1,
 }
-UNET_ONLY = {"attention_type", "center_input_sample", "conv_in_kernel", "conv_out_kernel", "dropout"} | {
-    "resnet_out_scale_factor",
-    "time_embedding_type",
+UNET_BUILT = CONTROLNET_BUILT | {
+    "attention_type": "default",
+    "center_input_sample": False,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "dropout": 0.0,
+    "resnet_out_scale_factor": 1.0,
+    "time_embedding_type": "positional",
 }
-CONTROLNET_BUILT = {name: value for name, value in UNET_BUILT.items() if name not in UNET_ONLY} | {
-    "controlnet_conditioning_channel_order": "rgb"
-}
+CONTROLNET_BUILT |= {"controlnet_conditioning_channel_order": "rgb"}
 VAE_BUILT = {"act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True}
+# dtype: transformers 5 otherwise builds the tower in the type it is stored in, beside diffusers' float32 UNet.
+TEXT_BUILT = {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "dtype": "float32"}
 SCHEDULE_BUILT = {"beta_schedule": "scaled_linear", "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
+SAMPLER = {"clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "leading", "trained_betas": None}
+BUILT = {
+    UNetConfig: {"_class_name": "UNet2DConditionModel"} | UNET_BUILT,
+    ControlNetConfig: {"_class_name": "ControlNetModel"} | CONTROLNET_BUILT,
+    VAEConfig: {"_class_name": "AutoencoderKL"} | VAE_BUILT,
+    TextConfig: TEXT_BUILT,
+    NoiseSchedule: {"_class_name": "DDIMScheduler"} | SCHEDULE_BUILT | SAMPLER,
+}
 # Options that do not change what is computed: picture sizes, float types, sizes of parts that are off.
 IGNORED = {"sample_size", "upcast_attention", "force_upcast", "addition_embed_type_num_heads"}
 ACTIVATIONS = ("quick_gelu", "gelu")
-# Of a text tower's options these are compared; the others concern training, or the tokenizer's numbers.
-TEXT_COMPARED = ("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers") + (
-    "max_position_embeddings",
-)
+# t2vz's name -> diffusers', where they differ. attention_head_dim is the number of heads, whatever it is called.
+OPTIONS = {
+    "heads": "attention_head_dim",
+    "context_dim": "cross_attention_dim",
+    "norm_groups": "norm_num_groups",
+    "condition_channels": "conditioning_channels",
+    "condition_out_channels": "conditioning_embedding_out_channels",
+    "train_steps": "num_train_timesteps",
+    "beta_first": "beta_start",
+    "beta_last": "beta_end",
+}
+# What shapes do not show: option -> field. The second name of the heads overrules the first.
+UNSHOWN = {"attention_head_dim": "heads", "num_attention_heads": "heads", "norm_num_groups": "norm_groups"} | {
+    name: name for name in ("sample_size", "scaling_factor", "hidden_act", "layer_norm_eps")
+}
 
 
 def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
@@ -138,112 +155,64 @@ def _shape(shapes: Shapes, key: str, where: str) -> tuple[int, ...]:
     return shapes[key]
 
 
-def unet_to_json(config: UNetConfig) -> dict[str, Any]:
-    """config.json of a UNet, as diffusers' UNet2DConditionModel reads it."""
-    return (
-        {"_class_name": "UNet2DConditionModel", "sample_size": config.sample_size, "out_channels": config.out_channels}
-        | UNET_BUILT
-        | _going_down_to_json(config)
-        | {"up_block_types": [("CrossAttn" if has else "") + "UpBlock2D" for has in reversed(config.has_attention)]}
-    )
-
-
-def controlnet_to_json(config: ControlNetConfig) -> dict[str, Any]:
-    """config.json of a ControlNet, as diffusers' ControlNetModel reads it."""
-    stem = {
-        "conditioning_channels": config.condition_channels,
-        "conditioning_embedding_out_channels": list(config.condition_out_channels),
-    }
-    return {"_class_name": "ControlNetModel"} | CONTROLNET_BUILT | _going_down_to_json(config) | stem
-
-
-def _going_down_to_json(config: UNetConfig) -> dict[str, Any]:
-    return {
-        "in_channels": config.in_channels,
-        "block_out_channels": list(config.block_out_channels),
-        "down_block_types": [("CrossAttn" if has else "") + "DownBlock2D" for has in config.has_attention],
-        "layers_per_block": config.layers_per_block,
-        "attention_head_dim": list(config.heads),  # diffusers' name for the number of heads
-        "cross_attention_dim": config.context_dim,
-        "norm_num_groups": config.norm_groups,
-    }
-
-
-def vae_to_json(config: VAEConfig) -> dict[str, Any]:
-    """config.json of a VAE, as diffusers' AutoencoderKL reads it."""
-    return (
-        {"_class_name": "AutoencoderKL"}
-        | VAE_BUILT
-        | {
-            "in_channels": config.in_channels,
-            "out_channels": config.in_channels,
-            "latent_channels": config.latent_channels,
-            "block_out_channels": list(config.block_out_channels),
-            "down_block_types": ["DownEncoderBlock2D"] * len(config.block_out_channels),
-            "up_block_types": ["UpDecoderBlock2D"] * len(config.block_out_channels),
-            "layers_per_block": config.layers_per_block,
-            "norm_num_groups": config.norm_groups,
-            "scaling_factor": config.scaling_factor,
-        }
-    )
-
-
-def text_to_json(config: TextConfig) -> dict[str, Any]:
-    """config.json of a text tower, as transformers' CLIPTextModel reads it.
-
-    The special tokens are CLIP's own, the vocabulary's last two: start, then end, also padding. (Published configs name
-    0, 2 and 1, which no tokenizer uses, and transformers warns of numbers that are not in the vocabulary.)
-    dtype: transformers 5 otherwise builds the tower in the type it is stored in, beside diffusers' float32 UNet.
-    """
-    start, end = config.vocab_size - 2, config.vocab_size - 1
-    special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end, "dtype": "float32"}
-    return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"} | asdict(config) | special
-
-
-@dataclass(frozen=True)
-class Format:
-    """How the sizes of one kind of network are read and written. rest: option -> field, of what shapes do not show."""
-
-    from_shapes: Callable[[Shapes, str], Config]
-    to_json: Callable[[Config], dict[str, Any]]
-    rest: Mapping[str, str]
-
-
-HEADS = {"attention_head_dim": "heads", "num_attention_heads": "heads", "norm_num_groups": "norm_groups"}
-FORMATS = {
-    "unet": Format(unet_from_shapes, unet_to_json, HEADS | {"sample_size": "sample_size"}),
-    "vae": Format(vae_from_shapes, vae_to_json, {"norm_num_groups": "norm_groups", "scaling_factor": "scaling_factor"}),
-    "text": Format(
-        text_from_shapes, text_to_json, {name: name for name in ("num_attention_heads", "hidden_act", "layer_norm_eps")}
-    ),
-    "ControlNet": Format(controlnet_from_shapes, controlnet_to_json, HEADS),
+FROM_SHAPES = {
+    "unet": unet_from_shapes,
+    "vae": vae_from_shapes,
+    "text": text_from_shapes,
+    "ControlNet": controlnet_from_shapes,
 }
+
+
+def to_json(sizes: Config | NoiseSchedule) -> dict[str, Any]:
+    """config.json of a network or a schedule, as the classes of diffusers and transformers read it."""
+    options = {
+        OPTIONS.get(name, name): list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(sizes).items()
+    }
+    if isinstance(sizes, UNetConfig):
+        attends = ["CrossAttn" * has for has in options.pop("has_attention")]
+        options["down_block_types"] = [f"{kind}DownBlock2D" for kind in attends]
+        if isinstance(sizes, ControlNetConfig):
+            del options["out_channels"], options["sample_size"]
+        else:
+            options["up_block_types"] = [f"{kind}UpBlock2D" for kind in reversed(attends)]
+    elif isinstance(sizes, VAEConfig):
+        levels = len(sizes.block_out_channels)
+        options["down_block_types"], options["up_block_types"] = (
+            [f"{way}Block2D"] * levels for way in ("DownEncoder", "UpDecoder")
+        )
+        options["out_channels"] = sizes.in_channels
+    elif isinstance(sizes, TextConfig):
+        # CLIP's own special tokens, the vocabulary's last two: start, then end, also padding. (Published configs name
+        # 0, 2 and 1, which no tokenizer uses, and transformers warns of numbers that are not in the vocabulary.)
+        start, end = sizes.vocab_size - 2, sizes.vocab_size - 1
+        options |= {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    return BUILT[type(sizes)] | options
 
 
 def read_sizes(name: str, shapes: Shapes, path: Any, said: Mapping[str, Any], where: str) -> Config:
     """The sizes of a network: of its shapes, and of what its config.json or header says (`said`, {} for nothing).
 
-    name: a row of FORMATS. path, where: the weights and what describes them, for messages. Raises InputError that names
-    the first option which asks for another architecture than Stable Diffusion 1.x's, or contradicts the shapes.
+    name: a row of FROM_SHAPES. path, where: the weights and what describes them, for messages. Raises InputError that
+    names the first option which asks for another architecture than Stable Diffusion 1.x's, or contradicts the shapes.
     """
-    form = FORMATS[name]
-    config = form.from_shapes(shapes, str(path))
+    config = FROM_SHAPES[name](shapes, str(path))
     said = {option: value for option, value in said.items() if value is not None and not option.startswith("_")}
-    for option, field in form.rest.items():  # num_attention_heads after attention_head_dim, which it overrules
-        if option in said:
+    for option, field in UNSHOWN.items():
+        field = field if hasattr(config, field) else option
+        if option in said and hasattr(config, field):
             config = replace(config, **{field: _like(getattr(config, field), said[option], option, where)})
     _check_divisors(config, where if said else str(path), said)
-    built = form.to_json(config)
+    built = to_json(config)
+    if name == "text":  # its other options concern training, or the tokenizer's numbers
+        said = {option: said[option] for option in said.keys() & {"model_type", *asdict(config)}}
     for option, value in said.items():
-        if option in form.rest or option in IGNORED or (name == "text" and option not in TEXT_COMPARED):
-            continue
         expected = built.get(option, False)
-        if _same(value, expected):
+        if option in UNSHOWN or option in IGNORED or _same(value, expected):
             continue
-        if option in built and option not in UNET_BUILT | VAE_BUILT | CONTROLNET_BUILT:
-            rule = f"{expected!r}, which its tensors show"
-        else:
-            rule = repr(expected) if option in built else "an architecture without it"
+        rule = "an architecture without it"
+        if option in built:
+            rule = f"{expected!r}" + ", which its tensors show" * (option not in BUILT[type(config)])
         _refuse(where, option, value, rule)
     return config
 
@@ -318,28 +287,11 @@ def schedule_from_json(said: Mapping[str, Any], where: str) -> NoiseSchedule:
     )
 
 
-def schedule_to_json(schedule: NoiseSchedule) -> dict[str, Any]:
-    """scheduler_config.json, as diffusers' DDIMScheduler reads it: SD 1.5's sampler settings, and these betas."""
-    return SCHEDULE_BUILT | {
-        "_class_name": "DDIMScheduler",
-        "clip_sample": False,
-        "set_alpha_to_one": False,
-        "timestep_spacing": "leading",
-        "trained_betas": None,
-        "num_train_timesteps": schedule.train_steps,
-        "beta_start": schedule.beta_first,
-        "beta_end": schedule.beta_last,
-        "steps_offset": schedule.steps_offset,
-    }
-
-
-def header_words(name: str, config: Config | NoiseSchedule, rule: Config | NoiseSchedule) -> dict[str, str]:
+def header_words(name: str, sizes: Config | NoiseSchedule, rule: Config | NoiseSchedule) -> dict[str, str]:
     """What a single file's header must say of a network: the options in which it differs from what `rule`, the reader's
     assumption, has. {} if there are none: files of SD 1.x's own kind need no words."""
-    to_json = FORMATS[name].to_json if name in FORMATS else schedule_to_json
     assumed = to_json(rule)
-    differing = {option: value for option, value in to_json(config).items() if assumed.get(option) != value}
-    differing = {option: value for option, value in differing.items() if not option.endswith("_token_id")}
+    differing = {option: value for option, value in to_json(sizes).items() if assumed.get(option) != value}
     return {HEADER + name: json.dumps(differing)} if differing else {}
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from ..errors import InputError
 from . import ldm, lora
+from .build import differences
 from .config import HEADER
-from .load import ALONE, NETWORKS, PARTS, UNETS, Contents, Part, differences, look
+from .load import ALONE, NETWORKS, PARTS, UNETS, Contents, Part, look
 from .read import Entry
 from .tokenizer import TOKENIZER_FILES, holds_tokenizer
 from .words import WORDS_FILE

@@ -1,7 +1,7 @@
-"""What a path holds, and networks made of it.
+"""What a path holds: which model, and where each tensor of its networks lies. Headers and config files are read.
 
-    checkpoint = open_checkpoint("v1-5-pruned-emaonly.safetensors")   # or a folder: headers and config files are read
-    unet = build(checkpoint.unet, torch.float16, "cuda")              # now the tensors are
+    checkpoint = open_checkpoint("v1-5-pruned-emaonly.safetensors")   # or a folder
+    unet = build(checkpoint.unet, torch.float16, "cuda")              # now the tensors are read (build.py)
 
 `NETWORKS` is the one table of what a checkpoint is made of. `look` reads headers, tells the model, and sorts tensors to
 the rows, by the names of the folder layout; what is wrong with one network stands in its place. `open_checkpoint`,
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..errors import InputError
@@ -24,19 +23,18 @@ from ..text import TextEncoder
 from ..unet import ControlNet, UNet
 from ..vae import VAE
 from . import ldm
-from .config import HEADER, Config, from_header, read_sizes, schedule_from_json, schedule_to_json
+from .config import HEADER, Config, from_header, read_sizes, schedule_from_json, to_json
 from .kinds import BY_CONTEXT, Kind, identify, refuse
 from .prediction import check_prediction, yaml_beside
 from .read import (
     Entry,
-    check_there,
+    find_path,
     find_weights,
-    hub_snapshot,
     read_header,
     read_header_and_metadata,
     read_json,
-    read_tensors,
-    refuse_pickle_name,
+    refuse_pickles,
+    refuse_quantised,
     some,
 )
 from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES
@@ -50,7 +48,8 @@ class Network:
 
     name: str
     module: Callable[[Config], nn.Module]
-    folder: str  # in a checkpoint folder, and `stem` the name of its weight file
+    class_name: str  # of diffusers' or transformers' class, in config.json
+    folder: str  # in a checkpoint folder; `stem` is the name of its weight file
     stem: str
     prefix: str  # of its keys in a single file
     table: Callable[[Iterable[str]], dict[str, str]] | None  # single-file keys -> {single-file module: folder module}
@@ -76,10 +75,10 @@ def _tidy_text(name: str, entry: Entry) -> tuple[str, Entry] | None:
 NETWORKS = {
     row.name: row
     for row in (
-        Network("unet", UNet, "unet", STEM, ldm.UNET, ldm.unet_table, _as_it_is),
-        Network("vae", VAE, "vae", STEM, ldm.VAE, ldm.vae_table, _tidy_vae),
-        Network("text", TextEncoder, "text_encoder", "model", ldm.TEXT, None, _tidy_text),
-        Network("ControlNet", ControlNet, "controlnet", STEM, ldm.CONTROL, ldm.control_table, _as_it_is),
+        Network("unet", UNet, "UNet2DConditionModel", "unet", STEM, ldm.UNET, ldm.unet_table, _as_it_is),
+        Network("vae", VAE, "AutoencoderKL", "vae", STEM, ldm.VAE, ldm.vae_table, _tidy_vae),
+        Network("text", TextEncoder, "CLIPTextModel", "text_encoder", "model", ldm.TEXT, None, _tidy_text),
+        Network("ControlNet", ControlNet, "ControlNetModel", "", STEM, ldm.CONTROL, ldm.control_table, _as_it_is),
     )
 }
 PARTS = ("unet", "vae", "text")  # of a checkpoint; a ControlNet comes beside one
@@ -87,7 +86,6 @@ UNETS = ("sd1", "instruct-pix2pix", "inpainting")
 # Which network a file of one kind holds, if it is no whole checkpoint.
 ALONE = dict.fromkeys(UNETS, "unet") | {"vae": "vae", "text": "text"}
 ALONE |= {"controlnet": "ControlNet", "controlnet-delta": "ControlNet"}
-CLASSES = {"UNet2DConditionModel": "unet", "AutoencoderKL": "vae", "ControlNetModel": "ControlNet"}
 GIVE = "give a .safetensors file, or a folder with unet/ vae/ text_encoder/"
 GIVE_VAE = "give a VAE's folder (with config.json), or a .safetensors file"
 GIVE_CONTROLNET = (
@@ -143,9 +141,7 @@ def look(path: str | Path) -> Contents:
 
     Raises InputError for what cannot be read: no such file, a pickle, cut short, no safetensors.
     """
-    refuse_pickle_name(Path(path))
-    check_there(Path(path), GIVE)
-    path = hub_snapshot(path)
+    path = find_path(path, GIVE)
     if not path.is_dir():
         return _look_into_file(path)
     if any((path / NETWORKS[name].folder).is_dir() for name in PARTS):
@@ -239,6 +235,8 @@ def _add_part(contents: Contents, name: str, path: Path, entries: dict[str, Entr
 
     def part() -> Part:
         named = by_module_names(NETWORKS[name], entries, single)
+        for entry in named.values():
+            refuse_quantised(entry)
         said, where = from_header(name, contents.metadata, path), f"{path}, header {HEADER}{name}"
         if config is not None:
             said, where = read_json(config), str(config)
@@ -271,7 +269,7 @@ def _schedule_of_file(contents: Contents) -> NoiseSchedule:
     check_prediction(contents.path, contents.metadata, contents.entries)
     header = from_header("scheduler", contents.metadata, contents.path)
     usual = NoiseSchedule.stable_diffusion()
-    return schedule_from_json(schedule_to_json(usual) | header, f"{contents.path}, header {HEADER}scheduler")
+    return schedule_from_json(to_json(usual) | header, f"{contents.path}, header {HEADER}scheduler")
 
 
 def open_checkpoint(path: str | Path, needs: tuple[str, ...] = PARTS) -> Checkpoint:
@@ -280,7 +278,7 @@ def open_checkpoint(path: str | Path, needs: tuple[str, ...] = PARTS) -> Checkpo
     needs: the parts without which it is of no use ("unet", "vae", "text").
     Raises InputError: no such file, a pickle, cut short, another model (it says which), a part missing.
     """
-    path = hub_snapshot(path)
+    path = find_path(path, GIVE)
     if path.is_dir() and not (path / "unet").is_dir():
         raise InputError(f"{path}: holds no unet/ folder; {_folder_advice(path)}")
     contents = look(path)
@@ -307,7 +305,7 @@ def open_vae(path: str | Path) -> Part:
     A lone file without a config.json beside it is taken to have SD 1.x's norm groups and scaling factor.
     Raises InputError: as `open_checkpoint`, or if there is no VAE.
     """
-    contents = _open_alone(Path(path), "VAE", GIVE_VAE)
+    contents = _open_alone(path, "VAE", GIVE_VAE)
     part = contents.parts.get("vae")
     if contents.kind.kind != "vae" and (contents.kind.advice is not None or contents.kind.layout == "folder"):
         raise InputError(f"{path}: this is {contents.kind.words}, not a VAE; {GIVE_VAE}")
@@ -326,7 +324,7 @@ def open_controlnet(path: str | Path, unet: nn.Module | None = None) -> Part:
     a key "difference" marks. Raises InputError: no such file, a pickle, cut short, another model (it says which), keys
     that belong to nothing, differences and no UNet to add them to.
     """
-    contents = _open_alone(Path(path), "ControlNet", GIVE_CONTROLNET)
+    contents = _open_alone(path, "ControlNet", GIVE_CONTROLNET)
     part = contents.parts.get("ControlNet")
     if part is None:
         raise InputError(f"{path}: this is {contents.kind.words}, not a ControlNet; {GIVE_CONTROLNET}")
@@ -346,11 +344,9 @@ def open_controlnet(path: str | Path, unet: nn.Module | None = None) -> Part:
     return _added_to(unet, part) if "difference" in contents.entries else part
 
 
-def _open_alone(path: Path, what: str, advice: str) -> Contents:
+def _open_alone(path: str | Path, what: str, advice: str) -> Contents:
     """`look` at the path of a VAE or a ControlNet, and say what someone who gave another folder probably wanted."""
-    refuse_pickle_name(path)
-    check_there(path, advice)
-    path = hub_snapshot(path)
+    path = find_path(path, advice)
     if path.is_dir() and not (path / "config.json").is_file():
         inside = [path / what.lower()] if (path / what.lower()).is_dir() else sorted(path.glob("*.safetensors"))
         hint = f"did you mean {inside[0]}?" if inside else advice
@@ -380,59 +376,6 @@ def _added_to(unet: nn.Module | None, part: Part) -> Part:
     return replace(part, entries=entries | added)
 
 
-def build(part: Part, dtype: torch.dtype, device: str | torch.device = "cpu") -> nn.Module:
-    """The network of a part, filled with its tensors in `dtype` on `device`; in eval mode, without gradients.
-
-    It is first built on torch's "meta" device: there it has names and shapes, and no memory. All of them are compared
-    before the first tensor is read; then each is read, converted and put in its place. Peak memory: the weights in
-    `dtype`, and about 64 MiB (or the largest tensor). Raises InputError naming the missing, unknown and misshaped
-    tensors.
-    """
-    with torch.device("meta"):
-        module = NETWORKS[part.name].module(part.config)
-    words = {"missing": "missing", "extra": "unknown", "misshaped": "of another shape"}
-    found = _differences(module, part)
-    faults = "; ".join(f"{len(names)} tensors {words[fault]}: {some(names)}" for fault, names in found.items() if names)
-    if faults:
-        raise InputError(
-            f"{part.path}: does not fit the {part.name} its sizes call for; {faults}; "
-            f"the file is incomplete, pruned, or of another architecture"
-        )
-    for name, tensor in read_tensors(part.entries, dtype):
-        owner, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor.to(device), requires_grad=False))
-    return module.eval()
-
-
-def differences(part: Part) -> dict[str, list[str]]:
-    """What a part's tensors have otherwise than its network: names that are missing, extra, and of another shape."""
-    with torch.device("meta"):
-        module = NETWORKS[part.name].module(part.config)
-    return _differences(module, part)
-
-
-def _differences(module: nn.Module, part: Part) -> dict[str, list[str]]:
-    entries, wanted = part.entries, {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    return {
-        "missing": sorted(wanted.keys() - entries.keys()),
-        "extra": sorted(entries.keys() - wanted.keys()),
-        "misshaped": [
-            f"{name} {list(entries[name].shape)} for {list(shape)}"
-            for name, shape in wanted.items()
-            if name in entries and entries[name].shape != shape
-        ],
-    }
-
-
-def stored_dtype(checkpoint: Checkpoint) -> str:
-    """torch's name of the float type that loses nothing of the checkpoint: the one it is stored in, or a wider one."""
-    parts = [part for part in (checkpoint.unet, checkpoint.vae, checkpoint.text) if part is not None]
-    stored = {entry.dtype for part in parts for entry in part.entries.values()}
-    if "F64" in stored:
-        return "float64"
-    return {("F16",): "float16", ("BF16",): "bfloat16"}.get(tuple(stored), "float32")
-
-
 def files_read(path: str | Path) -> list[Path]:
     """All files that decide what the checkpoint, VAE, ControlNet or LoRA at `path` computes, in order: the weights, and
     the configs, schedule, tokenizer and settings that are read beside them. Raises as `look`."""
@@ -442,7 +385,8 @@ def files_read(path: str | Path) -> list[Path]:
 def checkpoint_hash(*paths: str | Path) -> str:
     """SHA-256 of `files_read` of some paths: of one file its contents', as sha256sum prints it; of several their names'
     within the folder and their contents'. So it does not depend on where the files lie."""
-    files = [(file, Path(path)) for path in paths for file in files_read(path)]
+    contents = [look(path) for path in paths]
+    files = [(file, found.path) for found in contents for file in sorted(found.files)]
     digest = hashlib.sha256()
     for file, path in files:
         if len(files) > 1:
@@ -484,13 +428,9 @@ def _weights_of_a_part(folder: Path) -> list[Path]:
 def _config_beside(file: Path, name: str) -> Path | None:
     """The config.json beside a network's lone weight file, if it describes such a network."""
     config = file.with_name("config.json")
-    if not config.is_file():
-        return None
-    content = read_json(config)
-    described = CLASSES.get(
-        content.get("_class_name"), "text" if "CLIPText" in str(content.get("architectures")) else None
-    )
-    return config if described == name else None
+    said = read_json(config) if config.is_file() else {}
+    classes = [said.get("_class_name"), *(said.get("architectures") or [])]
+    return config if NETWORKS[name].class_name in classes else None
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:
@@ -505,8 +445,7 @@ def _folder_advice(path: Path) -> str:
     files = sorted(path.glob("*.safetensors"))
     if files:
         return f"to load the single file in it, give {files[0]}"
-    for file in sorted(path.glob("*")):
-        refuse_pickle_name(file)
+    refuse_pickles(path)
     return "give a folder with unet/ vae/ text_encoder/ tokenizer/, or a .safetensors file"
 
 

@@ -9,7 +9,7 @@ from ..errors import InputError
 from .defaults import Defaults, read_defaults
 from .load import PARTS, Checkpoint, Part, open_checkpoint, open_vae
 from .lora import merge_lora
-from .read import hub_snapshot
+from .read import find_path
 
 
 def assemble(
@@ -82,7 +82,7 @@ def edit_unet(path: str | Path | None) -> Path | None:
     """Where the edit UNet of a checkpoint lies, if not in it: the embedded one's, or that of the folder PATH-edit."""
     if path is None:
         return embedded_edit() / "unet"
-    folder = Path(os.path.abspath(hub_snapshot(path)))  # "." has no name; a link keeps its own
+    folder = Path(os.path.abspath(find_path(path)))  # "." has no name; a link keeps its own
     beside = folder.with_name(folder.name + "-edit") / "unet"
     return beside if folder.is_dir() and beside.is_dir() else None
 

@@ -7,6 +7,7 @@ apart and checked for nothing; `read_tensors` then brings in the tensors, some a
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -66,9 +67,7 @@ def read_header(path: str | Path) -> dict[str, Entry]:
 
 def read_header_and_metadata(path: str | Path) -> tuple[dict[str, Entry], dict[str, str]]:
     """`read_header`, and the words that the file's maker left in its header ({} if none). Raises as `read_header`."""
-    path = Path(path)
-    refuse_pickle_name(path)
-    check_there(path, "give a .safetensors file")
+    path = find_path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the .safetensors file in it")
     try:
@@ -152,44 +151,45 @@ def find_weights(folder: Path, stem: str) -> list[Path]:
     ):
         if (folder / name).is_file():
             return _shards(folder / name)
-    for path in sorted(folder.glob("*")):
-        refuse_pickle_name(path)
+    refuse_pickles(folder)
     raise InputError(f"{folder}: holds no {stem}.safetensors (nor its .fp16 edition, nor an index of shards)")
 
 
-def check_there(path: Path, advice: str) -> None:
-    """Raise InputError unless there is a file or folder of that name: a web address or a hub's name is said to be one.
+def find_path(path: str | Path, advice: str = "give a .safetensors file") -> Path:
+    """The file or folder that a path names: of a folder of the Hugging Face hub's cache (models--A--B) the folder with
+    the files, and ~ is the home.
 
-    advice: what to give instead.
+    advice: what to give instead. Raises InputError: a pickle by its name, which is not touched; nothing there, a web
+    address, a model's name on the hub; several revisions in the cache, and none the current one.
     """
-    if path.exists():
-        return
-    if re.match(r"https?:/", str(path)):
-        raise InputError(f"{path}: is a web address, and t2vz downloads nothing; download it and {advice}")
-    hub_name = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path)) and path.suffix != ".safetensors"
-    if hub_name and not path.parent.exists():
+    path = Path(path).expanduser()
+    if path.suffix.lower() in PICKLE_ENDINGS:
         raise InputError(
-            f"{path}: there is no such folder here. If it is a name on the Hugging Face hub: t2vz downloads nothing; "
-            f"fetch it (hf download {path}), and {advice}"
+            f"{path}: {path.suffix} files are pickles, which can run code when opened, so t2vz "
+            f"never opens one: {CONVERT}"
         )
-    raise InputError(f"{path}: no such file; {advice}")
-
-
-def hub_snapshot(path: str | Path) -> Path:
-    """Of a folder of the Hugging Face hub's cache (models--A--B) the folder with the files; any other path itself.
-
-    Raises InputError if several revisions are there and none is the current one.
-    """
-    path = Path(path)
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        why = f"cannot be read ({getattr(error, 'strerror', error)})"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            why = "no such file"
+        if os.path.islink(path):
+            why = f"is a link to {path.readlink()}, which is not there"
+        elif re.match(r"https?:/", str(path)):
+            why = "is a web address, and t2vz downloads nothing; download it"
+        elif re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path)) and not path.parent.exists():
+            if path.suffix != ".safetensors":
+                why += f"; a model's name on the Hugging Face hub? t2vz downloads nothing: hf download {path}"
+        raise InputError(f"{path}: {why}; {advice}") from error
     top = path.parent if path.name == "snapshots" else path
     if not (top / "snapshots").is_dir():
         return path
-    current = top / "refs/main"
     revisions = sorted((top / "snapshots").iterdir())
-    if current.is_file() and (top / "snapshots" / current.read_text().strip()).is_dir():
-        return top / "snapshots" / current.read_text().strip()
-    if len(revisions) == 1:
-        return revisions[0]
+    main = (top / "refs/main").read_text().strip() if (top / "refs/main").is_file() else None
+    current = [folder for folder in revisions if folder.name == main] or revisions
+    if len(current) == 1:
+        return current[0]
     raise InputError(
         f"{path}: the hub's cache holds {len(revisions)} revisions of this model; give the folder of one, "
         f"{top / 'snapshots'}/REVISION"
@@ -209,13 +209,10 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def refuse_pickle_name(path: Path) -> None:
-    """Raise InputError when the name says pickle; the file is not touched."""
-    if path.suffix.lower() in PICKLE_ENDINGS:
-        raise InputError(
-            f"{path}: {path.suffix} files are pickles, which can run code when opened, so t2vz "
-            f"never opens one: {CONVERT}"
-        )
+def refuse_pickles(folder: Path) -> None:
+    """Raise InputError if a folder holds a pickle: it is what was meant, where no other weights are."""
+    for path in sorted(folder.glob("*")):
+        find_path(path)
 
 
 def some(names: list[str]) -> str:
@@ -249,11 +246,8 @@ def _batches(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]:
 def _convert(mapped: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
     """A copy in `dtype`, changed and checked: what a NaN in the weights breaks is otherwise seen many steps later."""
     scalar = all(side == 1 for side in entry.shape)  # a LoRA's alpha may be a whole number
-    if entry.dtype not in FLOAT_BYTES and not (scalar and not mapped.is_complex()):
-        raise InputError(
-            f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not "
-            "supported, take the float16 or float32 edition"
-        )
+    if not scalar or mapped.is_complex():
+        refuse_quantised(entry)
     # Changes are made in float32 at least, and rounded once, at the end.
     exact = torch.promote_types(dtype, torch.float32) if entry.changes else dtype
     tensor = mapped.to(dtype=exact, copy=True).reshape(entry.shape)
@@ -269,6 +263,15 @@ def _convert(mapped: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
             f"{entry.path}: {entry.key} holds NaN or infinite values; the file is spoilt, get another copy"
         )
     return tensor
+
+
+def refuse_quantised(entry: Entry) -> None:
+    """Raise InputError for a tensor that is not floating point."""
+    if entry.dtype not in FLOAT_BYTES:
+        raise InputError(
+            f"{entry.path}: {entry.key} is stored as {entry.dtype}; quantised weights are not supported, take the "
+            "float16 or float32 edition"
+        )
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -17,7 +17,7 @@ from ..files import atomic_folder, atomic_path
 from ..schedulers import NoiseSchedule
 from ..text.vocabulary import read_vocabulary
 from . import ldm
-from .config import FORMATS, header_words, schedule_to_json
+from .config import FROM_SHAPES, header_words, to_json
 from .defaults import DEFAULTS_FILE, DEFAULTS_HEADER, Defaults
 from .load import NETWORKS
 from .read import read_json
@@ -74,7 +74,7 @@ def save_folder(
     _refuse_existing(path, overwrite)
     with atomic_folder(path, replace_if=lambda folder: (folder / "model_index.json").is_file()) as folder:
         _write_json(folder / "model_index.json", MODEL_INDEX)
-        schedule = schedule_to_json(schedule or NoiseSchedule.stable_diffusion())
+        schedule = to_json(schedule or NoiseSchedule.stable_diffusion())
         _write_json(folder / "scheduler/scheduler_config.json", schedule)
         for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
             _write_network(folder / NETWORKS[name].folder, name, network, dtype)
@@ -99,11 +99,9 @@ def save_controlnet(
 
 
 def _save_alone(path: Path, name: str, network: nn.Module, dtype: torch.dtype, overwrite: bool) -> None:
-    class_name = FORMATS[name].to_json(network.config)["_class_name"]
-
     def is_such(folder: Path) -> bool:
         try:
-            return read_json(folder / "config.json").get("_class_name") == class_name
+            return read_json(folder / "config.json").get("_class_name") == NETWORKS[name].class_name
         except InputError:
             return False
 
@@ -141,7 +139,7 @@ def save_single_file(
     for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
         state = network.state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-        header |= header_words(name, network.config, FORMATS[name].from_shapes(shapes, str(path)))
+        header |= header_words(name, network.config, FROM_SHAPES[name](shapes, str(path)))
         table = ldm.inverse(dict(modules[name])) if name in modules else None
         for key, tensor in state.items():
             if name == "vae" and ".attentions." in key and tensor.ndim == 2:
@@ -165,7 +163,7 @@ def save_tokenizer(source: Path, target: Path, length: int, overwrite: bool = Fa
 
 
 def _write_network(folder: Path, name: str, network: nn.Module, dtype: torch.dtype) -> None:
-    _write_json(folder / "config.json", FORMATS[name].to_json(network.config))
+    _write_json(folder / "config.json", to_json(network.config))
     _write_weights(folder / f"{NETWORKS[name].stem}.safetensors", network.state_dict(), dtype)
 
 

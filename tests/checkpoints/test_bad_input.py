@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from t2vz.checkpoints import build, open_checkpoint, read_header
+from t2vz.checkpoints import build, checkpoint_hash, inspect, open_checkpoint, open_controlnet, open_vae, read_header
 from t2vz.errors import InputError
 
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
@@ -75,9 +75,25 @@ def test_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
     assert list(read_header(path)) == ["k" * (n + 1)]
 
 
+def with_header(header, data):
+    """A file of the format with this header, whatever it says."""
+    words = json.dumps(header).encode()
+    return len(words).to_bytes(8, "little") + words + data
+
+
+ONE = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+
+
 @pytest.mark.parametrize(
     "content, word",
     [
+        (with_header({"__metadata__": {"epoch": 1.5}} | ONE, b"\0" * 4), "epoch = 1.5 in __metadata__"),
+        (with_header({"__metadata__": {"epoch": None}} | ONE, b"\0" * 4), "epoch = None in __metadata__"),
+        (with_header({"__metadata__": [1]} | ONE, b"\0" * 4), "header"),
+        (with_header(ONE, b"\0" * 10), "6 bytes after its last tensor"),
+        (with_header(ONE | {"b": ONE["a"]}, b"\0" * 4), "no valid safetensors file"),
+        (with_header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"\0" * 8), "no valid safetensors"),
+        (with_header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, b"\0" * 8), "header"),
         (b"", "empty"),
         (b"\0", "not a safetensors"),
         (b"hello, I am no model at all", "not a safetensors"),
@@ -93,9 +109,12 @@ def test_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
     ],
 )
 def test_other_content(tmp_path, content, word):
+    """Whoever opens it, and whoever only asks what it is, gets the same answer."""
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    refusal(lambda: open_checkpoint(path), word, str(path))
+    said = refusal(lambda: open_checkpoint(path), word, str(path))
+    for call in (inspect, open_vae, open_controlnet, checkpoint_hash, read_header):
+        assert refusal(lambda call=call: call(path)) == said
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.3, 0.999])
@@ -104,13 +123,6 @@ def test_truncated_file(folder, share):
     content = path.read_bytes()
     path.write_bytes(content[: 9 + int(share * (len(content) - 10))])
     refusal(lambda: open_checkpoint(folder), "cut short", f"{len(content):,}" if share > 0.2 else "bytes")
-
-
-def test_overlong_offsets_and_wrong_sizes_are_refused(tmp_path):
-    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}).encode()
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
-    refusal(lambda: open_checkpoint(path), "header")
 
 
 def test_missing_file_and_folders_without_weights(tmp_path, folder):
@@ -188,4 +200,5 @@ def test_quantised_weights_are_refused(folder):
     tensors = load_file(folder / UNET_FILE)
     tensors["conv_in.weight"] = tensors["conv_in.weight"].to(torch.int8)
     save_file(tensors, folder / UNET_FILE)
-    refusal(lambda: build(open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "I8", "quantised")
+    said = refusal(lambda: open_checkpoint(folder), "conv_in.weight", "I8", "quantised")
+    assert inspect(folder)["parts"][0]["problem"] == said

@@ -120,7 +120,7 @@ def test_unet_config_survives_writing_and_diffusers(sizes):
     unet = UNetConfig(**sizes)
     with torch.device("meta"):
         shapes = shapes_of(UNet(unet))
-    written = json.loads(json.dumps(config.unet_to_json(unet)))
+    written = json.loads(json.dumps(config.to_json(unet)))
     assert config.read_sizes("unet", shapes, "file", written, "config.json") == unet
     if unet.block_out_channels[0] > 32:
         return  # the real size is only compared as a dictionary
@@ -136,7 +136,7 @@ def test_vae_config_survives_writing_and_diffusers():
     vae = VAEConfig(
         block_out_channels=(32, 64, 64), layers_per_block=1, norm_groups=8, latent_channels=3, scaling_factor=0.5
     )
-    theirs = AutoencoderKL.from_config(json.loads(json.dumps(config.vae_to_json(vae))))
+    theirs = AutoencoderKL.from_config(json.loads(json.dumps(config.to_json(vae))))
     said = json.loads(theirs.to_json_string())
     assert config.read_sizes("vae", shapes_of(theirs), "file", said, "config.json") == vae
 
@@ -145,7 +145,7 @@ def test_schedule_survives_writing_and_diffusers():
     from diffusers import DDIMScheduler
 
     schedule = NoiseSchedule(train_steps=500, beta_first=0.001, beta_last=0.02, steps_offset=0)
-    theirs = DDIMScheduler.from_config(config.schedule_to_json(schedule))
+    theirs = DDIMScheduler.from_config(config.to_json(schedule))
     assert config.schedule_from_json(dict(theirs.config), "file") == schedule
     assert abs(theirs.alphas_cumprod.double() - schedule.alpha_bar).max() < 1e-6
 
@@ -166,7 +166,7 @@ def test_text_config_survives_writing_and_transformers():
     theirs = CLIPTextModel(CLIPTextConfig(**sizes))
     shapes = {f"text_model.{name.removeprefix('text_model.')}": shape for name, shape in shapes_of(theirs).items()}
     found = config.read_sizes("text", shapes, "file", json.loads(theirs.config.to_json_string()), "config.json")
-    again = config.read_sizes("text", shapes, "file", config.text_to_json(found), "config.json")
+    again = config.read_sizes("text", shapes, "file", config.to_json(found), "config.json")
     assert {name: getattr(again, name) for name in sizes} == {name: getattr(found, name) for name in sizes} == sizes
 
 

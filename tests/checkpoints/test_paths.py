@@ -40,6 +40,8 @@ OPENERS = {
         ("nobody/some-model-v1.5", "Hugging Face hub.*hf download nobody/some-model-v1.5"),
         ("https://huggingface.co/a/b/resolve/main/c.safetensors", "web address.*downloads nothing"),
         ("there/is-none.safetensors", "no such file"),
+        ("~/is-none.safetensors", "^/.*is-none.safetensors: no such file"),
+        ("x" * 300, "File name too long"),
     ],
 )
 @pytest.mark.parametrize("wanted", OPENERS)
