@@ -4,9 +4,10 @@ from .build import build, stored_dtype
 from .defaults import Defaults, read_defaults
 from .inspection import inspect
 from .kinds import Kind, identify, refuse
-from .load import PARTS, Checkpoint, Part, checkpoint_hash, files_read, open_checkpoint, open_controlnet, open_vae
+from .load import Checkpoint, checkpoint_hash, files_read, open_checkpoint, open_controlnet, open_vae
 from .lora import merge_lora
 from .model_files import assemble, checkpoint_defaults, edit_unet, embedded_controlnet, embedded_edit, embedded_weights
+from .networks import PARTS, Part
 from .read import Entry, find_weights, read_header, read_tensors
 from .save import save_controlnet, save_folder, save_single_file, save_tokenizer, save_unet
 from .tokenizer import find_tokenizer, is_clips_tokenizer, open_tokenizer, same_tokenizer

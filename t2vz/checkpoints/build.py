@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from .load import NETWORKS, Checkpoint, Part
+from .load import Checkpoint
+from .networks import NETWORKS, Part
 from .read import read_tensors, some
 
 

@@ -3,7 +3,7 @@
     report = inspect("v1-5-pruned-emaonly.safetensors")
     report["what"], report["parts"][0]["missing"]
 
-It reports what the loader itself finds (`load.look`), so "complete" means that the loader will find all it needs.
+It reports what the loader itself finds (`contents.look`), so "complete" means that the loader will find all it needs.
 """
 
 from collections import Counter
@@ -17,7 +17,8 @@ from ..errors import InputError
 from . import ldm, lora
 from .build import differences
 from .config import HEADER
-from .load import ALONE, NETWORKS, PARTS, UNETS, Contents, Part, look
+from .contents import ALONE, UNETS, Contents, look
+from .networks import NETWORKS, PARTS, Part
 from .read import Entry
 from .tokenizer import TOKENIZER_FILES, holds_tokenizer
 from .words import WORDS_FILE

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import ldm
-from .load import Checkpoint, Part
+from .load import Checkpoint
+from .networks import Part
 from .read import Entry, read_header_and_metadata, read_tensors, some
 
 # A factor's key: the module, what kind of name it is ("lora_down", "lora_A", ".lora.down", "_lora.down" …), its role.

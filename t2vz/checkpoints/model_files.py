@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from .defaults import Defaults, read_defaults
-from .load import PARTS, Checkpoint, Part, open_checkpoint, open_vae
+from .load import Checkpoint, open_checkpoint, open_vae
 from .lora import merge_lora
+from .networks import PARTS, Part
 from .read import find_path
 
 

@@ -19,7 +19,7 @@ from ..text.vocabulary import read_vocabulary
 from . import ldm
 from .config import FROM_SHAPES, header_words, to_json
 from .defaults import DEFAULTS_FILE, DEFAULTS_HEADER, Defaults
-from .load import NETWORKS
+from .networks import NETWORKS
 from .read import read_json
 from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES, check_tokenizer_fits, find_tokenizer, same_tokenizer
 from .words import WORDS_FILE, WORDS_HEADER, Words

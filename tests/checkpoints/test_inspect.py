@@ -1,15 +1,17 @@
 """Inspecting: SD 1.5's published names at full size on headers alone; relatives; what is missing; what is broken."""
 
 import json
+import shutil
 from math import prod
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny import tiny_sd, tiny_tokenizer
 
-from t2vz.checkpoints import inspect, save_folder, save_single_file
+from t2vz.checkpoints import build, inspect, open_checkpoint, save_folder, save_single_file
 from t2vz.cli import main
 from t2vz.errors import InputError
 from t2vz.unet import UNetConfig
@@ -240,3 +242,76 @@ def test_the_command_tells_in_a_few_lines_or_as_json(manifest, tmp_path, capsys)
     reports = json.loads(out)
     assert [report.get("kind") for report in reports] == ["sd1", None, None] and "no such file" in reports[1]["error"]
     assert err.count("\n") == 2 and "pickle" in err and "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def tiny_file(tmp_path_factory):
+    place = tmp_path_factory.mktemp("tiny")
+    sd = tiny_sd(place)
+    parts = (sd.unet, sd.vae, sd.text_encoder)
+    save_single_file(place / "one.safetensors", *parts)
+    save_folder(place / "folder", *parts, tiny_tokenizer(place))
+    return place
+
+
+def loads(path):
+    """Whether the loader takes it, down to the last tensor."""
+    try:
+        checkpoint = open_checkpoint(path)
+        for part in (checkpoint.unet, checkpoint.vae, checkpoint.text):
+            build(part, torch.float32)
+    except InputError:
+        return False
+    return True
+
+
+def looks_well(path):
+    """Whether inspect finds all that a model needs, and no fault."""
+    try:
+        report = inspect(path)
+    except InputError:
+        return False
+    faults = [part.get(fault) for part in report["parts"] for fault in ("problem", "missing", "extra", "misshaped")]
+    whole = {"unet", "vae", "text"} <= {part["name"] for part in report["parts"]}
+    return report["kind"] == "sd1" and whole and not any(faults) and not report["strange"]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_inspect_and_load_never_disagree(tiny_file, tmp_path, seed):
+    """A few random changes of names, shapes, types, header or config: both find a fault, or neither does."""
+    random = Random(seed)
+    if seed % 2:
+        path = shutil.copytree(tiny_file / "folder", tmp_path / "folder")
+        config = random.choice(sorted(path.glob("*/*config.json")))
+        said = json.loads(config.read_text())
+        option = random.choice(sorted(said))
+        said[option] = random.choice([None, 7, 2, -1, "x", True, [1, 2], [], 0.5, said[option], {}])
+        config.write_text(json.dumps(said))
+        file = random.choice(sorted(path.glob("*/*.safetensors")))
+    else:
+        path = file = shutil.copy(tiny_file / "one.safetensors", tmp_path / "one.safetensors")
+    tensors, header = load_file(file), {}
+    key = random.choice(sorted(tensors))
+    for change in random.sample(range(8), seed % 4):
+        if change == 0:
+            tensors.pop(key, None)
+        elif change == 1:
+            tensors[key + random.choice([".more", "x"])] = torch.zeros(1)
+        elif change == 2:
+            tensors[key] = torch.zeros(random.choice([(1,), (0,), (2, 3), (1, 1, 1, 1)]))
+        elif change == 3:
+            tensors[key] = torch.zeros(tensors[key].shape if key in tensors else 1, dtype=torch.int8)
+        elif change == 4:
+            tensors[random.choice(["difference", "v_pred", "betas", "conditioner.x", "lora_down.weight"])] = torch.ones(
+                1
+            )
+        elif change == 5:
+            header = {
+                random.choice(["t2vz.unet", "t2vz.text", "t2vz.scheduler"]): random.choice(["{", "[]", '{"a": 1}'])
+            }
+        elif change == 6:
+            tensors = {name.replace("down_blocks.1", "down_blocks.2"): tensor for name, tensor in tensors.items()}
+        else:
+            tensors = {name.replace("model.diffusion_model.", ""): tensor for name, tensor in tensors.items()}
+    save_file(tensors, file, header)
+    assert looks_well(path) == loads(path)
