@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from random import Random
@@ -9,12 +10,12 @@ from random import Random
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import tiny_sd, tiny_tokenizer
+from tiny import UNET, tiny_sd, tiny_tokenizer
 
 from t2vz.checkpoints import build, inspect, open_checkpoint, save_folder, save_single_file
 from t2vz.cli import main
 from t2vz.errors import InputError
-from t2vz.unet import UNetConfig
+from t2vz.unet import ControlNetConfig
 
 BYTES = {"F16": 2, "F32": 4, "I64": 8}
 # What the networks are published to have.
@@ -103,6 +104,8 @@ def test_controlnets(tmp_path, names):
     assert (report["kind"], report["layout"]) == ("controlnet", names)
     (part,) = report["parts"]
     assert part["parameters"] == PARAMETERS["ControlNet"] and part["missing"] == part["extra"] == []
+    sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in part["sizes"].items()}
+    assert sizes == vars(ControlNetConfig())
 
 
 @pytest.mark.parametrize("part, kind", [("vae", "vae"), ("text", "text")])
@@ -121,19 +124,13 @@ def test_float_types_are_counted_by_their_numbers(manifest, tmp_path):
     assert report["dtypes"] == {"F16": PARAMETERS["unet"] + PARAMETERS["text"], "F32": PARAMETERS["vae"], "I64": 77}
 
 
-def test_a_folder_with_its_faults(tmp_path):
-    sd = tiny_sd(
-        tmp_path,
-        unet=UNetConfig(
-            block_out_channels=(24, 48),
-            has_attention=(True, False),
-            layers_per_block=1,
-            heads=(2, 4),
-            context_dim=64,
-            norm_groups=6,
-            sample_size=8,
-        ),
-    )
+def test_a_single_file_says_its_sizes_and_a_folder_its_faults(tmp_path):
+    sd = tiny_sd(tmp_path, unet=replace(UNET, block_out_channels=(24, 48), heads=(2, 4), norm_groups=6))
+    save_single_file(tmp_path / "one.safetensors", sd.unet, sd.vae, sd.text_encoder)
+    report = inspect(tmp_path / "one.safetensors")
+    sizes = by_name(report)["unet"]["sizes"]
+    assert (sizes["heads"], sizes["norm_groups"], sizes["sample_size"]) == ([2, 4], 6, 8)
+    assert any("t2vz.unet" in note for note in report["notes"])
     folder = tmp_path / "model"
     save_folder(folder, sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(tmp_path), words={"things": ["ball"]})
     report = inspect(folder)
@@ -154,26 +151,6 @@ def test_a_folder_with_its_faults(tmp_path):
     parts = by_name(report)
     assert "layers_per_block = 2" in parts["unet"]["problem"]
     assert "not JSON" in parts["vae"]["problem"] and any("vocab.json" in note for note in report["notes"])
-
-
-def test_our_single_file_says_its_sizes(tmp_path):
-    sd = tiny_sd(
-        tmp_path,
-        unet=UNetConfig(
-            block_out_channels=(24, 48),
-            has_attention=(True, False),
-            layers_per_block=1,
-            heads=(2, 4),
-            context_dim=64,
-            norm_groups=6,
-            sample_size=8,
-        ),
-    )
-    save_single_file(tmp_path / "one.safetensors", sd.unet, sd.vae, sd.text_encoder)
-    report = inspect(tmp_path / "one.safetensors")
-    sizes = by_name(report)["unet"]["sizes"]
-    assert (sizes["heads"], sizes["norm_groups"], sizes["sample_size"]) == ([2, 4], 6, 8)
-    assert any("t2vz.unet" in note for note in report["notes"])
 
 
 def lora(module, rank, width, out=320):

@@ -113,22 +113,6 @@ def test_single_file_sizes_are_the_folders(single_file, folder):
     assert one.text.config == other.text.config
 
 
-def test_single_file_with_extras_and_without_text_model(single_file, originals):
-    def change(tensors):
-        tensors = {key.replace("transformer.text_model.", "transformer."): t for key, t in tensors.items()}
-        ids = torch.arange(10, dtype=torch.float16) * 1.5  # spoilt, as merging tools leave them
-        extras = {
-            "betas": torch.ones(3),
-            "model_ema.decay": torch.ones(()),
-            "first_stage_model.loss.x": torch.ones(1),
-            "cond_stage_model.transformer.embeddings.position_ids": ids[None],
-        }
-        return tensors | extras
-
-    rewrite(single_file, change)
-    assert_same(build_all(single_file), originals)
-
-
 def test_mixed_float_types_in_one_file(folder, originals):
     def change(tensors):
         halves = [key for n, key in enumerate(sorted(tensors)) if n % 2]
@@ -138,16 +122,6 @@ def test_mixed_float_types_in_one_file(folder, originals):
     unet = build_all(folder)["unet"]
     for n, (key, original) in enumerate(sorted(originals.unet.state_dict().items())):
         assert torch.equal(unet.state_dict()[key], original.half().float() if n % 2 else original)
-
-
-def test_fp16_variant_is_taken_when_alone(folder, originals):
-    for path in WEIGHTS.values():
-        rewrite(folder / path, lambda tensors: {key: tensor.half() for key, tensor in tensors.items()})
-        (folder / path).rename(folder / path.replace(".safetensors", ".fp16.safetensors"))
-    models = build_all(folder)
-    for name in WEIGHTS:
-        for key, tensor in models[name].state_dict().items():
-            assert torch.equal(tensor, state_of(originals, name)[key].half().float())
 
 
 @pytest.mark.parametrize(
