@@ -1,6 +1,9 @@
 """Tokens and text states: 77 numbers, padding, what is cut and said, positions of words, the states'
 origin."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from tiny import tiny_sd
@@ -117,3 +120,13 @@ def test_a_word_changes_only_states_at_and_after_it(sd):
     a, b = sd.encode_text(["a red ball", "a red duck"])
     torch.testing.assert_close(a[:3], b[:3], rtol=1e-4, atol=1e-5)
     assert bool(((a[3:] - b[3:]).abs().amax(dim=-1) > 1e-4).all())
+
+
+def test_the_way_to_the_first_step_imports_nothing_heavy():
+    """A second or two of CPU time each, before every video; none of them is needed to make one."""
+    program = (
+        "import sys, t2vz.pipelines.text_to_video; from t2vz import StableDiffusion, Video;"
+        "StableDiffusion.load().encode_text(['a red ball', '']);"
+        "print(*{'transformers', 'torch._dynamo', 'scipy', 'matplotlib', 'cv2', 'diffusers'} & sys.modules.keys())"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
