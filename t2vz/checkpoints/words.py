@@ -8,11 +8,11 @@ named for people: {"things": ["ball", …], "colours": […], "places": […], "
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
+from ..text import words_of
 from .config import HEADER
 from .read import read_header_and_metadata
 
@@ -47,8 +47,7 @@ def read_words(path: str | Path) -> Words | None:
 def unknown_words(words: Words, prompt: str) -> list[str]:
     """The prompt's words that are in no group, each once, in the prompt's order."""
     known = {word for group in words.values() for word in group}
-    said = re.findall(r"\w+(?:['’]\w+)*", prompt.lower())
-    return [word for word in dict.fromkeys(said) if word not in known]
+    return [word for word in dict.fromkeys(words_of(prompt)) if word not in known]
 
 
 def describe_words(words: Words) -> str:

@@ -5,6 +5,7 @@ T', the warps, the jump back up, x̂_0 of every frame at some steps, what each w
 each frame, where they look in frame 1.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from ..pipelines.prediction import guided_by_text
 from ..pipelines.settings import Settings
 from ..pipelines.text_to_video import generate
 from ..pipelines.trace import Trace, layer_size, trace
+from ..text import words_of
 from ..video import Video
 
 SHOWN = 5  # timesteps at which x̂_0 is shown, and text attention read
@@ -88,22 +90,22 @@ def explain(
     points = points or notable_points(attention_share(record, subject, used, h, w)[0, 0], found[0, 0])
     look_t = shown[len(shown) // 2]
     return Explained(
-        settings,
-        video,
-        other,
-        other_attention,
-        run,
-        {"start": grid[0], "T": T, "T_prime": T_prime},
-        sd.schedule.jump_ratio(T_prime, T, settings.jump_convention),
-        _frame_1_alone(sd, run),
-        {t: decode(sd, run[f"x_0/{STAGE}/{t}"]) for t in shown},
-        {word: attention_share(record, positions, used, h, w)[:, 0] for word, positions in words.items()},
-        [word for word, positions in words.items() if set(positions) & set(subject)],
-        run["foreground"] if "foreground" in run else found,
-        points,
-        look_t,
-        look(sd, settings, run[f"x_t/{STAGE}/{look_t}"], look_t, points),
-        [frames_seen(settings.attention, k, settings.frames)[0] for k in range(settings.frames)],
+        settings=settings,
+        video=video,
+        other=other,
+        other_attention=other_attention,
+        trace=run,
+        timesteps={"start": grid[0], "T": T, "T_prime": T_prime},
+        ratio=sd.schedule.jump_ratio(T_prime, T, settings.jump_convention),
+        alone=_frame_1_alone(sd, run),
+        together={t: decode(sd, run[f"x_0/{STAGE}/{t}"]) for t in shown},
+        words={word: attention_share(record, positions, used, h, w)[:, 0] for word, positions in words.items()},
+        subject=[word for word, positions in words.items() if set(positions) & set(subject)],
+        foreground=run["foreground"] if "foreground" in run else found,
+        points=points,
+        look_t=look_t,
+        looks=look(sd, settings, run[f"x_t/{STAGE}/{look_t}"], look_t, points),
+        targets=[frames_seen(settings.attention, k, settings.frames)[0] for k in range(settings.frames)],
     )
 
 
@@ -184,12 +186,9 @@ def _frame_1_alone(sd, run: Trace) -> dict[int, tuple[Tensor, np.ndarray]]:
 def _words(sd, settings: Settings) -> dict[str, list[int]]:
     """The prompt's words, each once, and their positions among the tokens; words that were cut off are left out."""
     words = {}
-    for word in settings.prompt.split():
-        word = word.strip(".,;:!?\"'()").lower()
-        try:
+    for word in words_of(settings.prompt):
+        with suppress(InputError):  # it stands past the tokens that are read
             words[word] = sd.tokenizer.positions(settings.prompt, [word])
-        except InputError:  # past the tokens that are read, or nothing but punctuation
-            continue
     return dict(list(words.items())[:MOST_WORDS])
 
 

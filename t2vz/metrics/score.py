@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..video.frames import check_frames
-from .clip import CLIP, embed_images, embed_texts
+from .clip_model import CLIP, embed_images, embed_texts
 from .motion import measured_motion, motion_error, motion_per_frame, requested_motion
 from .pixels import background_change, histogram_similarity, warp_error
 from .similarity import clip_score, frame_consistency

@@ -1,6 +1,6 @@
 """What is computed from CLIP's vectors: E16, the CLIP score, and frame consistency. Plain arithmetic, no network.
 
-Vectors come from `clip.embed_images` and `clip.embed_texts`, or from anywhere else; they need not have length 1.
+Vectors come from `clip_model.embed_images` and `embed_texts`, or from anywhere else; they need not have length 1.
 """
 
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..attention import cross_frame_weights
 from ..errors import InputError
+from ..text import words_of
 from .settings import Settings
 
 PREPOSITIONS = frozenset(
@@ -74,12 +75,12 @@ def subject_words(prompt: str) -> list[str]:
     "a red ball on a green meadow" -> ["red", "ball"]. "a picture of …" starts after "of". Pass words of your own where
     the guess is wrong. If nothing is left, all words of the prompt.
     """
-    words = [word.strip(".,;:!?\"'()").lower() for word in prompt.split()]
+    words = words_of(prompt)
     if "of" in words and set(words[: words.index("of")]) <= FUNCTION_WORDS:
         words = words[words.index("of") + 1 :]
     before = next((i for i, word in enumerate(words) if i > 0 and word in PREPOSITIONS), len(words))
-    chosen = [word for word in words[:before] if word and word not in FUNCTION_WORDS and word not in PREPOSITIONS]
-    return chosen or [word for word in words if word]
+    chosen = [word for word in words[:before] if word not in FUNCTION_WORDS and word not in PREPOSITIONS]
+    return chosen or words
 
 
 def subject_positions(tokenizer, settings: Settings) -> list[int]:

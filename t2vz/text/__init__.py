@@ -3,5 +3,6 @@
 from .config import TextConfig
 from .encoder import TextEncoder, encode_text
 from .tokenizer import Tokenizer, Tokens
+from .words import words_of
 
-__all__ = ["TextConfig", "TextEncoder", "Tokenizer", "Tokens", "encode_text"]
+__all__ = ["TextConfig", "TextEncoder", "Tokenizer", "Tokens", "encode_text", "words_of"]
