@@ -10,7 +10,7 @@ from ..checkpoints import checkpoint_hash, embedded_controlnet
 from ..conditions.edges import HIGH, LOW, load_opencv
 from ..errors import InputError
 from ..model import check_controlnet, load_controlnet
-from ..video import Clip, check_output, frames_on_disk, open_clip, write_frames
+from ..video import Clip, FramesOnDisk, check_output, open_clip, write_frames
 from .flags import path
 from .machine import choose_machine
 from .output import ProgressBar, say
@@ -108,7 +108,7 @@ def pictures(request: Request, stack: ExitStack, clip: Clip, follow: Follow, fin
                 progress(k, len(source), follow.kind)
                 yield picture
 
-        return stack.enter_context(frames_on_disk(watched()))
+        return stack.enter_context(FramesOnDisk(watched()))
 
 
 def describe(request: Request, follows: list[Follow], hashes: list[str]) -> dict:

@@ -6,7 +6,7 @@ import importlib.util
 import io
 import json
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from ..errors import InputError
@@ -71,113 +71,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="foreground masks, white is foreground: a folder of pictures, or a video",
     )
     add("--json", action="store_true", help="print one JSON object in place of the table")
-    add("--csv", type=path, metavar="FILE", help="of several videos: write every measure of every video to a table")
+    add("--csv", type=path, metavar="FILE", help="write every measure of every video to a table")
     add("--device", default="cpu", help="where CLIP runs: cpu, cuda, mps, auto (cpu)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score one video, or compare sets of them."""
-    from ..lab.sets import is_set
+    """Take every measure that can be taken of every video; print a table of one video, of several the means."""
+    from tqdm import tqdm
 
-    several = len(args.videos) > 1 or args.prompts is not None or is_set(Path(args.videos[0]))
-    (_compare_sets if several else _score_one)(args)
+    from ..lab import sets as lab
+    from ..metrics import load_clip
 
-
-def _score_one(args: argparse.Namespace) -> None:
-    """Read the video, take every measure that can be taken, print them."""
-    from ..lab.sets import asked_for
-    from ..metrics import load_clip, score_video
-    from ..video import read_masks, read_video
-
-    if args.csv:
-        raise InputError("--csv is for several videos; of one, --json prints every measure")
-    (name,) = args.videos
-    video = read_video(name)
-    prompt, motion, beside = asked_for(Path(name))
-    taken = (args.prompt is None and prompt) or (not hasattr(args, "motion") and motion)
-    prompt, motion = prompt if args.prompt is None else args.prompt, getattr(args, "motion", motion)
-    masks = read_masks(args.masks, *video.frames.shape[:3]) if args.masks else None
+    sets = [lab.read_set(name) for name in args.videos]
+    films = [film for one in sets for film in one.films]
+    alone = len(films) == 1 and args.prompts is None
+    _check_arguments(args, sets, alone)
+    if args.prompts is not None:
+        lab.give_prompts(sets, args.prompts)
+    if alone and ((films[0].prompt and args.prompt is None) or (films[0].motion and not hasattr(args, "motion"))):
+        sets[0].notes.append(f"prompt and motion are those of {lab.run_file_of(films[0].path)}, where not given")
+    for film in films:
+        film.prompt = film.prompt if args.prompt is None else args.prompt
+        film.motion = getattr(args, "motion", film.motion)
+    keys = lab.pair(sets)
     clip = load_clip(args.clip, choose_machine(args.device, "float32")[0])
-    found = score_video(video.frames, clip, prompt, motion, masks)
-    for note in video.notes:
+    with tqdm(total=len(films), unit="video", disable=True if alone else None, leave=False, file=sys.stderr) as bar:
+        scores = [lab.score_set(one, clip, args.masks, tell=bar.update) for one in sets]
+    found = lab.compare_sets(keys, scores)
+    if args.csv:
+        _write_csv(args.csv, sets, scores)
+    for note in (note for one in sets for note in one.notes):
         print(f"note: {note}", file=sys.stderr)
     if args.json:
-        given = {"video": name, "frames": len(video), "prompt": prompt, "motion": motion}
-        _print_json({**given, "clip": args.clip or "embedded", "measures": found})
-        return
-    if taken:
-        print(f"prompt and motion are {beside}'s", file=sys.stderr)
-    given = {"prompt": prompt is not None, "motion": motion is not None, "masks": masks is not None}
-    print(_table(video, given, args.clip, found))
+        of_all = _as_json(sets, scores, found)
+        print(json.dumps({"clip": args.clip or "embedded", **of_all}, indent=2, ensure_ascii=False))
+    else:
+        print(_table(args, films[0], scores[0][0]) if alone else _comparison(args, sets, found, keys))
 
 
-def _table(video, given: dict[str, bool], clip: str | None, found: dict) -> str:
-    """One line for each measure that was taken, then what the others need."""
+def _check_arguments(args: argparse.Namespace, sets: list, alone: bool) -> None:
+    """Raise InputError for what does not go together, before the work."""
+    from ..lab.statistics import FEWEST
+
+    if args.masks and not alone:
+        raise InputError("--masks are for a single video; score them one by one")
+    if args.prompt is not None and args.prompts is not None:
+        raise InputError("give --prompt, one for all videos, or --prompts, a file with one for each")
+    if args.csv and Path(args.csv).exists():
+        raise InputError(f"{args.csv} exists already; choose another name")
+    if max(len(one.films) for one in sets) >= FEWEST and importlib.util.find_spec("scipy") is None:
+        raise InputError("intervals need scipy, which is not installed; run: pip install 't2vz[lab]'")
+
+
+def _table(args: argparse.Namespace, film, found: dict) -> str:
+    """One line for each measure that was taken of a video, then what the others need."""
     from ..metrics import MEASURES
 
-    m, height, width, _ = video.frames.shape
-    lines = [f"{m} frames of {width}×{height}; CLIP: {clip or 'embedded'}"]
+    m, height, width = film.shape
+    lines = [f"{m} frames of {width}×{height}; CLIP: {args.clip or 'embedded'}"]
     missing = {}
+    given = {"prompt": film.prompt, "motion": film.motion, "masks": args.masks, "frames": m > 1 or None}
     for name, measure in MEASURES.items():
         if found[name] is not None:
             lines.append(f"  {measure.label:<40} {found[name]:>9.3f}   {_scale(measure)}")
         else:
-            needs = [need for need in measure.needs if not {**given, "frames": m > 1}[need]]
+            needs = [need for need in measure.needs if given[need] is None]
             what = NEEDS[needs[0]] if needs else "anything in common with frame 1"
             missing.setdefault(what, []).append(measure.label)
     lines += [f"  not measured without {what}: {'; '.join(labels)}" for what, labels in missing.items()]
     return "\n".join(lines)
 
 
-def _scale(measure) -> str:
-    return f"{measure.scale}, {measure.best} is better" if measure.best else measure.scale
-
-
-def _compare_sets(args: argparse.Namespace) -> None:
-    """Score every video of every set, print means and paired differences."""
-    from tqdm import tqdm
-
-    from ..lab import sets as lab
-    from ..lab.statistics import FEWEST
-    from ..metrics import load_clip
-
-    if args.masks:
-        raise InputError("--masks are for a single video; score them one by one")
-    if args.prompt is not None and args.prompts is not None:
-        raise InputError("give --prompt, one for all videos, or --prompts, a file with one for each")
-    if args.csv and Path(args.csv).exists():
-        raise InputError(f"{args.csv} exists already; choose another name")
-    sets = [lab.read_set(path) for path in args.videos]
-    if args.prompts is not None:
-        lab.give_prompts(sets, args.prompts)
-    films = [film for one in sets for film in one.films]
-    for film in films:
-        film.prompt = film.prompt if args.prompt is None else args.prompt
-        film.motion = getattr(args, "motion", film.motion)
-    if max(len(one.films) for one in sets) >= FEWEST and importlib.util.find_spec("scipy") is None:
-        raise InputError("intervals need scipy, which is not installed; run: pip install 't2vz[lab]'")
-    keys, notes = lab.pair(sets)
-    clip = load_clip(args.clip, choose_machine(args.device, "float32")[0])
-    with tqdm(total=len(films), unit="video", disable=None, leave=False, file=sys.stderr) as bar:
-        scores = [lab.score_set(one, clip, tell=lambda film: bar.update()) for one in sets]
-    for note in [*notes, *(note for one in sets for note in one.notes)]:
-        print(f"note: {note}", file=sys.stderr)
-    found = lab.compare_sets(keys, scores)
-    if args.csv:
-        _write_csv(args.csv, sets, scores)
-    if args.json:
-        _print_json(_as_json(sets, scores, found, args.clip))
-    else:
-        print(_comparison(sets, found, args.clip, lab.over_prompts(keys)))
-
-
-def _comparison(sets: list, found: dict, clip: str | None, over_prompts: bool) -> str:
+def _comparison(args: argparse.Namespace, sets: list, found: dict, keys: list) -> str:
     """For every measure one line a set: its mean, and how far it is from the first set's."""
+    from ..lab.sets import over_prompts
     from ..metrics import MEASURES
 
     width = max(len(one.label) for one in sets)
-    lines = [f"{one.label:<{width}}   {_described(one.films)}" for one in sets]
-    lines += [f"CLIP: {clip or 'embedded'}; [95 % intervals] over {'prompts' if over_prompts else 'videos'}"]
+    lines = [f"{one.label:<{width}}   {_sizes(one.films)}" for one in sets]
+    lines += [f"CLIP: {args.clip or 'embedded'}; [95 % intervals] over {'prompts' if over_prompts(keys) else 'videos'}"]
     for name, estimates in found.items():
         lines += ["", f"{MEASURES[name].label}: {_scale(MEASURES[name])}"]
         for one, (own, difference) in zip(sets, estimates):
@@ -185,21 +157,22 @@ def _comparison(sets: list, found: dict, clip: str | None, over_prompts: bool) -
             if difference:
                 line += f"   {_number(difference, '+')} against {sets[0].label}, {difference.count} pairs"
             lines.append(line)
-    missing = [
-        measure.label for name, measure in MEASURES.items() if name not in found and "masks" not in measure.needs
-    ]
+    missing = [one.label for name, one in MEASURES.items() if name not in found and "masks" not in one.needs]
     if missing:
         lines += ["", f"not measured, for want of prompts (--prompts), motions or frames: {'; '.join(missing)}"]
     return "\n".join(lines)
 
 
-def _described(films: list) -> str:
-    """ "24 videos, 8 frames of 128×128 each"; of unlike videos the smallest and the largest number."""
-    (m, height, width), (most, *_) = (extreme(film.shape for film in films) for extreme in (min, max))
-    several = f"{len(films)} videos" if len(films) > 1 else "1 video"
-    if len({film.shape for film in films}) == 1:
-        return f"{several}, {m} frames of {width}×{height}"
-    return f"{several} of several sizes, {m} to {most} frames"
+def _scale(measure) -> str:
+    return f"{measure.scale}, {measure.best} is better" if measure.best else measure.scale
+
+
+def _sizes(films: list) -> str:
+    """ "24 videos, 8 frames of 128×128"; of unlike videos the smallest and the largest number of frames."""
+    shapes = {film.shape for film in films}
+    least, height, width = min(shapes)
+    size = f"{least} frames of {width}×{height}" if len(shapes) == 1 else f"{least} to {max(shapes)[0]} frames"
+    return f"{len(films)} video{'s' * (len(films) > 1)}, {size}"
 
 
 def _number(one, sign: str = "") -> str:
@@ -208,42 +181,42 @@ def _number(one, sign: str = "") -> str:
     return f"{mean:{sign}9.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
 
 
-def _as_json(sets: list, scores: list, found: dict, clip: str | None) -> dict:
-    """Everything that was measured: every video, then the means and differences."""
+def _as_json(sets: list, scores: list, found: dict) -> dict:
+    """Everything that was measured: of one video its measures; of several all of theirs, the means, the differences."""
     videos = [
-        {
-            "set": one.label,
-            "videos": [
-                {"video": str(film.path), "prompt": film.prompt, "motion": film.motion, "measures": score}
-                for film, score in zip(one.films, of_set)
-            ],
-        }
+        [
+            {
+                "video": str(film.path),
+                "frames": film.shape[0],
+                "prompt": film.prompt,
+                "motion": film.motion,
+                "measures": score,
+            }
+            for film, score in zip(one.films, of_set)
+        ]
         for one, of_set in zip(sets, scores)
     ]
+    if [len(one) for one in videos] == [1]:
+        return videos[0][0]
     compared = {
-        name: [{"set": one.label, "mean": _plain(own), "difference": _plain(by)} for one, (own, by) in zip(sets, pairs)]
-        for name, pairs in found.items()
+        name: [
+            {
+                "set": one.label,
+                **{word: asdict(value) if value else None for word, value in zip(("mean", "difference"), both)},
+            }
+            for one, both in zip(sets, estimates)
+        ]
+        for name, estimates in found.items()
     }
-    return {"clip": clip or "embedded", "sets": videos, "compared": compared}
-
-
-def _plain(one) -> dict | None:
-    return None if one is None else {"count": one.count, "mean": one.mean, "low": one.low, "high": one.high}
+    return {"sets": [{"set": one.label, "videos": of_set} for one, of_set in zip(sets, videos)], "compared": compared}
 
 
 def _write_csv(file: str, sets: list, scores: list) -> None:
     """A row for every video: set, video, prompt, and all measures; empty where one was not taken."""
-    from ..metrics import MEASURES
-
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["set", "video", "prompt", *MEASURES])
+    table = csv.DictWriter(text, ["set", "video", "prompt", *scores[0][0]], lineterminator="\n")
+    table.writeheader()
     for one, of_set in zip(sets, scores):
-        table.writerows(
-            [one.label, film.path.name, film.prompt, *score.values()] for film, score in zip(one.films, of_set)
-        )
+        for film, score in zip(one.films, of_set):
+            table.writerow({"set": one.label, "video": film.path.name, "prompt": film.prompt, **score})
     write_bytes(file, text.getvalue().encode())
-
-
-def _print_json(value: dict) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))

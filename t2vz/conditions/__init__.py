@@ -5,7 +5,7 @@
     camera.py  not a picture: the camera's path
 
 A condition is a function of one frame: uint8 (H, W, 3) -> uint8 (H, W, 3). `condition_frames` applies it to a video
-frame by frame; the pictures can be written, or kept on disk by `t2vz.video.frames_on_disk`.
+frame by frame; the pictures can be written, or kept on disk by `t2vz.video.FramesOnDisk`.
 """
 
 from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ def load_from_hub(kind, name: str, task: str, device: str | torch.device):
     from transformers import AutoImageProcessor
 
     try:
-        with _quiet():
+        with quiet():
             processor = AutoImageProcessor.from_pretrained(name)
             model, info = kind.from_pretrained(name, use_safetensors=True, output_loading_info=True)
         if info["missing_keys"]:  # transformers would fill them with random numbers
@@ -40,12 +40,12 @@ def check_installed(module: str, what: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet():
-    """transformers' progress bars and warnings off for a moment: this is one step of a command with its own."""
+def quiet():
+    """No progress bars and warnings of transformers for a moment; what matters is checked afterwards."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     try:
         yield

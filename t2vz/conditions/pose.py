@@ -7,6 +7,7 @@ The release takes a video of such skeletons, ready-made; that needs nothing of t
 """
 
 import math
+from colorsys import hsv_to_rgb
 
 import numpy as np
 import torch
@@ -18,45 +19,10 @@ from .hub import check_installed, load_from_hub
 # OpenPose's 18 points in the order of COCO's 17 (0 nose, 5 left shoulder …): neck, between the shoulders, is made.
 LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6
 FROM_COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-LIMBS = (
-    (1, 2),
-    (1, 5),
-    (2, 3),
-    (3, 4),
-    (5, 6),
-    (6, 7),
-    (1, 8),
-    (8, 9),
-    (9, 10),
-    (1, 11),
-    (11, 12),
-    (12, 13),
-    (1, 0),
-    (0, 14),
-    (14, 16),
-    (0, 15),
-    (15, 17),
-)
-COLOURS = (
-    (255, 0, 0),
-    (255, 85, 0),
-    (255, 170, 0),
-    (255, 255, 0),
-    (170, 255, 0),
-    (85, 255, 0),
-    (0, 255, 0),
-    (0, 255, 85),
-    (0, 255, 170),
-    (0, 255, 255),
-    (0, 170, 255),
-    (0, 85, 255),
-    (0, 0, 255),
-    (85, 0, 255),
-    (170, 0, 255),
-    (255, 0, 255),
-    (255, 0, 170),
-    (255, 0, 85),
-)
+# Seventeen limbs from one point to another, and the colours of points and limbs: the hues, in steps of 20 degrees.
+LIMBS_FROM = (1, 1, 2, 3, 5, 6, 1, 8, 9, 1, 11, 12, 1, 0, 14, 0, 15)
+LIMBS_TO = (2, 5, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 0, 14, 16, 15, 17)
+COLOURS = tuple(tuple(round(255 * part) for part in hsv_to_rgb(k / 18, 1, 1)) for k in range(18))
 LEAST_SCORE = 0.3  # a point that the model is less sure of is not drawn
 
 
@@ -106,7 +72,7 @@ def draw_skeleton(points: np.ndarray, scores: np.ndarray, height: int, width: in
     for joint, colour in zip(joints, COLOURS, strict=True):
         if joint is not None:
             cv2.circle(picture, (int(joint[0]), int(joint[1])), thick, colour, thickness=-1)
-    for (a, b), colour in zip(LIMBS, COLOURS[:-1], strict=True):
+    for a, b, colour in zip(LIMBS_FROM, LIMBS_TO, COLOURS):
         if joints[a] is None or joints[b] is None:
             continue
         (xa, ya), (xb, yb) = joints[a], joints[b]

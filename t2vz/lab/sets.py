@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..metrics import CLIP, MEASURES, score_video
 from ..metrics.motion import in_512ths
-from ..video import read_video
+from ..video import read_masks, read_video
 from ..video.pictures import ENDINGS, natural_order
 from .statistics import Estimate, estimate, paired
 
@@ -57,6 +57,8 @@ def is_set(path: Path) -> bool:
 
 
 def _is_video(path: Path) -> bool:
+    if path.name[:1] == ".":
+        return False
     if path.is_dir():
         return any(one.suffix.lower() in ENDINGS for one in path.iterdir())
     return path.suffix.lower() in VIDEOS
@@ -75,25 +77,37 @@ def read_set(path: str | Path) -> VideoSet:
         found = sorted(filter(_is_video, place.iterdir()), key=lambda one: natural_order(one.name))
     elif place.is_dir() and not _is_video(place):
         raise InputError(f"{path} holds no videos: neither {', '.join(VIDEOS[:5])} … nor folders of pictures")
-    films = [Film(one, one.name if one.is_dir() else one.stem, *asked_for(one)[:2]) for one in found]
+    films = [Film(one, one.name if one.is_dir() else one.stem, *asked_for(one)) for one in found]
     names = [film.name for film in films]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{path} holds two videos that are named {twice}; a name may occur once")
-    return VideoSet(str(path).rstrip("/") or "/", films, [])
+    others = sorted(one.name for one in place.iterdir() if not _belongs(one)) if is_set(place) else []
+    notes = [f"{path}: what is no video was left out: {', '.join(others)}"] if others else []
+    return VideoSet(str(path).rstrip("/") or "/", films, notes)
 
 
-def asked_for(path: Path) -> tuple[str | None, Motion | None, Path]:
-    """(prompt, motion, run file) of a video that t2vz made, from the run file beside it; None for what that lacks."""
-    path = path if path.name else path.resolve()  # "." has no name
-    beside = path.with_name(path.name + ".json") if path.is_dir() else path.with_suffix(".json")
-    settings = _settings_in(beside)
+def _belongs(path: Path) -> bool:
+    """Whether a file in a set is a video, or what t2vz writes beside one, or a list of prompts; or is hidden."""
+    words = (".json", "-sheet.png", "-latents.safetensors", ".txt", ".csv", ".tsv", ".md", ".html")
+    return _is_video(path) or path.name.endswith(words) or path.name[0] == "."
+
+
+def asked_for(path: Path) -> tuple[str | None, Motion | None]:
+    """(prompt, motion) of a video that t2vz made, from the run file beside it; None for what that does not say."""
+    settings = _settings_in(run_file_of(path))
     motion = settings.get("motion")
     if not motion or settings.get("zoom", 1) != 1 or settings.get("rotation", 0) != 0:
         motion = None  # off, or no mere translation
     elif "width" in settings:
         motion = in_512ths(motion, settings.get("flow_convention", "release"), settings["height"], settings["width"])
-    return settings.get("prompt"), motion, beside
+    return settings.get("prompt"), motion
+
+
+def run_file_of(path: Path) -> Path:
+    """Where the run file of a video would be: NAME.json for NAME.mp4 and for the folder NAME/."""
+    path = path if path.name else path.resolve()  # "." has no name
+    return path.with_name(path.name + ".json") if path.is_dir() else path.with_suffix(".json")
 
 
 def _settings_in(path: Path) -> dict:
@@ -143,53 +157,55 @@ def give_prompts(sets: list[VideoSet], path: str | Path) -> None:
 
 
 def score_set(
-    one: VideoSet, clip: CLIP | None = None, tell: Callable[[Film], None] | None = None
+    one: VideoSet, clip: CLIP | None = None, masks: str | Path | None = None, tell: Callable[[], None] | None = None
 ) -> list[dict[str, float | None]]:
-    """`score_video` for every video of a set, read one after the other; tell(film) is called after each.
+    """`score_video` for every video of a set, read one after the other; tell() is called after each.
 
-    What reading remarks goes into one.notes.
+    masks: the path of foreground masks. What reading remarks goes into one.notes.
     """
     found = []
     for film in one.films:
         video = read_video(film.path)
         film.shape = video.frames.shape[:3]
         one.notes += video.notes
-        found.append(score_video(video.frames, clip, film.prompt, film.motion))
+        hidden = read_masks(masks, *film.shape) if masks else None
+        found.append(score_video(video.frames, clip, film.prompt, film.motion, hidden))
         if tell is not None:
-            tell(film)
+            tell()
     return found
 
 
-def pair(sets: list[VideoSet]) -> tuple[list[list[Key]], list[str]]:
-    """(a key for every video of every set, notes): videos with the same key are a pair, for `compare_sets`.
+def pair(sets: list[VideoSet]) -> list[list[Key]]:
+    """A key for every video of every set; videos with the same key are a pair, for `compare_sets`.
 
     A video without a prompt takes its counterpart's. Raises InputError when the two videos of a pair have different
     prompts: their scores would not compare.
     """
-    names = [[film.name for film in one.films] for one in sets]
-    notes, lengths = [], {len(one) for one in names}
-    if any(set(names[0]).isdisjoint(other) for other in names[1:]):
-        if len(lengths) == 1:
-            notes = ["the sets have no names in common: their videos are paired in order"] if lengths != {1} else []
-            names = [list(range(len(one))) for one in names]
+    labels = [[film.name for film in one.films] for one in sets]
+    if any(set(labels[0]).isdisjoint(other) for other in labels[1:]):
+        if len({len(one) for one in labels}) > 1:
+            sets[0].notes.append("the sets have no names in common and are not equally large: nothing is paired")
         else:
-            notes = ["the sets have no names in common and are not equally large: nothing is paired"]
-    prompts: dict[str | int, str | None] = {}
-    for one, labels in zip(sets, names):
-        for film, label in zip(one.films, labels):
-            known = prompts.setdefault(label, film.prompt)
-            if film.prompt is not None and known not in (None, film.prompt):
-                raise InputError(
-                    f'{film.path} shows "{film.prompt}" and its counterpart "{known}"; give all the same --prompts'
-                )
-            prompts[label] = known or film.prompt
-    for one, labels in zip(sets, names):
-        bare = [(film, label) for film, label in zip(one.films, labels) if film.prompt is None and prompts[label]]
-        for film, label in bare:
-            film.prompt = prompts[label]
-        if bare:
-            notes.append(f"{one.label}: {len(bare)} videos without a prompt take that of their counterpart")
-    return [[(prompts[label] or str(label), label) for label in labels] for labels in names], notes
+            labels = [list(range(len(one))) for one in labels]
+            if len(labels[0]) > 1:
+                sets[0].notes.append("the sets have no names in common: their videos are paired in order")
+    prompts: dict[str | int, str] = {}
+    for film, label in _labelled(sets, labels):
+        known = prompts.setdefault(label, film.prompt) if film.prompt is not None else None
+        if known != film.prompt:
+            raise InputError(
+                f'{film.path} shows "{film.prompt}" and its counterpart "{known}"; give all the same --prompts'
+            )
+    bare = [(film, label) for film, label in _labelled(sets, labels) if film.prompt is None and label in prompts]
+    for film, label in bare:
+        film.prompt = prompts[label]
+    if bare:
+        sets[0].notes.append(f"videos without a prompt ({len(bare)}) take that of their counterpart")
+    return [[(prompts.get(label, str(label)), label) for label in one] for one in labels]
+
+
+def _labelled(sets: list[VideoSet], labels: list[list]) -> list[tuple[Film, str | int]]:
+    return [(film, label) for one, names in zip(sets, labels) for film, label in zip(one.films, names)]
 
 
 def over_prompts(keys: list[list[Key]]) -> bool:

@@ -4,8 +4,6 @@ Any CLIP checkpoint in safetensors that `transformers` reads, the embedded model
 what is computed from their vectors (E16, frame consistency) is in similarity.py and needs none.
 """
 
-import logging
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from transformers import AutoConfig, AutoImageProcessor, CLIPModel
 
 from ..checkpoints import embedded_weights
 from ..checkpoints.tokenizer import check_tokenizer_fits, fetch_tokenizer, holds_tokenizer
+from ..conditions.hub import quiet
 from ..errors import InputError
 from ..text import Tokenizer
 from ..video.frames import check_frames
@@ -40,7 +39,7 @@ def load_clip(path: str | Path | None = None, device: str | torch.device = "cpu"
     source = str(embedded_weights() / "clip" if path is None else path)
     local = Path(source).is_dir()
     try:
-        with _quiet():
+        with quiet():
             kind = AutoConfig.from_pretrained(source).model_type
             if kind != "clip":
                 raise InputError(
@@ -100,19 +99,3 @@ def _tokenizer_folder(folder: Path) -> Path:
         f"{folder}: vocab.json and merges.txt are neither in it nor in a tokenizer/ beside it; put CLIP's "
         "tokenizer there"
     )
-
-
-@contextmanager
-def _quiet():
-    """No progress bar and no warnings of transformers while it loads: what matters is checked afterwards."""
-    from transformers.utils import logging as theirs
-
-    level, bar = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity(logging.CRITICAL)
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        theirs.set_verbosity(level)
-        if bar:
-            theirs.enable_progress_bar()

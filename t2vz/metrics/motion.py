@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..motion import global_motion
 from ..motion.flow import RELEASE_FIELD
-from ..video.frames import check_frames
+from ..video.frames import check_frames, check_masks
 
 PEAK_WIDTH = 1.0  # pixels, standard deviation of the peak: the cross spectrum is damped to make it a Gaussian
 TRIED = 12  # peaks of the phase correlation that are tried out
@@ -44,9 +44,7 @@ def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: st
     grey = torch.tensor(check_frames(frames, least=2), device="cpu").double() @ torch.tensor(
         LUMA, dtype=torch.float64, device="cpu"
     )
-    weights = torch.ones_like(grey) if masks is None else 1.0 - masks[:, 0].double()
-    if weights.shape != grey.shape:
-        raise InputError(f"masks of shape {tuple(masks.shape)} for {tuple(grey.shape)} frames; (m, 1, H, W) is needed")
+    weights = torch.ones_like(grey) if masks is None else 1.0 - check_masks(masks, *grey.shape)[:, 0]
     found = []
     for k in range(1, len(grey)):
         before = 0 if against == "first" else k - 1
@@ -140,6 +138,8 @@ def motion_error(pixels: Tensor, requested: Tensor) -> float:
     0 or more, lower is better: the camera went as asked. The warp moves whole latent cells of 8 pixels, so up to about
     4 pixels are the method's own rounding.
     """
+    if pixels.shape != requested.shape:
+        raise InputError(f"{tuple(pixels.shape)} shifts for {tuple(requested.shape)} requested ones; give (n, 2) twice")
     return float((pixels.double() + requested.double()).norm(dim=-1).mean())
 
 

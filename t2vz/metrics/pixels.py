@@ -7,7 +7,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..motion import warp
 from ..motion.warping import cell_grid
-from ..video.frames import check_frames
+from ..video.frames import check_frames, check_masks
 
 
 def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) -> float | None:
@@ -30,7 +30,7 @@ def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) ->
     pictures = torch.tensor(frames, device="cpu").permute(0, 3, 1, 2).double()
     counts = _inside(flow[1:])
     if masks is not None:
-        free = 1.0 - masks.double()
+        free = 1.0 - check_masks(masks, m, height, width)
         counts = counts * free[1:] * warp(free[:1], flow[1:], "nearest")
     if counts.sum() == 0:
         return None

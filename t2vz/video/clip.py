@@ -8,16 +8,19 @@ A pipeline that takes a clip takes a plain array (m, H, W, 3) as well: both have
 long video is worked through with the memory of a few frames.
 """
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..errors import FailedError, InputError
+from .frames import of_one_size
 from .read import open_frames
 
 MULTIPLE = 8  # pixels of a latent cell: sides of a video that comes in. The authors' release has 64
@@ -25,29 +28,30 @@ RESOLUTIONS = (8, 4096)
 
 
 class FramesOnDisk:
-    """Frames of one size in a temporary file: written one after the other, read in slices, gone when closed.
+    """Frames of one size, written to a temporary file one after the other; read in slices; gone when closed.
 
-    height, width: pixels; frames are uint8 (H, W, 3). `shape`, len() and slices as of an array (m, H, W, 3), but every
-    slice is read from the disk and is the reader's own copy. The file has no name where the system allows it, so
-    nothing is left behind even if the program is killed. Raises FailedError when the disk is full.
+    frames: uint8 (H, W, 3) each, at least one; a generator is used up. `shape`, len() and slices as of an array
+    (m, H, W, 3), but every slice is read from the disk and is the reader's own copy. The file has no name where the
+    system allows it, so nothing is left behind even if the program is killed. Raises InputError for what is no frame or
+    of another size, FailedError when the disk is full.
     """
 
-    def __init__(self, height: int, width: int):
-        self.height, self.width = height, width
-        self._count = 0
-        self._digest = hashlib.sha256()
-        self._file = tempfile.TemporaryFile(prefix="t2vz-")
-
-    def append(self, frame: np.ndarray) -> None:
-        """Add a frame at the end."""
-        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
-            raise InputError(
-                f"frame {self._count + 1} is {frame.dtype} {frame.shape}; it must be uint8 "
-                f"{(self.height, self.width, 3)}"
-            )
-        data = np.ascontiguousarray(frame).data
+    def __init__(self, frames: Iterable[np.ndarray]):
+        self._file, self._digest, count = tempfile.TemporaryFile(prefix="t2vz-"), hashlib.sha256(), 0
         try:
-            self._file.seek(0, 2)
+            for frame in of_one_size(frames):
+                self._write(np.ascontiguousarray(frame).data)
+                count += 1
+        except BaseException:
+            with contextlib.suppress(OSError):  # closing writes what is left, and the disk may be full
+                self._file.close()
+            raise
+        self.shape = (count, *frame.shape)
+        self._frames = np.memmap(self._file, np.uint8, "r", shape=self.shape)
+
+    def _write(self, data: memoryview) -> None:
+        self._digest.update(data)
+        try:
             self._file.write(data)
             self._file.flush()
         except OSError as error:
@@ -55,30 +59,23 @@ class FramesOnDisk:
                 f"frames could not be kept in {tempfile.gettempdir()} ({error.strerror}); free some "
                 "space there, or name another folder in TMPDIR"
             ) from error
-        self._digest.update(data)
-        self._count += 1
 
     def __len__(self) -> int:
-        return self._count
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(m, H, W, 3)."""
-        return self._count, self.height, self.width, 3
+        return self.shape[0]
 
     def __getitem__(self, which: int | slice) -> np.ndarray:
         """clip[k] -> uint8 (H, W, 3); clip[a:b] -> uint8 (b − a, H, W, 3)."""
-        if not isinstance(which, slice):
-            chosen = range(self._count)[which]  # IndexError past the end, as of any sequence: loops rely on it
-            return self[chosen : chosen + 1][0]
-        chosen = range(self._count)[which]
-        if chosen.step != 1:
-            raise IndexError("frames on disk are read in stretches: a step of 1 is needed")
-        pixels = self.height * self.width * 3
-        frames = np.empty((len(chosen), self.height, self.width, 3), np.uint8)
-        self._file.seek(chosen.start * pixels)
-        self._file.readinto(frames.reshape(-1))
-        return frames
+        return np.array(self._frames[which])
+
+    @property
+    def height(self) -> int:
+        """H, pixels."""
+        return self.shape[1]
+
+    @property
+    def width(self) -> int:
+        """W, pixels."""
+        return self.shape[2]
 
     def hash(self) -> str:
         """SHA-256 of all frames' bytes, for run files."""
@@ -86,6 +83,7 @@ class FramesOnDisk:
 
     def close(self) -> None:
         """Give the disk space back."""
+        self._frames = None
         self._file.close()
 
     def __enter__(self):
@@ -101,10 +99,9 @@ class Clip(FramesOnDisk):
     fps: frames per second; duration: seconds; notes: one-line remarks for the user (how the size was chosen …).
     """
 
-    def __init__(self, height: int, width: int, fps: float | Fraction):
-        super().__init__(height, width)
-        self.fps = float(fps)
-        self.notes: list[str] = []
+    def __init__(self, frames: Iterable[np.ndarray], fps: float | Fraction, notes: list[str]):
+        super().__init__(frames)
+        self.fps, self.notes = float(fps), notes
 
     @property
     def duration(self) -> float:
@@ -139,23 +136,15 @@ def open_clip(
     if not least <= resolution <= most:
         raise InputError(f"resolution = {resolution}: the larger side in pixels, from {least} to {most}, is needed")
     rate, frames, notes = open_frames(path, start, end, fps)
-    clip = None
-    try:
-        for frame in frames:
-            if clip is None:
-                seen = frame.shape[:2]
-                clip = Clip(*size or fitting_size(*seen, resolution, multiple), rate)
-            clip.append(resized(frame, clip.height, clip.width))
-    except BaseException:
-        if clip is not None:
-            clip.close()
-        raise
+    first = next(frames)
+    height, width = size or fitting_size(*first.shape[:2], resolution, multiple)
+    if size is None:
+        notes = [*notes, *_size_notes(path, first.shape[:2], height, width, multiple)]
+    clip = Clip((resized(frame, height, width) for frame in chain([first], frames)), rate, notes)
     if len(clip) < 2:
         clip.close()
-        raise InputError(
-            f"{path} has a single frame {'there' if start or end or fps else 'in it'}; a video needs at least two"
-        )
-    clip.notes = notes if size else [*notes, *_size_notes(path, seen, clip, multiple)]
+        where = "there" if start or end or fps else "in it"
+        raise InputError(f"{path} has a single frame {where}; a video needs at least two")
     return clip
 
 
@@ -180,30 +169,11 @@ def resized(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def frames_on_disk(frames: Iterable[np.ndarray]) -> FramesOnDisk:
-    """Keep what a generator of frames (at least one) yields; see `FramesOnDisk`."""
-    kept = None
-    try:
-        for frame in frames:
-            kept = FramesOnDisk(*frame.shape[:2]) if kept is None else kept
-            kept.append(frame)
-    except BaseException:
-        if kept is not None:
-            kept.close()
-        raise
-    if kept is None:
-        raise InputError("there are no frames to keep; give at least one")
-    return kept
-
-
-def _size_notes(path: str | Path, seen: tuple[int, int], clip: Clip, multiple: int) -> list[str]:
+def _size_notes(path: str | Path, seen: tuple[int, int], height: int, width: int, multiple: int) -> list[str]:
     """How the size was changed, if it was; seen: height and width in the file."""
-    height, width = seen
-    if (height, width) == (clip.height, clip.width):
+    if seen == (height, width):
         return []
-    stretch = (clip.width / width) / (clip.height / height)
+    stretch = (width / seen[1]) / (height / seen[0])
     shape = f", {abs(stretch - 1):.0%} {'wider' if stretch > 1 else 'narrower'}" if abs(stretch - 1) > 0.005 else ""
-    return [
-        f"{path} is {width}×{height}; worked on at {clip.width}×{clip.height} (sides rounded to multiples of "
-        f"{multiple}{shape})"
-    ]
+    rounded = f"sides rounded to multiples of {multiple}{shape}"
+    return [f"{path} is {seen[1]}×{seen[0]}; worked on at {width}×{height} ({rounded})"]

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from ..errors import InputError
+from .frames import of_one_size
 from .pictures import durations, frames, is_picture, picture, pictures_of, regular_rate
 from .stream import decode_frames, examine, varying_rate
 from .video import DEFAULT_FPS, Video
@@ -67,7 +68,9 @@ def open_frames(
     else:
         stream = examine(path, start, end, fps)
         rate, found, notes = stream.fps, decode_frames(stream), stream.notes
-    return rate, _checked(found, path, start, end), notes
+    until = "the end" if end is None else f"{end} s"
+    none = f"{path} has no frame between {start or 0} s and {until}; choose other times"
+    return rate, of_one_size(found, f"{path}: picture", none), notes
 
 
 def _open_picture(
@@ -126,22 +129,6 @@ def _on_screen(
         while (k + Fraction(1, 2)) / fps < changes_at and k / fps < end:
             yield frame
             k += 1
-
-
-def _checked(
-    frames: Iterable[np.ndarray], path: str | Path, start: float | None, end: float | None
-) -> Iterator[np.ndarray]:
-    """Pass the frames on; InputError when one has another size than the first, or when there are none."""
-    shape = None
-    for k, frame in enumerate(frames, start=1):
-        if shape is not None and frame.shape != shape:
-            sizes = f"{frame.shape[1]}×{frame.shape[0]} and the first {shape[1]}×{shape[0]}"
-            raise InputError(f"picture {k} of {path} is {sizes}; make all of one size")
-        shape = frame.shape
-        yield frame
-    if shape is None:
-        until = "the end" if end is None else f"{end} s"
-        raise InputError(f"{path} has no frame between {start or 0} s and {until}; choose other times")
 
 
 def _check_times(start: float | None, end: float | None, fps: float | Fraction | None) -> None:

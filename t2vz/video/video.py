@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from .frames import check_frames
 from .sheet import contact_sheet
 from .write import check_output, write_frames, write_image
 
@@ -33,12 +34,7 @@ class Video:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        frames = self.frames
-        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
-            kind = getattr(frames, "dtype", type(frames).__name__)
-            raise InputError(f"the frames of a video are {kind}; they must be a numpy array of uint8, 0..255")
-        if frames.ndim != 4 or frames.shape[3] != 3 or frames.size == 0:
-            raise InputError(f"the frames have shape {frames.shape}; it must be (m, height, width, 3)")
+        self.frames = frames = check_frames(self.frames)
         if self.latents is not None and len(self.latents) != len(frames):
             raise InputError(f"{len(frames)} frames come with {len(self.latents)} latents; give one for each")
 

@@ -6,7 +6,7 @@ All take frames as uint8 arrays (H, W, 3), values 0..255, in red, green, blue.
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from PIL import Image
 from ..errors import FailedError, InputError
 from ..files import atomic_folder, atomic_path, check_name, check_replaceable_folder, write_bytes
 from .ffmpeg import encode_mp4, find_ffmpeg
+from .frames import of_one_size
 
 ENDINGS = ".mp4 (H.264), .gif, or a folder of PNGs: a name that ends in / or has no ending"
 GIF_MAX_FPS = 50  # GIF counts in 1/100 s, and browsers slow a frame shorter than 2/100 s down to 10/100 s
@@ -83,7 +84,7 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Non
     Raises: FailedError (no ffmpeg, disk full, not allowed), InputError (no frames, sizes differ, fps).
     """
     _check_fps(fps, "mp4")
-    padded = (_pad_to_even(frame) for frame in _checked(frames))
+    padded = (_pad_to_even(frame) for frame in of_one_size(frames))
     find_ffmpeg()
     with atomic_path(path) as temporary:
         encode_mp4(temporary, padded, fps)
@@ -98,7 +99,7 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Non
     Raises: InputError (fps above 50, no frames, sizes differ), FailedError (disk full, not allowed).
     """
     _check_fps(fps, "gif")
-    pictures = _to_palette(np.stack(list(_checked(frames))))
+    pictures = _to_palette(np.stack(list(of_one_size(frames))))
     ends = [round(100 * k / fps) for k in range(len(pictures) + 1)]
     durations = [10 * (b - a) for a, b in pairwise(ends)]  # Pillow counts in milliseconds
     data = io.BytesIO()
@@ -114,7 +115,7 @@ def write_folder(path: str | Path, frames: Iterable[np.ndarray]) -> None:
     Raises otherwise as `write_gif`.
     """
     with atomic_folder(path, holds_only_frames) as folder:
-        for k, frame in enumerate(_checked(frames), start=1):
+        for k, frame in enumerate(of_one_size(frames), start=1):
             (folder / f"frame_{k:04d}.png").write_bytes(_encode_image(frame, "PNG"))
 
 
@@ -130,21 +131,6 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
 def holds_only_frames(folder: Path) -> bool:
     """True when every entry of `folder` (a Path) is a file named as `write_folder` names its frames."""
     return all(re.fullmatch(r"frame_\d{4,}\.png", p.name) and p.is_file() for p in folder.iterdir())
-
-
-def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the frames; InputError if one is not uint8 (H, W, 3), or sized unlike the first, or if none."""
-    shape = None
-    for k, frame in enumerate(frames, start=1):
-        frame = np.asarray(frame)
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-            raise InputError(f"frame {k} is {frame.dtype} {frame.shape}; it must be uint8 (height, width, 3)")
-        if shape is not None and frame.shape != shape:
-            raise InputError(f"frame {k} is {frame.shape[:2]}, frame 1 {shape[:2]}; make all of one size")
-        shape = frame.shape
-        yield frame
-    if shape is None:
-        raise InputError("there are no frames to write; give at least one")
 
 
 def _check_fps(fps: float, kind: str) -> None:

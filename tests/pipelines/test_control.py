@@ -190,9 +190,7 @@ def test_pictures_are_read_chunk_by_chunk_and_let_go(tiny):
 def test_frames_on_disk_a_list_of_pictures_and_a_video_are_all_control(tiny):
     frames = pictures(3)
     expected = make(tiny, frames)
-    with FramesOnDisk(48, 32) as kept:
-        for frame in frames:
-            kept.append(frame)
+    with FramesOnDisk(frames) as kept:
         assert torch.equal(make(tiny, kept).latents, expected.latents)
     assert torch.equal(make(tiny, list(frames)).latents, expected.latents)
     video = make(tiny, Video(frames, fps=12.0))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from t2vz.errors import FailedError, InputError
-from t2vz.video import Clip, FramesOnDisk, Video, frames_on_disk, open_clip
+from t2vz.video import FramesOnDisk, Video, open_clip
 from t2vz.video.clip import fitting_size
 from t2vz.video.ffmpeg import find_ffmpeg
 
@@ -78,8 +78,6 @@ def test_a_folder_comes_in_exactly(tmp_path):
         assert np.array_equal(clip[-1], frames[-1]) and np.array_equal(np.stack(list(clip)), frames)
         with pytest.raises(IndexError):
             clip[5]
-        with pytest.raises(IndexError):
-            clip[::2]
         taken = clip[0:2]
         taken[:] = 0
         assert np.array_equal(clip[0:2], frames[:2])  # a slice is the reader's own
@@ -182,31 +180,19 @@ def test_memory_is_that_of_a_few_frames(tmp_path):
 def test_frames_on_disk_hold_what_they_are_given_and_leave_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     frames = noise(7, 16, 24)
-    with frames_on_disk(iter(frames)) as kept:
-        assert isinstance(kept, FramesOnDisk) and kept.shape == frames.shape
-        assert np.array_equal(kept[2:5], frames[2:5])
-        kept.append(frames[0])
-        assert np.array_equal(kept[-1], frames[0]) and len(kept) == 8  # reading and writing may alternate
-        other = frames_on_disk([*frames, frames[0]])
-        assert kept.hash() == other.hash() != frames_on_disk(frames).hash()
-        with pytest.raises(InputError, match="frame 9"):
-            kept.append(frames[0, :8])
+    with FramesOnDisk(iter(frames)) as kept:
+        assert kept.shape == frames.shape and len(kept) == 7
+        assert np.array_equal(kept[2:5], frames[2:5]) and np.array_equal(kept[::-2], frames[::-2])
+        assert kept.hash() == FramesOnDisk(frames).hash() != FramesOnDisk(frames[:6]).hash()
+    with pytest.raises(InputError, match="frame 8 is 24×8 and the first 24×16"):
+        FramesOnDisk([*frames, frames[0, :8]])
     assert os.listdir(tmp_path) == []
     with pytest.raises(InputError, match="at least one"):
-        frames_on_disk([])
-    assert isinstance(Clip(8, 8, 4), FramesOnDisk)
+        FramesOnDisk([])
 
 
-def test_a_full_disk_is_one_line():
-    kept = FramesOnDisk(8, 8)
-
-    class Full:
-        def seek(self, *args):
-            pass
-
-        def write(self, data):
-            raise OSError(28, "No space left on device")
-
-    kept._file = Full()
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line(monkeypatch):
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: open("/dev/full", "wb"))
     with pytest.raises(FailedError, match="TMPDIR"):
-        kept.append(noise(1, 8, 8)[0])
+        FramesOnDisk(noise(1, 8, 8))

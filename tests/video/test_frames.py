@@ -40,6 +40,26 @@ def test_the_wrong_kind_of_frames_is_named(name, kind):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "masks, words",
+    [
+        (torch.zeros(3, 16, 24), "shape"),  # would be broadcast
+        (torch.zeros(1, 1, 16, 24), "shape"),
+        (np.zeros((3, 1, 16, 24)), "a tensor"),
+        (torch.full((3, 1, 16, 24), 255, dtype=torch.uint8), "between 0 and 1"),
+    ],
+)
+def test_the_wrong_kind_of_masks_is_named(masks, words):
+    for call in (lambda: metrics.measured_motion(GOOD, masks), lambda: metrics.background_change(GOOD, masks)):
+        with pytest.raises(InputError, match=words):
+            call()
+
+
+def test_shifts_are_compared_one_by_one():
+    with pytest.raises(InputError, match=r"\(3, 2\) shifts for \(1, 2\)"):
+        metrics.motion_error(torch.zeros(3, 2), torch.zeros(1, 2))
+
+
 def test_arrays_tensors_and_lists_are_frames():
     for frames in (GOOD, torch.from_numpy(GOOD), list(GOOD)):
         assert np.array_equal(check_frames(frames, least=3), GOOD)
