@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .frames import frames_seen
+from .merging import Merge, plan_merge
 
 # A hook that looks inside: each attention layer calls look(layer, first_frame, q, k, seen) before it attends. layer is
 # its place in the checkpoint, first_frame the index of the chunk's first frame; q, k, seen are what
@@ -46,6 +47,8 @@ class FrameView:
 
     variant: one of frames.VARIANTS. frames: f, those of the chunk. first_frame: the index of the first of them. cache:
     what earlier chunks of this timestep left, or None if the chunk is the whole video. look: see `Look`.
+    merge: the share of tokens to merge (merging.py) in layers of the latent's size (height, width). shift: the share of
+    channels that resnets take from the frames before and after (unet/shift.py).
     Raises InputError if a frame looks at one of a later chunk.
 
     Example: "first_previous", frames 4, 5, 6 of 10. They look at {0, 3}, {0, 4}, {0, 5}. Frames 0 and 3 come from the
@@ -61,6 +64,9 @@ class FrameView:
         first_frame: int = 0,
         cache: KeyValueCache | None = None,
         look: Look | None = None,
+        merge: float = 0.0,
+        shift: float = 0.0,
+        size: tuple[int, int] = (0, 0),
     ):
         stop = first_frame + frames
         m = stop if cache is None else cache.frames
@@ -71,12 +77,24 @@ class FrameView:
         wanted = sorted(later.union(*now))
         if any(j >= stop for frames_now in now for j in frames_now):
             raise InputError(f'attention "{variant}" looks at later frames: give the whole video in one chunk')
-        self.variant, self.first_frame, self.cache, self.look = variant, first_frame, cache, look
+        if shift and frames < m:
+            raise InputError(
+                "the temporal shift takes channels from later frames: make all frames at once (chunk: none)"
+            )
+        self.variant, self.frames, self.first_frame, self.cache, self.look = variant, frames, first_frame, cache, look
+        self.merge, self.shift, self.size = merge, shift, size
         self.earlier = tuple(j for j in wanted if j < first_frame)
         self.projected = [j - first_frame for j in wanted if first_frame <= j < stop]
         place = {j: i for i, j in enumerate(j for j in wanted if j < stop)}
         self.seen = [tuple(place[j] for j in frames_now) for frames_now in now]
         self.kept = {j: place[j] for j in sorted(later) if j < stop}  # frame -> its place among the keys
+
+    def plan_merge(self, tokens: Tensor) -> Merge | None:
+        """Which of the chunk's tokens (b, f, n, c) to merge in this layer; None to leave them as they are."""
+        height, width = self.size
+        if not self.merge or tokens.shape[2] != height * width:
+            return None
+        return plan_merge(tokens, height, width, self.merge)
 
     def to_project(self, tokens: Tensor) -> Tensor:
         """Of the chunk's tokens (b, f, n, c) those of the frames whose keys and values are needed.

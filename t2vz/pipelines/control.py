@@ -24,6 +24,7 @@ from ..video import DEFAULT_FPS, Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress, for_video, size_in_words
+from .prediction import with_ingredients
 from .ranks import ALONE, Share
 from .settings import ControlSettings
 from .text_to_video import text_job
@@ -69,6 +70,9 @@ def control_video(
     jump_convention: str = "release",
     flow_convention: str = "release",
     background_convention: str = "release",
+    token_merging: float = 0.0,
+    deep_cache: int = 1,
+    temporal_shift: float = 0.0,
 ) -> Video:
     """Make a video from a prompt that follows a control video (paper §3.4).
 
@@ -122,7 +126,17 @@ def control_job(
     for (pictures, network), scale, start, end in zip(pairs, *numbers, strict=True):
         check_controlnet(sd, network)
         controls.append(Control(network, pictures, scale, controlled_timesteps(grid, start, end)))
-    job = text_job(sd, settings, noise, masks, flow, progress, on_step, share, controlled(sd.unet, controls))
+    job = text_job(
+        sd,
+        settings,
+        noise,
+        masks,
+        flow,
+        progress,
+        on_step,
+        share,
+        controlled(with_ingredients(sd.unet, settings), controls),
+    )
     for i, one in enumerate(controls):
         if not one.timesteps or one.scale == 0:
             name = "the ControlNet" if len(controls) == 1 else f"ControlNet {i + 1}"

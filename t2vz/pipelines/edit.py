@@ -24,7 +24,7 @@ from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .encoding import encode, source_shape
 from .job import Job, Progress, for_video
-from .prediction import InChunks, Predict
+from .prediction import InChunks, Predict, with_ingredients
 from .ranks import ALONE, Share
 from .settings import EditSettings
 
@@ -65,6 +65,9 @@ def edit_video(
     jump_convention: str = "release",
     flow_convention: str = "release",
     background_convention: str = "release",
+    token_merging: float = 0.0,
+    deep_cache: int = 1,
+    temporal_shift: float = 0.0,
     frames: Sequence | None = None,
 ) -> Video:
     """Change a video as an instruction says (paper §3.5). sd: loaded with edit=True.
@@ -122,7 +125,7 @@ def edit_job(
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         scales = settings.image_scale, settings.guidance_scale
         return guided_by_image_and_text(  # E15
-            sd.unet, texts, image, *scales, settings.attention, settings.chunk, job.mine
+            with_ingredients(sd.unet, settings), texts, image, *scales, settings.attention, settings.chunk, job.mine
         )
 
     job = Job(sd, settings, predictor, noise, masks, flow, progress, on_step, share, encodes=True)

@@ -5,16 +5,30 @@ a text, is in edit.py; E14's residuals, of ControlNets, are in control.py.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..attention import KeyValueCache, Look, looks_ahead
 from ..schedulers import classifier_free_guidance
+from ..unet import DeepCache, UNet
+from .settings import Sampling
 from .trace import watched
 
 # ε(x, t): x (m, c, h, w), a timestep -> the noise predicted in x, alike. A third argument is a hook (attention.Look).
 Predict = Callable[..., Tensor]
+
+
+def with_ingredients(unet: UNet, settings: Sampling) -> Callable:
+    """The UNet with what the settings add to the method, called like it; by default nothing.
+
+    Approximations: token merging and DeepCache. Others' ingredients: Latent-Shift's temporal shift.
+    """
+    eps = DeepCache(unet, settings.deep_cache) if settings.deep_cache > 1 else unet
+    given = {"merge": settings.token_merging, "shift": settings.temporal_shift}
+    given = {name: value for name, value in given.items() if value}
+    return partial(eps, **given) if given else eps
 
 
 class InChunks:

@@ -106,6 +106,32 @@ class Sampling:
         metavar="N",
         group=METHOD,
     )
+    token_merging: float = setting(
+        0.0,
+        Number(0, 0.75),
+        "an approximation: the share of tokens that are merged before attention, 0 is exact",
+        "token merging: {} of the tokens (ToMe)",
+        off="no token merging",
+        metavar="SHARE",
+        group=METHOD,
+    )
+    deep_cache: int = setting(
+        1,
+        Whole(1),
+        "an approximation: the deep UNet at every N-th step only, 1 is exact",
+        "the deep half of the UNet at every {}th step (DeepCache)",
+        metavar="N",
+        group=METHOD,
+    )
+    temporal_shift: float = setting(
+        0.0,
+        Number(0, 1),
+        "the share of channels that frames exchange with their neighbours, as in Latent-Shift",
+        "temporal shift of {} of the channels (Latent-Shift)",
+        off="no temporal shift",
+        metavar="SHARE",
+        group=METHOD,
+    )
     fps: float = setting(4.0, Number(above=0), "frames per second of the file", "{} frames per second")
 
     def __post_init__(self):

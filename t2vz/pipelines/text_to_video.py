@@ -12,7 +12,7 @@ from ..video import DEFAULT_FPS, Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress
-from .prediction import Predict, guided_by_text
+from .prediction import Predict, guided_by_text, with_ingredients
 from .ranks import ALONE, Share
 from .settings import Settings
 
@@ -55,6 +55,9 @@ def text_to_video(
     jump_convention: str = "release",
     flow_convention: str = "release",
     background_convention: str = "release",
+    token_merging: float = 0.0,
+    deep_cache: int = 1,
+    temporal_shift: float = 0.0,
     fps: float = DEFAULT_FPS,
 ) -> Video:
     """Make a video of m = `frames` frames from a prompt (paper §3.3).
@@ -79,6 +82,8 @@ def text_to_video(
     initial_noise, noise_strength: how the frames' noises are correlated with motion off, see `motion.noise.correlate`.
     eta: 0 DDIM … 1 DDPM (E3). The conventions: "release", or what the paper says ("paper"; flow: "exact"), see
         docs/method.md, differences 9, 1, 2 and E13. fps: of the file written.
+    token_merging, deep_cache: approximations that save time, off at 0 and 1 (attention/merging.py, unet/deep_cache.py).
+        temporal_shift: the share of channels that neighbouring frames exchange (unet/shift.py), off at 0.
     Returns a Video with frames, latents (on the CPU), settings and notes. Raises InputError for impossible requests,
     FailedError if the latents stop being finite. Source: arXiv 2303.13439, Algorithm 1.
     """
@@ -132,7 +137,12 @@ def text_job(
     def predictor() -> Predict:
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         return guided_by_text(  # E5
-            unet or sd.unet, texts, settings.guidance_scale, settings.attention, settings.chunk, job.mine
+            unet or with_ingredients(sd.unet, settings),
+            texts,
+            settings.guidance_scale,
+            settings.attention,
+            settings.chunk,
+            job.mine,
         )
 
     job = Job(sd, settings, predictor, noise, masks, flow, progress, on_step, share)

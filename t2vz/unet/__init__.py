@@ -2,7 +2,8 @@
 
 from .config import ControlNetConfig, UNetConfig
 from .controlnet import ControlNet
+from .deep_cache import DeepCache
 from .unet import UNet
 from .widen import widen_input
 
-__all__ = ["ControlNet", "ControlNetConfig", "UNet", "UNetConfig", "widen_input"]
+__all__ = ["ControlNet", "ControlNetConfig", "DeepCache", "UNet", "UNetConfig", "widen_input"]

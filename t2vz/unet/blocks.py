@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..attention import FrameView
+from .shift import temporal_shift
 from .transformer import Transformer
 
 
@@ -37,8 +38,9 @@ class Resnet(nn.Module):
         self.conv2 = nn.Conv2d(c_out, c_out, kernel_size=3, padding=1)
         self.conv_shortcut = nn.Conv2d(c_in, c_out, kernel_size=1) if c_in != c_out else nn.Identity()
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+    def forward(self, x: Tensor, time: Tensor, view: FrameView) -> Tensor:
+        h = temporal_shift(F.silu(self.norm1(x)), view.frames, view.shift)  # without a shift: as it is
+        h = self.conv1(h)
         h = h + self.time_emb_proj(F.silu(time))[:, :, None, None]
         h = self.conv2(F.silu(self.norm2(h)))
         return h + self.conv_shortcut(x)
@@ -77,7 +79,7 @@ class Level(nn.Module):
 
     def layer(self, j: int, x: Tensor, time: Tensor, context: Tensor, view: FrameView) -> Tensor:
         """Resnet j, and its transformer."""
-        x = self.resnets[j](x, time)
+        x = self.resnets[j](x, time, view)
         return self.attentions[j](x, context, view) if self.attentions else x
 
 
@@ -109,9 +111,9 @@ class MidBlock(nn.Module):
         self.attentions = nn.ModuleList([Transformer(row.c_out, context_dim, row.heads, norm_groups)])
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor, view: FrameView) -> Tensor:
-        x = self.resnets[0](x, time)
+        x = self.resnets[0](x, time, view)
         x = self.attentions[0](x, context, view)
-        return self.resnets[1](x, time)
+        return self.resnets[1](x, time, view)
 
 
 class UpBlock(Level):
@@ -124,7 +126,11 @@ class UpBlock(Level):
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor, view: FrameView) -> Tensor:
         """skips: all that are left; this block pops its own off the end."""
         for j in range(len(self.resnets)):
-            x = self.layer(j, torch.cat([x, skips.pop()], dim=1), time, context, view)
+            x = self.row(j, x, skips, time, context, view)
         for double in self.upsamplers:
             x = double(x, size=skips[-1].shape[-2:])
         return x
+
+    def row(self, j: int, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor, view: FrameView) -> Tensor:
+        """Row j, before any change of size: it reads the maps and the last skip."""
+        return self.layer(j, torch.cat([x, skips.pop()], dim=1), time, context, view)

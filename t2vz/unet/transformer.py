@@ -47,13 +47,17 @@ class SelfAttention(Attention):
         super().__init__(channels, channels, heads)
 
     def forward(self, x: Tensor, view: FrameView) -> Tensor:
+        plan = view.plan_merge(x)  # None: all tokens, which is exact
+        if plan is not None:
+            x = plan.merge(x)
         q = self.split_heads(self.to_q(x))
         source = view.to_project(x)  # E12: frame 1, or nothing if an earlier chunk has projected it
         k, v = self.split_heads(self.to_k(source)), self.split_heads(self.to_v(source))
         k, v = view.with_earlier(self.layer, k, v)
-        if view.look is not None:
+        if view.look is not None and plan is None:  # a map of merged tokens would be of no cells
             view.look(self.layer, view.first_frame, q, k, view.seen)
-        return self.attend(q, k, v, view.seen)
+        out = self.attend(q, k, v, view.seen)
+        return out if plan is None else plan.unmerge(out)
 
 
 class TextAttention(Attention):

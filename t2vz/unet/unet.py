@@ -145,6 +145,8 @@ class UNet(Encoder):
         cache: KeyValueCache | None = None,
         look: Look | None = None,
         residuals: Sequence[Tensor] | None = None,
+        merge: float = 0.0,
+        shift: float = 0.0,
     ) -> Tensor:
         """Predict the noise in x.
 
@@ -152,31 +154,41 @@ class UNet(Encoder):
         states -> ε (b, f, c, h, w). attention: which frames a frame looks at (attention.VARIANTS). For a video in
         chunks: first_frame is the index of x's first frame, cache what earlier chunks of this timestep left. look: a
         hook that each attention layer calls (attention.Look). residuals: ControlNet's (E14), one (b·f, c, h, w) per
-        skip and one for the middle, last.
+        skip and one for the middle, last. merge: the share of tokens that token merging leaves out, 0 is exact.
+        shift: the share of channels that come from the neighbouring frames (shift.py), 0 is the network as trained.
         Raises InputError if the shapes do not fit the network.
         """
+        maps, time = self.begin(x, t, context)
+        view = FrameView(attention, x.shape[1], first_frame, cache, look, merge, shift, x.shape[-2:])
+        skips, maps = self.go_down(maps, time, context, view)
+        if residuals is not None:
+            skips, maps = add_residuals(skips, maps, residuals)
+        for block in self.up_blocks:
+            maps = block(maps, skips, time, context, view)
+        return self.end(maps, len(x))
+
+    def begin(self, x: Tensor, t: int | float | Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward`'s inputs, checked -> conv_in's maps (b·f, c, h, w) and the timestep's embedding (b·f, 4·c)."""
         self.check_inputs(x, t, context)
         b, f = x.shape[:2]
-        view = FrameView(attention, f, first_frame, cache, look)
-        time = self.embed_time(t, b, f, x)
-        skips, x = self.go_down(self.conv_in(rearrange(x, "b f c h w -> (b f) c h w")), time, context, view)
-        if residuals is not None:
-            *for_skips, for_middle = residuals
-            _check_residuals(residuals, [*skips, x])
-            skips = [skip + residual for skip, residual in zip(skips, for_skips, strict=True)]
-            x = x + for_middle
-        for block in self.up_blocks:
-            x = block(x, skips, time, context, view)
-        x = self.conv_out(F.silu(self.conv_norm_out(x)))
-        return rearrange(x, "(b f) c h w -> b f c h w", b=b)
+        return self.conv_in(rearrange(x, "b f c h w -> (b f) c h w")), self.embed_time(t, b, f, x)
+
+    def end(self, maps: Tensor, b: int) -> Tensor:
+        """The last row's maps (b·f, c, h, w) -> ε (b, f, c, h, w)."""
+        eps = self.conv_out(F.silu(self.conv_norm_out(maps)))
+        return rearrange(eps, "(b f) c h w -> b f c h w", b=b)
+
+
+def add_residuals(skips: list[Tensor], middle: Tensor, residuals: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """E14: one residual added to each skip and, the last, to the middle. Raises InputError if they do not fit."""
+    maps = [*skips, middle]
+    expected, given = [tuple(m.shape) for m in maps], [tuple(r.shape) for r in residuals]
+    if given != expected:
+        raise InputError(f"the UNet adds {len(expected)} residuals of shapes {expected}; got {len(given)}: {given}")
+    *skips, middle = (m + r for m, r in zip(maps, residuals, strict=True))
+    return skips, middle
 
 
 def _by_block(table: list[Row]) -> list[list[Row]]:
     """Rows of the same block together: "down_blocks.0.resnets.0" and "down_blocks.0.downsamplers.0" …"""
     return [list(block) for _, block in groupby(table, key=lambda row: row.name.split(".")[1])]
-
-
-def _check_residuals(residuals: Sequence[Tensor], maps: list[Tensor]) -> None:
-    expected, given = [tuple(m.shape) for m in maps], [tuple(r.shape) for r in residuals]
-    if given != expected:
-        raise InputError(f"the UNet adds {len(expected)} residuals of shapes {expected}; got {len(given)}: {given}")
