@@ -52,15 +52,16 @@ def examine(path: str | Path, start: float | None = None, end: float | None = No
     InputError when there is no video in the file or its size changes on the way, FailedError when it is damaged before
     `end`.
     """
-    file, filters = _stretch(path, start or 0, end)
-    filters += [] if fps is None else [f"fps={as_rate(fps)}"]  # "-r" would add frames at the end
+    origin, file, filters = _stretch(path, float(start or 0), end, fps)
     command = [find_ffmpeg(), "-hide_banner", "-nostats", "-loglevel", "level+info", *file]
     command += ["-vf", ",".join([*filters, "showinfo=checksum=0"]), "-f", "null", "-"]
     with running(command) as (process, log):
         process.wait()
         shown = [found for found in map(SHOWN.search, log()) if found]
         lines = [line for line in log() if "showinfo" not in line or "config in" in line]
-    damage = [line for line in lines if DAMAGE.search(line) or (process.returncode and FAILURE.search(line))]
+    failed = process.returncode != 0
+    damage = [line for line in lines if DAMAGE.search(line) or (failed and FAILURE.search(line))]
+    damage = damage or [""] * failed
     text = "\n".join(lines)
     if "Input #0, tty" in text:  # ffmpeg would paint a text file as on a terminal
         raise InputError(_unreadable(path, "it is a text"))
@@ -69,7 +70,7 @@ def examine(path: str | Path, start: float | None = None, end: float | None = No
             raise InputError(_unreadable(path, complaint(damage)))
         return Stream(0, Fraction(1), [], [], [])
     rate, stops, notes = _timing(path, shown, text, fps)
-    until = (start or 0) + stops
+    until = origin + stops
     if damage and (end is None or until < end - 0.5 / rate):
         notes.append(_cut_short(path, len(shown), until, damage, text))
     decoder, more, remarks = _as_displayed(path, shown, text)
@@ -95,16 +96,21 @@ def decode_frames(stream: Stream) -> Iterator[np.ndarray]:
             yield frame
 
 
-def _stretch(path: str | Path, start: float, end: float | None) -> tuple[list[str], list[str]]:
-    """(options, filters) of ffmpeg for a file from start to end; times then count from start.
+def _stretch(
+    path: str | Path, start: float, end: float | None, fps: float | None
+) -> tuple[float, list[str], list[str]]:
+    """(the second that ffmpeg's times count from, options, filters) for the part of a file from start to end.
 
     Damaged packets are left out, and a damaged frame is the last.
     """
     early = max(0.0, start - SEEK_EARLY)
-    options = ["-xerror", "-fflags", "+discardcorrupt"] + (["-ss", str(early)] if early else [])
-    stop = "" if end is None else f":end={end - early}"
-    filters = [f"trim=start={start - early}{stop}", f"setpts=PTS-{start - early}/TB"]
-    return [*options, "-i", str(Path(path).resolve()), "-map", "0:V:0"], filters
+    options = ["-xerror", "-fflags", "+discardcorrupt"] + (["-ss", f"{early:.6f}"] if early else [])
+    options += ["-i", str(Path(path).resolve()), "-map", "0:V:0"]
+    begin, stop = f"{start - early:.6f}", "" if end is None else f":end={float(end) - early:.6f}"
+    if fps is None:
+        return early, options, [f"trim=start={begin}{stop}"]
+    # the frames made are counted from start; "-r" in place of fps would add some at the end
+    return start, options, [f"trim=start={begin}{stop}", f"setpts=PTS-{begin}/TB", f"fps={as_rate(fps)}"]
 
 
 def _timing(path: str | Path, shown: list[re.Match], text: str, fps: float | None) -> tuple[Fraction, float, list[str]]:
@@ -151,13 +157,13 @@ def _as_displayed(path: str | Path, shown: list[re.Match], text: str) -> tuple[l
     first, decoder, filters, notes = shown[0], [], [], []
     for number, frame in enumerate(shown, start=1):
         if frame["size"] != first["size"]:
-            sizes = f"{frame['size']} and the first {first['size']}"
-            raise InputError(f"picture {number} of {path} is {sizes}; make all of one size".replace("x", "×"))
-    pixel = Fraction(first["pixel"])
-    if pixel not in (0, 1):  # 0: unknown
+            sizes = f"{frame['size']} and the first {first['size']}".replace("x", "×")
+            raise InputError(f"{path}: picture {number} is {sizes}; make all of one size")
+    wide, high = map(int, first["pixel"].split("/"))  # 0: unknown
+    if wide and high and wide != high:
         filters.append("scale=w=iw*max(sar\\,1):h=ih*max(1/sar\\,1)")
         notes.append(
-            f"{path} has pixels that are {float(pixel):.3g} times as wide as high; it is read in the shape shown"
+            f"{path} has pixels that are {wide / high:.3g} times as wide as high; it is read in the shape shown"
         )
     codec = _said(r"Stream #0.*Video: (vp8|vp9)\b", text)
     if codec and _said(r"(alpha_mode +: 1)", text):

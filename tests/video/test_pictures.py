@@ -129,6 +129,16 @@ def test_every_way_to_store_colours(tmp_path, mode, name):
     assert np.abs(read_video(tmp_path / name).frames[0].astype(int) - expected).max() <= 3
 
 
+def test_what_is_transparent_is_black_and_what_is_truncated_refused(tmp_path):
+    clear = np.dstack([RGB, np.where(np.arange(64) < 30, 255, 0)[None].repeat(48, 0).astype(np.uint8)])
+    Image.fromarray(clear).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_video(tmp_path / "a.png").frames[0], RGB * (clear[..., 3:] > 0))
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:5000])
+    for path in (tmp_path, tmp_path / "a.png"):
+        with pytest.raises(InputError, match="not a picture"):
+            read_video(path)
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif", "avif"])
 def test_pictures_stand_upright(tmp_path, ending):
     turned = Image.Exif()

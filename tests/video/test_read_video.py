@@ -76,30 +76,6 @@ def test_generator_is_lazy_and_ends_ffmpeg(tmp_path, monkeypatch):
     assert len(list(iter_frames(tmp_path / "v.mp4"))) == 40
 
 
-def test_picture_kinds(tmp_path):
-    rng = np.random.default_rng(2)
-    rgb = rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)
-    Image.fromarray(rgb).save(tmp_path / "rgb.png")
-    np.testing.assert_array_equal(read_video(tmp_path / "rgb.png").frames, rgb[None])
-    grey16 = rng.integers(0, 65536, (6, 9), dtype=np.uint16)
-    Image.fromarray(grey16).save(tmp_path / "grey16.png")
-    assert np.abs(read_video(tmp_path / "grey16.png").frames[0, ..., 1] - grey16 / 257.0).max() <= 0.5
-    clear = np.dstack([rgb, np.where(np.arange(9) < 4, 255, 0)[None].repeat(6, 0).astype(np.uint8)])
-    Image.fromarray(clear).save(tmp_path / "clear.png")
-    np.testing.assert_array_equal(read_video(tmp_path / "clear.png").frames[0], rgb * (clear[..., 3:] > 0))
-
-
-def test_rotated_phone_video_stands_upright(tmp_path):
-    frames = np.zeros((3, 32, 64, 3), np.uint8)
-    frames[:, :, :32] = 250  # the left half is bright
-    Video(frames).save(tmp_path / "flat.mp4")
-    command = [ffmpeg.find_ffmpeg(), "-loglevel", "error", "-display_rotation", "90"]
-    subprocess.run([*command, "-i", tmp_path / "flat.mp4", "-c", "copy", tmp_path / "phone.mp4"], check=True)
-    upright = read_video(tmp_path / "phone.mp4").frames
-    assert upright.shape == (3, 64, 32, 3)
-    assert upright[:, 40:].min() > 200 and upright[:, :24].max() < 50  # turned left: left is now below
-
-
 def make_sound(path):
     command = [ffmpeg.find_ffmpeg(), "-loglevel", "error", "-f", "lavfi", "-i", "sine=d=0.2"]
     subprocess.run([*command, path], check=True)
@@ -130,16 +106,6 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path, name, make, error, wo
     with pytest.raises(error, match=words) as caught:
         read_video(path)
     assert "\n" not in str(caught.value) and name in str(caught.value)
-
-
-def test_truncated_pictures(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "a.png")
-    data = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
-    for path in (tmp_path, tmp_path / "a.png"):
-        with pytest.raises(InputError, match="not a picture"):
-            read_video(path)
 
 
 def test_sizes_must_agree(tmp_path):

@@ -1,6 +1,7 @@
 """Video files of all kinds: exactly the frames that are there, as a player shows them; what is amiss is said."""
 
 import subprocess
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_without_a_constant_rate_every_frame_is_taken_once_and_the_duration_kept
     (note,) = video.notes
     least, most = np.diff(UNEVEN).min(), np.diff(UNEVEN).max()
     assert f"no constant frame rate (frames last {least} to {most} ms)" in note
-    part = read_video(tmp_path / name, start=0.5, end=1.0)
+    part = read_video(tmp_path / name, start=Fraction(1, 2), end=1.0)
     assert numbers(part.frames) == [k for k, time in enumerate(UNEVEN) if 500 <= time < 1000]
     resampled = read_video(tmp_path / name, fps=10)
     assert resampled.notes == [] and resampled.fps == 10 and abs(len(resampled) - UNEVEN[-1] / 100) <= 1
@@ -67,10 +68,13 @@ def test_a_film_that_begins_later_than_its_sound(tmp_path):
 
 @pytest.mark.parametrize("turn, shape", [((), (1, 72, 128, 3)), (("-display_rotation", "90"), (1, 128, 72, 3))])
 def test_pixels_that_are_not_square_come_in_as_they_are_shown(tmp_path, turn, shape):
-    ffmpeg("-f", "lavfi", "-i", "color=red:s=90x72:r=1:d=1", "-vf", "setsar=64/45", tmp_path / "flat.mp4")
+    bright = "drawbox=w=45:h=72:c=white:t=fill,setsar=64/45"  # the left half
+    ffmpeg("-f", "lavfi", "-i", "color=black:s=90x72:r=1:d=1", "-vf", bright, tmp_path / "flat.mp4")
     ffmpeg(*turn, "-i", tmp_path / "flat.mp4", "-c", "copy", tmp_path / "tv.mp4")
     video = read_video(tmp_path / "tv.mp4")
     assert video.frames.shape == shape and "wide as high" in video.notes[0]
+    half = video.frames[0, :, :, 0] if not turn else video.frames[0, ::-1, :, 0].T  # turned left: left is now below
+    assert half[:, :60].min() > 200 and half[:, 68:].max() < 50
 
 
 @pytest.mark.parametrize(
@@ -104,9 +108,9 @@ def test_a_size_that_changes_on_the_way_is_refused(tmp_path):
     for size in ("64x48", "96x48"):
         ffmpeg("-f", "lavfi", "-i", f"testsrc=s={size}:r=5:d=1", "-c:v", "mjpeg", "-f", "mjpeg", tmp_path / size)
         parts.append((tmp_path / size).read_bytes())
-    (tmp_path / "two.mjpeg").write_bytes(b"".join(parts))
-    with pytest.raises(InputError, match="picture 6 .* 96×48 and the first 64×48"):
-        read_video(tmp_path / "two.mjpeg")
+    (tmp_path / "box.mjpeg").write_bytes(b"".join(parts))
+    with pytest.raises(InputError, match=r"box\.mjpeg: picture 6 is 96×48 and the first 64×48"):
+        read_video(tmp_path / "box.mjpeg")
 
 
 @pytest.mark.parametrize("name", ["long.txt", "long.nfo"])
