@@ -48,6 +48,7 @@ class StableDiffusion:
     schedule: NoiseSchedule
     path: Path | None = None  # the file or folder it came from
     unet_path: Path | None = None  # that of its UNet, if it lies elsewhere (the embedded edit model's)
+    tokenizer_path: Path | None = None  # that of its tokenizer, if another was given than its own
     kind: str = "sd1"
     words: Words | None = None  # those it knows, where it knows few (checkpoints/words.py)
     defaults: Defaults = field(default_factory=dict)  # settings it was made for (checkpoints/defaults.py)
@@ -91,6 +92,7 @@ class StableDiffusion:
             checkpoint.schedule,
             path,
             unet_path,
+            None if tokenizer is None else Path(tokenizer),
             checkpoint.kind,
             read_words(source),
             read_defaults(source),
@@ -177,9 +179,10 @@ class StableDiffusion:
         return self.unet.config.sample_size * self.vae.factor
 
     def hash(self) -> str:
-        """SHA-256 of the checkpoint's weights, for run files; read once, when first asked for."""
+        """SHA-256 of all files that it was read from, without another VAE and LoRAs; made when first asked for."""
         if self._hash is None:
-            self._hash = checkpoint_hash(*filter(None, (self.path, self.unet_path)))
+            paths = filter(None, (self.path, self.unet_path))
+            self._hash = checkpoint_hash(*paths, tokenizer=self.tokenizer_path)
         return self._hash
 
 

@@ -82,7 +82,7 @@ def _look_into_checkpoint(path: Path) -> Contents:
     if scheduler.is_file():
         contents.files.append(scheduler)
         contents.schedule = _attempt(lambda: schedule_from_json(read_json(scheduler), str(scheduler)))
-    contents.files += _tokenizer_files(path)
+    contents.files += tokenizer_files(path / "tokenizer")
     return contents
 
 
@@ -105,7 +105,7 @@ def _look_into_file(path: Path) -> Contents:
             _add_part(contents, found, path, group, None)
     if whole:
         contents.schedule = _attempt(lambda: _schedule_of_file(contents))
-        contents.files += _tokenizer_files(path.parent)
+        contents.files += tokenizer_files(path.parent / "tokenizer")
         contents.files += filter(None, [yaml_beside(path)])
     return contents
 
@@ -202,6 +202,7 @@ def _config_beside(file: Path, name: str) -> Path | None:
     return config if is_such else None
 
 
-def _tokenizer_files(folder: Path) -> list[Path]:
-    files = (folder / "tokenizer" / name for name in (*TOKENIZER_FILES, ADDED_FILE, NEW_FILE))
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of a tokenizer's folder that are read, if there is one."""
+    files = (folder / name for name in (*TOKENIZER_FILES, ADDED_FILE, NEW_FILE))
     return [file for file in files if file.is_file()]

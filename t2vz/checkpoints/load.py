@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
-from .contents import GIVE, Contents, look
+from .contents import GIVE, Contents, look, tokenizer_files
 from .kinds import BY_CONTEXT, refuse
 from .networks import PARTS, STEM, Part, shapes_of
 from .read import find_path, refuse_pickles, some
@@ -162,11 +162,12 @@ def files_read(path: str | Path) -> list[Path]:
     return sorted(look(path).files)
 
 
-def checkpoint_hash(*paths: str | Path) -> str:
+def checkpoint_hash(*paths: str | Path, tokenizer: Path | None = None) -> str:
     """SHA-256 of `files_read` of some paths: of one file its contents', as sha256sum prints it; of several their names'
-    within the folder and their contents'. So it does not depend on where the files lie."""
+    within the folder and their contents'. So it does not depend on where the files lie. tokenizer: a further folder."""
     contents = [look(path) for path in paths]
     files = [(file, found.path) for found in contents for file in sorted(found.files)]
+    files += [(file, tokenizer) for file in tokenizer_files(tokenizer)] if tokenizer else []
     digest = hashlib.sha256()
     for file, path in files:
         if len(files) > 1:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from ..errors import InputError
 
-# Each option, and the values that t2vz runs, in lower case. Other options are not asked.
-EPSILON, OFF = ("eps", "epsilon"), ("false", "none", "null", "0")
+# Each option, and how the values begin that t2vz runs, in lower case. Other options are not asked.
+EPSILON, OFF = ("eps", "noise"), ("false", "none", "null", "0", "no")
 RUN = {
     **dict.fromkeys(("modelspec.prediction_type", "modelspec.predict_key", "prediction_type", "predict_key"), EPSILON),
     "parameterization": EPSILON,
     **dict.fromkeys(("ss_v_parameterization", "v_parameterization", "v_pred"), OFF),
     **dict.fromkeys(("ss_zero_terminal_snr", "zero_terminal_snr", "rescale_betas_zero_snr", "ztsnr"), OFF),
 }
-NUMBERS = {"linear_start": 0.00085, "linear_end": 0.012, "timesteps": 1000}
+NUMBERS = {"linear_start": 0.00085, "linear_end": 0.012, "timesteps": 1000, "scale_factor": 0.18215}
 MARKERS = ("v_pred", "ztsnr")
 YAML = re.compile(rf"^\s*({'|'.join(map(re.escape, (*RUN, *NUMBERS)))})\s*:\s*[\"']?([\w.+-]+)", re.MULTILINE)
 
@@ -40,21 +40,23 @@ def check_prediction(path: Path, metadata: Mapping[str, str], keys: Iterable[str
             raise InputError(f"{settings}: cannot be read ({error.strerror}); check its permissions") from error
         said += [(settings.name, name, value) for name, value in YAML.findall(text)]
     for where, name, value in said:
-        runs = value.lower() in RUN[name] if name in RUN else _number(value) == NUMBERS.get(name, _number(value))
-        if not runs:
-            words = "predicts v (the velocity), not the noise ε"
-            if "snr" in name or name in NUMBERS:
-                words = "was trained on another noise schedule than Stable Diffusion 1.x's"
-            elif not re.match(r"v|true", value.lower()):
-                words = f"does not predict the noise ε but {value}"
-            raise InputError(
-                f"{path}: this model {words} ({where} says {name}: {value}); t2vz runs Stable Diffusion 1.x, which "
-                "predicts ε; give the ε edition of the model"
-            )
+        if value.lower().startswith(RUN[name]) if name in RUN else _number(value) == NUMBERS[name]:
+            continue
+        words = "predicts v (the velocity), not the noise ε"
+        if name == "scale_factor":
+            words = "has another scale of latents than Stable Diffusion 1.x"
+        elif "snr" in name or name in NUMBERS:
+            words = "was trained on another noise schedule than Stable Diffusion 1.x's"
+        elif not value.lower().startswith(("v", "true")):
+            words = f"does not predict the noise ε but {value}"
+        raise InputError(
+            f"{path}: this model {words} ({where} says {name}: {value}); t2vz runs Stable Diffusion 1.x, which "
+            "predicts ε; give the ε edition of the model"
+        )
 
 
-def _number(text: str) -> float | str:
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return text
+        return float("nan")

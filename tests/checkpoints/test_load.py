@@ -221,6 +221,13 @@ def test_hash_of_a_lone_file_is_sha256sum(single_file, tokenizer_folder):
     assert checkpoint_hash(single_file) != alone  # words are read by the tokenizer beside it
 
 
+def test_hash_covers_a_tokenizer_that_was_given(folder, tmp_path):
+    other = shutil.copytree(folder / "tokenizer", tmp_path / "other")
+    hashes = [checkpoint_hash(folder), checkpoint_hash(folder, tokenizer=other)]
+    (other / "merges.txt").write_text((other / "merges.txt").read_text() + "a b\n")
+    assert len({*hashes, checkpoint_hash(folder, tokenizer=other)}) == 3
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -53,6 +53,7 @@ def write(tmp_path_factory, tmp_path):
         ({"header": {"ss_zero_terminal_snr": "True"}}, "another noise schedule"),
         ({"yaml": "rescale_betas_zero_snr: true"}, "another noise schedule.*rescale_betas_zero_snr"),
         ({"yaml": YAML.format(prediction="eps").replace("0.0120", "0.0155")}, "another noise schedule.*linear_end"),
+        ({"yaml": "    scale_factor: 0.13025"}, "another scale of latents.*scale_factor"),
     ],
 )
 def test_what_does_not_predict_the_noise_is_refused_and_named(write, said, words):
