@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from t2vz.checkpoints import build, ldm, open_checkpoint
+from t2vz.checkpoints import build, layouts, open_checkpoint
 from t2vz.text import TextConfig, TextEncoder
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
@@ -101,14 +101,16 @@ def single_file_shapes():
     """(key, shape) of every SD 1.5 tensor, by its single-file name."""
     with torch.device("meta"):
         unet, vae, text = UNet(UNetConfig()), VAE(VAEConfig()), TextEncoder(TextConfig())
-    unet_names = ldm.inverse(dict(ldm.unet_modules(unet.config.has_attention, unet.config.layers_per_block)))
-    vae_names = ldm.inverse(dict(ldm.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block)))
+    unet_names = layouts.inverse(dict(layouts.unet_modules(unet.config.has_attention, unet.config.layers_per_block)))
+    vae_names = layouts.inverse(
+        dict(layouts.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block))
+    )
     for key, tensor in unet.state_dict().items():
-        yield ldm.UNET + ldm.rename(key, unet_names), list(tensor.shape)
+        yield layouts.UNET + layouts.rename(key, unet_names), list(tensor.shape)
     for key, tensor in vae.state_dict().items():
-        yield ldm.VAE + ldm.rename(key, vae_names), list(tensor.shape)
+        yield layouts.VAE + layouts.rename(key, vae_names), list(tensor.shape)
     for key, tensor in text.state_dict().items():
-        yield ldm.TEXT + key, list(tensor.shape)
+        yield layouts.TEXT + key, list(tensor.shape)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class StableDiffusion:
             checkpoint.schedule,
             path,
             unet_path,
-            None if tokenizer is None else Path(tokenizer),
+            None if tokenizer is None else Path(tokenizer).expanduser(),
             checkpoint.kind,
             read_words(source),
             read_defaults(source),

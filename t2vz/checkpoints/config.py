@@ -19,11 +19,11 @@ from ..schedulers import NoiseSchedule
 from ..text.config import TextConfig
 from ..unet.config import ControlNetConfig, UNetConfig
 from ..vae.config import VAEConfig
+from .read import HEADER
 
 Shapes = Mapping[str, tuple[int, ...]]
 Config = UNetConfig | VAEConfig | TextConfig
 
-HEADER = "t2vz."  # a single file's header says in "t2vz.unet", "t2vz.vae" … what its shapes cannot
 TEXT_HEAD_WIDTH = 64  # channels of a head in CLIP's text towers
 
 # The one value of each option that t2vz builds. An option that is not listed must be off (null or false): it is newer

@@ -11,12 +11,21 @@ from typing import Any
 
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
-from . import ldm
-from .config import HEADER, from_header, read_sizes, schedule_from_json, to_json
+from . import layouts
+from .config import from_header, read_sizes, schedule_from_json, to_json
 from .kinds import Kind, identify
 from .networks import NETWORKS, PARTS, STEM, Part, by_module_names, shapes_of
 from .prediction import check_prediction, yaml_beside
-from .read import Entry, find_path, find_weights, read_header, read_header_and_metadata, read_json, refuse_quantised
+from .read import (
+    HEADER,
+    Entry,
+    find_path,
+    find_weights,
+    read_header,
+    read_header_and_metadata,
+    read_json,
+    refuse_quantised,
+)
 from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES
 
 UNETS = ("sd1", "instruct-pix2pix", "inpainting")
@@ -121,13 +130,13 @@ def _sort(contents: Contents, bare: str | None) -> dict[str, dict[str, Entry]]:
         name = next((name for name, row in NETWORKS.items() if key.startswith(row.prefix)), bare)
         prefix = NETWORKS[name].prefix if name else ""
         inside = key.removeprefix(prefix)
-        if key == "difference" or (name != "ControlNet" and ldm.is_extra(prefix + inside)):
+        if key == "difference" or (name != "ControlNet" and layouts.is_extra(prefix + inside)):
             contents.dropped.append(key)
         elif name is None:
             contents.strange.append(key)
         else:
             if name == "unet" and contents.kind.kind == "instruct-pix2pix":
-                entry = entries.get(ldm.ema_key(key), entry)
+                entry = entries.get(layouts.ema_key(key), entry)
             groups.setdefault(name, {})[inside] = entry
     return {name: groups[name] for name in NETWORKS if name in groups}
 

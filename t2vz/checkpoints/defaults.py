@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
-from .config import HEADER
-from .read import read_header_and_metadata
+from .read import HEADER, read_attached
 
 DEFAULTS_FILE = "defaults.json"
 DEFAULTS_HEADER = HEADER + "defaults"
@@ -22,12 +21,7 @@ Defaults = Mapping[str, Mapping[str, object]]  # pipeline -> setting -> value
 
 def read_defaults(path: str | Path) -> Defaults:
     """The defaults of a checkpoint (folder or single file); {} if it says none. Raises InputError if not so."""
-    path = Path(path)
-    if path.is_dir():
-        where, file = path / DEFAULTS_FILE, path / DEFAULTS_FILE
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
-    else:
-        where, text = path, read_header_and_metadata(path)[1].get(DEFAULTS_HEADER)
+    text, where = read_attached(path, "defaults")
     if text is None:
         return {}
     try:

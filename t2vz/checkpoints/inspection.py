@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from . import ldm, lora
+from . import layouts, lora
 from .build import differences
-from .config import HEADER
 from .contents import ALONE, UNETS, Contents, look
 from .networks import NETWORKS, PARTS, Part
-from .read import Entry
+from .read import HEADER, Entry
 from .tokenizer import TOKENIZER_FILES, holds_tokenizer
 from .words import WORDS_FILE
 
@@ -98,7 +97,7 @@ def _notes(found: Contents) -> list[str]:
     if any(isinstance(part, Part) and not part.described for part in found.parts.values()):
         said = sorted(key for key in found.metadata if key.startswith(HEADER))
         notes.append(f"its header says what a single file cannot: {', '.join(said)}" if said else RULES)
-    if kind == "instruct-pix2pix" and any(key.startswith(ldm.EMA) for key in found.entries):
+    if kind == "instruct-pix2pix" and any(key.startswith(layouts.EMA) for key in found.entries):
         notes.append("of its two UNets the moving average (model_ema.) is the one that is run")
     if kind == "controlnet-delta":
         notes.append("its weights are differences, added to a UNet when it is loaded")

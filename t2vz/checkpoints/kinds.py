@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from . import ldm
+from . import layouts
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -70,16 +70,16 @@ BY_CONTEXT = {1024: ("sd2", "Stable Diffusion 2.x"), 2048: ("sdxl", "SDXL"), 128
 
 def identify(shapes: Shapes) -> Kind:
     """Tell a file by its keys and shapes (`{key: shape}`); kind "unknown" if nothing fits."""
-    single = ldm.UNET + FIRST in shapes
-    if single and _has(shapes, (ldm.TEXT + "*",)):
-        return _unet(shapes, ldm.UNET, FIRST, "single-file")
+    single = layouts.UNET + FIRST in shapes
+    if single and _has(shapes, (layouts.TEXT + "*",)):
+        return _unet(shapes, layouts.UNET, FIRST, "single-file")
     if "conv_in.weight" in shapes and _has(shapes, ("up_blocks.*",)):
         return _unet(shapes, "", "conv_in.weight", "folder")
     for marks, kind in MODELS:
         if _has(shapes, marks):
             return kind
     if single:
-        return _unet(shapes, ldm.UNET, FIRST, "single-file")
+        return _unet(shapes, layouts.UNET, FIRST, "single-file")
     for layout, marks in CONTROLNETS.items():
         if _has(shapes, marks) and "difference" in shapes:
             return Kind("controlnet-delta", "a ControlNet stored as differences from a UNet", layout, STEERS)
@@ -112,15 +112,15 @@ def _has(shapes: Shapes, marks: tuple[str, ...]) -> bool:
 
 def _displaced_unet(shapes: Shapes) -> Kind | None:
     """A single file's UNet under other names than every program looks for: another prefix, none, or EMA copies."""
-    if ldm.ema_key(ldm.UNET + FIRST) in shapes:
-        return Kind("ema", f"a UNet's moving average (EMA) alone, without the UNet ({ldm.UNET}…) itself")
+    if layouts.ema_key(layouts.UNET + FIRST) in shapes:
+        return Kind("ema", f"a UNet's moving average (EMA) alone, without the UNet ({layouts.UNET}…) itself")
     first = next((key for key in shapes if key == FIRST or key.endswith("." + FIRST)), None)
     if first is None:
         return None
     prefix = first.removesuffix(FIRST)
     words = _unet(shapes, prefix, FIRST, "single-file").words
     named = f'begin with "{prefix}"' if prefix else "have no prefix"
-    advice = f'rename its keys to begin with "{ldm.UNET}", as in a single file, or {WHOLE}'
+    advice = f'rename its keys to begin with "{layouts.UNET}", as in a single file, or {WHOLE}'
     return Kind("displaced", f"a UNet ({words}) whose keys {named}", "single-file", advice)
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from . import ldm
+from . import layouts
 from .load import Checkpoint
 from .networks import Part
 from .read import Entry, read_header_and_metadata, read_tensors, some
@@ -179,9 +179,9 @@ def _refuse_other_models(path: Path, modules: Mapping[str, Mapping[str, Entry]],
 def _names(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[str, str]]]:
     """Every name that a LoRA file may give a weight of the model, and (part, tensor name)."""
     unet = checkpoint.unet.config
-    single = ldm.inverse(dict(ldm.unet_modules(unet.has_attention, unet.layers_per_block)))
+    single = layouts.inverse(dict(layouts.unet_modules(unet.has_attention, unet.layers_per_block)))
     for path, name in _weights(checkpoint.unet):
-        original = ldm.rename(name, single).removesuffix(".weight")
+        original = layouts.rename(name, single).removesuffix(".weight")
         for alias in (path, path.replace(".to_out.0", ".to_out"), original):
             yield from ((prefix + alias, ("unet", name)) for prefix in ("", "unet."))
             yield "lora_unet_" + alias.replace(".", "_"), ("unet", name)

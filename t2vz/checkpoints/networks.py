@@ -12,11 +12,15 @@ from torch import nn
 from ..text import TextEncoder
 from ..unet import ControlNet, UNet
 from ..vae import VAE
-from . import ldm
+from . import layouts
 from .config import Config
 from .read import Entry
 
 STEM = "diffusion_pytorch_model"
+
+
+def _as_it_is(name: str, entry: Entry) -> tuple[str, Entry]:
+    return name, entry
 
 
 @dataclass(frozen=True)
@@ -30,32 +34,29 @@ class Network:
     stem: str
     prefix: str  # of its keys in a single file
     table: Callable[[Iterable[str]], dict[str, str]] | None  # single-file keys -> {single-file module: folder module}
-    tidy: Callable[[str, Entry], tuple[str, Entry] | None]  # older names and shapes -> the module's; None: no weight
-
-
-def _as_it_is(name: str, entry: Entry) -> tuple[str, Entry]:
-    return name, entry
+    # Older names and shapes -> the module's; None for what is no weight of it.
+    tidy: Callable[[str, Entry], tuple[str, Entry] | None] = _as_it_is
 
 
 def _tidy_vae(name: str, entry: Entry) -> tuple[str, Entry]:
     """The VAE's attention as linear layers: single files store [c, c, 1, 1]. Convolutions are left alone."""
     square = ".attentions." in name and entry.shape[2:] == (1, 1)
-    return ldm.vae_name(name), replace(entry, shape=entry.shape[:2]) if square else entry
+    return layouts.vae_name(name), replace(entry, shape=entry.shape[:2]) if square else entry
 
 
 def _tidy_text(name: str, entry: Entry) -> tuple[str, Entry] | None:
     """Without position_ids (0, 1, 2 …, spoilt in some files) and CLIP's unused parts."""
     unused = name.endswith(("embeddings.position_ids", "text_projection.weight", "logit_scale"))
-    return None if unused else (ldm.text_name(name), entry)
+    return None if unused else (layouts.text_name(name), entry)
 
 
 NETWORKS = {
     row.name: row
     for row in (
-        Network("unet", UNet, "UNet2DConditionModel", "unet", STEM, ldm.UNET, ldm.unet_table, _as_it_is),
-        Network("vae", VAE, "AutoencoderKL", "vae", STEM, ldm.VAE, ldm.vae_table, _tidy_vae),
-        Network("text", TextEncoder, "CLIPTextModel", "text_encoder", "model", ldm.TEXT, None, _tidy_text),
-        Network("ControlNet", ControlNet, "ControlNetModel", "", STEM, ldm.CONTROL, ldm.control_table, _as_it_is),
+        Network("unet", UNet, "UNet2DConditionModel", "unet", STEM, layouts.UNET, layouts.unet_table),
+        Network("vae", VAE, "AutoencoderKL", "vae", STEM, layouts.VAE, layouts.vae_table, _tidy_vae),
+        Network("text", TextEncoder, "CLIPTextModel", "text_encoder", "model", layouts.TEXT, None, _tidy_text),
+        Network("ControlNet", ControlNet, "ControlNetModel", "", STEM, layouts.CONTROL, layouts.control_table),
     )
 }
 PARTS = ("unet", "vae", "text")  # of a checkpoint; a ControlNet comes beside one
@@ -77,7 +78,7 @@ def by_module_names(row: Network, entries: Mapping[str, Entry], single: bool) ->
     table = row.table(entries) if single and row.table else None
     named = {}
     for key, entry in entries.items():
-        name = key if table is None else ldm.rename(key, table) or row.prefix + key
+        name = key if table is None else layouts.rename(key, table) or row.prefix + key
         if tidied := row.tidy(name, entry):
             named[tidied[0]] = tidied[1]
     return named

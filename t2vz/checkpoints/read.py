@@ -24,6 +24,7 @@ from ..errors import InputError
 PICKLE_ENDINGS = (".ckpt", ".bin", ".pt", ".pth", ".pkl", ".pickle")
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 NAMED = 5  # names that an error lists before it only counts
+HEADER = "t2vz."  # how the keys of a single file's header begin that t2vz writes: "t2vz.unet", "t2vz.words" …
 LONGEST_HEADER = 100_000_000  # the format's own limit
 BATCH_BYTES = 64 * 2**20  # mapped at a time; one larger tensor goes alone
 
@@ -194,6 +195,16 @@ def find_path(path: str | Path, advice: str = "give a .safetensors file") -> Pat
         f"{path}: the hub's cache holds {len(revisions)} revisions of this model; give the folder of one, "
         f"{top / 'snapshots'}/REVISION"
     )
+
+
+def read_attached(path: str | Path, name: str) -> tuple[str | None, Path]:
+    """What a checkpoint carries beside its networks, as text, and where: NAME.json in its folder, or "t2vz.NAME" in a
+    single file's header. None if it does not."""
+    path = find_path(path)
+    if not path.is_dir():
+        return read_header_and_metadata(path)[1].get(HEADER + name), path
+    file = path / f"{name}.json"
+    return (file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None), file
 
 
 def read_json(path: Path) -> dict:

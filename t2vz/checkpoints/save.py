@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files import atomic_folder, atomic_path
 from ..schedulers import NoiseSchedule
 from ..text.vocabulary import read_vocabulary
-from . import ldm
+from . import layouts
 from .config import FROM_SHAPES, header_words, to_json
 from .defaults import DEFAULTS_FILE, DEFAULTS_HEADER, Defaults
 from .networks import NETWORKS
@@ -133,18 +133,18 @@ def save_single_file(
     header |= header_words("scheduler", schedule or usual, usual)
     tensors = {}
     modules = {
-        "unet": ldm.unet_modules(unet.config.has_attention, unet.config.layers_per_block),
-        "vae": ldm.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block),
+        "unet": layouts.unet_modules(unet.config.has_attention, unet.config.layers_per_block),
+        "vae": layouts.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block),
     }
     for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
         state = network.state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
         header |= header_words(name, network.config, FROM_SHAPES[name](shapes, str(path)))
-        table = ldm.inverse(dict(modules[name])) if name in modules else None
+        table = layouts.inverse(dict(modules[name])) if name in modules else None
         for key, tensor in state.items():
             if name == "vae" and ".attentions." in key and tensor.ndim == 2:
                 tensor = tensor[:, :, None, None]
-            tensors[NETWORKS[name].prefix + (ldm.rename(key, table) if table else key)] = tensor
+            tensors[NETWORKS[name].prefix + (layouts.rename(key, table) if table else key)] = tensor
     _refuse_existing(path, overwrite)
     with atomic_path(path) as file:
         _write_weights(file, tensors, dtype, header)

@@ -58,7 +58,7 @@ def find_tokenizer(path: str | Path, tokenizer: str | Path | None = None) -> Pat
     """
     path = Path(path)
     if tokenizer is not None:
-        return _complete(Path(tokenizer))
+        return _complete(Path(tokenizer).expanduser())
     beside = (path if path.is_dir() else path.parent) / "tokenizer"
     if beside.is_dir() or path.is_dir():
         return _complete(beside)

@@ -5,16 +5,13 @@ words.json in a checkpoint folder, or "t2vz.words" in a single file's header, is
 named for people: {"things": ["ball", …], "colours": […], "places": […], "others": ["a", "on", …]}.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
 from ..text import words_of
-from .config import HEADER
-from .read import read_header_and_metadata
+from .read import HEADER, read_attached
 
 WORDS_FILE = "words.json"
 WORDS_HEADER = HEADER + "words"
@@ -26,15 +23,9 @@ Words = Mapping[str, list[str]]
 
 def read_words(path: str | Path) -> Words | None:
     """The words of a checkpoint (folder or single file), or None if it names none."""
-    path = Path(path)
-    if path.is_dir():
-        if not (path / WORDS_FILE).is_file():
-            return None
-        where, text = path / WORDS_FILE, (path / WORDS_FILE).read_text(encoding="utf-8", errors="replace")
-    else:
-        where, text = path, read_header_and_metadata(path)[1].get(WORDS_HEADER)
-        if text is None:
-            return None
+    text, where = read_attached(path, "words")
+    if text is None:
+        return None
     try:
         words = json.loads(text)
         if not all(isinstance(word, str) for group in words.values() for word in group):

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
     path = Path(args.weights) if args.weights else embedded_weights()
     edit = open_checkpoint(path, needs=("unet",)).kind == "instruct-pix2pix"
     checkpoint = assemble(path, args.vae, args.lora or (), edit)
+    path = checkpoint.path
     tokenizer = find_tokenizer(path, args.tokenizer)
     if tokenizer is None and not as_file:
         raise InputError(

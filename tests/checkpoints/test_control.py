@@ -11,7 +11,7 @@ from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 from tiny import UNET, VAE_SIZES, randomize, tiny_sd
 
-from t2vz.checkpoints import build, embedded_controlnet, ldm, open_controlnet, save_controlnet
+from t2vz.checkpoints import build, embedded_controlnet, layouts, open_controlnet, save_controlnet
 from t2vz.errors import FailedError, InputError
 from t2vz.model import check_controlnet, load_controlnet
 from t2vz.unet import ControlNet, ControlNetConfig, UNet
@@ -42,10 +42,10 @@ def folder(original, tmp_path):
     return tmp_path / "theirs"
 
 
-def single_file(path, state, prefix=ldm.CONTROL, **more):
+def single_file(path, state, prefix=layouts.CONTROL, **more):
     """Write the weights under the original program's names."""
-    names = ldm.inverse(dict(ldm.control_modules(UNET.has_attention, UNET.layers_per_block, halvings=3)))
-    tensors = {prefix + ldm.rename(key, names): tensor.contiguous() for key, tensor in state.items()}
+    names = layouts.inverse(dict(layouts.control_modules(UNET.has_attention, UNET.layers_per_block, halvings=3)))
+    tensors = {prefix + layouts.rename(key, names): tensor.contiguous() for key, tensor in state.items()}
     save_file(tensors | more, path)
     return path
 
@@ -57,12 +57,12 @@ def assert_same(network, state, dtype=torch.float32):
 
 
 def test_names_equal_the_published_map_both_ways():
-    there = dict(ldm.control_modules((True, True, True, False), 2, halvings=3))
-    back = ldm.inverse(there)
+    there = dict(layouts.control_modules((True, True, True, False), 2, halvings=3))
+    back = layouts.inverse(there)
     assert len(back) == len(there)
     for key, name, _ in ROWS:
-        assert ldm.rename(key.removeprefix(ldm.CONTROL), there) == name
-        assert ldm.CONTROL + ldm.rename(name, back) == key
+        assert layouts.rename(key.removeprefix(layouts.CONTROL), there) == name
+        assert layouts.CONTROL + layouts.rename(name, back) == key
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -99,7 +99,7 @@ def test_a_lone_file_whose_numbers_nothing_says_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("prefix", [ldm.CONTROL, ""])
+@pytest.mark.parametrize("prefix", [layouts.CONTROL, ""])
 def test_original_names_with_and_without_the_prefix(original, prefix, tmp_path):
     network = load_controlnet(single_file(tmp_path / "c.safetensors", original.state_dict(), prefix))
     assert network.config == SIZES
@@ -120,7 +120,7 @@ def test_a_file_of_controlnet_1_0_holds_a_stable_diffusion_too(original, tmp_pat
         open_controlnet(path)
 
 
-@pytest.mark.parametrize("prefix", [ldm.CONTROL, ""])
+@pytest.mark.parametrize("prefix", [layouts.CONTROL, ""])
 def test_differences_are_added_to_the_unet_they_were_taken_from(original, prefix, tmp_path):
     unet = randomize(UNet(UNET), seed=9)
     base = unet.state_dict()

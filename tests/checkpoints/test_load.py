@@ -14,7 +14,7 @@ from t2vz.checkpoints import (
     checkpoint_hash,
     files_read,
     find_tokenizer,
-    ldm,
+    layouts,
     open_checkpoint,
     read,
     save_single_file,
@@ -38,7 +38,7 @@ def build_all(path, dtype=torch.float32, device="cpu"):
 def state_of(originals, name):
     """Their weights by the published names, of which transformers 5 leaves out the first part."""
     state = getattr(originals, name).state_dict()
-    return {ldm.text_name(key): tensor for key, tensor in state.items()} if name == "text" else state
+    return {layouts.text_name(key): tensor for key, tensor in state.items()} if name == "text" else state
 
 
 def assert_same(models, originals, dtype=torch.float32, device="cpu"):
@@ -142,7 +142,7 @@ def test_shards(folder, originals, index):
 
 
 def test_old_vae_names_and_4d_attention(folder, originals):
-    new_to_old = {new: old for old, new in ldm.VAE_ATTENTION_OLD.items()}
+    new_to_old = {new: old for old, new in layouts.VAE_ATTENTION_OLD.items()}
 
     def change(tensors):
         changed = {}

@@ -5,24 +5,24 @@ import itertools
 
 import pytest
 
-from t2vz.checkpoints import ldm
+from t2vz.checkpoints import layouts
 
 SD15_ATTENTION = (True, True, True, False)
 
 
 def modules(part):
-    return dict(ldm.unet_modules(SD15_ATTENTION, 2) if part == "unet" else ldm.vae_modules(4, 2))
+    return dict(layouts.unet_modules(SD15_ATTENTION, 2) if part == "unet" else layouts.vae_modules(4, 2))
 
 
-@pytest.mark.parametrize("part, prefix, count", [("unet", ldm.UNET, 686), ("vae", ldm.VAE, 248)])
+@pytest.mark.parametrize("part, prefix, count", [("unet", layouts.UNET, 686), ("vae", layouts.VAE, 248)])
 def test_names_equal_the_published_map_both_ways(manifest, part, prefix, count):
     published = {row[1]: row[3] for row in manifest.rows if row[0] == part}
     assert len(published) == count
     there = modules(part)
-    back = ldm.inverse(there)
+    back = layouts.inverse(there)
     assert len(back) == len(there)
-    assert {key: ldm.rename(key.removeprefix(prefix), there) for key in published} == published
-    assert {name: prefix + ldm.rename(name, back) for name in published.values()} == {
+    assert {key: layouts.rename(key.removeprefix(prefix), there) for key in published} == published
+    assert {name: prefix + layouts.rename(name, back) for name in published.values()} == {
         v: k for k, v in published.items()
     }
 
@@ -30,45 +30,45 @@ def test_names_equal_the_published_map_both_ways(manifest, part, prefix, count):
 def test_text_names_equal_the_published_ones(manifest):
     for part, key, _, name, _ in manifest.rows:
         if part == "text":
-            assert key == ldm.TEXT + name
-            assert ldm.text_name(name) == name == ldm.text_name(name.removeprefix("text_model."))
+            assert key == layouts.TEXT + name
+            assert layouts.text_name(name) == name == layouts.text_name(name.removeprefix("text_model."))
 
 
 @pytest.mark.parametrize("resnets", [1, 2, 3])
 @pytest.mark.parametrize("levels", [1, 2, 5])
 def test_names_are_bijective_at_any_size(levels, resnets):
     for attention in itertools.product([False, True], repeat=levels):
-        pairs = list(ldm.unet_modules(attention, resnets))
+        pairs = list(layouts.unet_modules(attention, resnets))
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
         blocks = {int(a.split(".")[1]) for a, _ in pairs if a.startswith("input_blocks.")}
         assert blocks == set(range(levels * (resnets + 1)))  # no number left out: conv_in, resnets, downsamplers
-    pairs = list(ldm.vae_modules(levels, resnets))
+    pairs = list(layouts.vae_modules(levels, resnets))
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
 def test_whole_path_parts_are_compared():
     there = modules("unet")
-    assert ldm.rename("input_blocks.10.0.in_layers.0.weight", there) == "down_blocks.3.resnets.0.norm1.weight"
-    assert ldm.rename("input_blocks.1.0.in_layers.0.weight", there) == "down_blocks.0.resnets.0.norm1.weight"
-    assert ldm.rename("input_blocks.100.0.in_layers.0.weight", there) is None
-    assert ldm.rename("input_blocks.1", there) is None
+    assert layouts.rename("input_blocks.10.0.in_layers.0.weight", there) == "down_blocks.3.resnets.0.norm1.weight"
+    assert layouts.rename("input_blocks.1.0.in_layers.0.weight", there) == "down_blocks.0.resnets.0.norm1.weight"
+    assert layouts.rename("input_blocks.100.0.in_layers.0.weight", there) is None
+    assert layouts.rename("input_blocks.1", there) is None
 
 
 def test_old_vae_names(manifest):
     for old, new in manifest.vae_old_names.items():
-        assert ldm.vae_name(old) == new
+        assert layouts.vae_name(old) == new
     for row in manifest.rows:
         if row[0] == "vae":
-            assert ldm.vae_name(row[3]) == row[3]
+            assert layouts.vae_name(row[3]) == row[3]
 
 
 def test_extras_are_the_published_list_and_no_weight(manifest):
     for pattern in manifest.extras:
-        assert ldm.is_extra(pattern.replace("*", "some.thing"))
-    ignored = [row[1] for row in manifest.rows if ldm.is_extra(row[1])]
+        assert layouts.is_extra(pattern.replace("*", "some.thing"))
+    ignored = [row[1] for row in manifest.rows if layouts.is_extra(row[1])]
     assert ignored == ["cond_stage_model.transformer.text_model.embeddings.position_ids"]
 
 
 def test_ema_keys_drop_all_dots_but_one():
     key = "model.diffusion_model.input_blocks.1.0.in_layers.0.weight"
-    assert ldm.ema_key(key) == "model_ema.diffusion_modelinput_blocks10in_layers0weight"
+    assert layouts.ema_key(key) == "model_ema.diffusion_modelinput_blocks10in_layers0weight"

@@ -135,9 +135,9 @@ def _vae_middle(half: str) -> Iterator[tuple[str, str]]:
     yield f"{half}.conv_out", f"{half}.conv_out"
 
 
-def _inside(ldm: str, folder: str, names: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for ldm_name, folder_name in names.items():
-        yield f"{ldm}.{ldm_name}", f"{folder}.{folder_name}"
+def _inside(single: str, folder: str, names: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for single_name, folder_name in names.items():
+        yield f"{single}.{single_name}", f"{folder}.{folder_name}"
 
 
 def unet_table(keys: Iterable[str]) -> dict[str, str]:
@@ -190,7 +190,7 @@ def rename(key: str, modules: dict[str, str]) -> str | None:
 
 def inverse(modules: dict[str, str]) -> dict[str, str]:
     """The table read from right to left: folder names to single-file names."""
-    return {folder: ldm for ldm, folder in modules.items()}
+    return {folder: single for single, folder in modules.items()}
 
 
 def text_name(key: str) -> str:
