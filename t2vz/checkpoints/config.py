@@ -145,7 +145,8 @@ def _count(shapes: Shapes, pattern: str, where: str) -> int:
     """How many different numbers the pattern's group matches at the start of keys."""
     numbers = {match[1] for key in shapes if (match := re.match(pattern, key))}
     if not numbers:
-        raise InputError(f"{where}: no tensor is named like {pattern}; the file is pruned or another model")
+        named = pattern.replace(r"(\d+)", "0").replace("\\", "")
+        raise InputError(f"{where}: no tensor's name begins with {named}; the file is pruned or another model")
     return len(numbers)
 
 

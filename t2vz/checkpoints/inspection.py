@@ -19,7 +19,7 @@ from .build import differences
 from .contents import ALONE, UNETS, Contents, look
 from .networks import NETWORKS, PARTS, Part
 from .read import HEADER, Entry
-from .tokenizer import TOKENIZER_FILES, holds_tokenizer
+from .tokenizer import find_tokenizer, open_tokenizer
 from .words import WORDS_FILE
 
 RULES = (
@@ -55,6 +55,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
     }
     if found.schedule is not None and (found.path.is_dir() or isinstance(found.schedule, InputError)):
         report["parts"].append(_describe("scheduler", found.schedule))
+    if problem := _tokenizer_problem(found):
+        report["parts"].append({"name": "tokenizer", "problem": problem})
     if kind.kind == "lora":
         report["lora"] = _describe_lora(found)
     elif kind.kind not in ALONE and not found.parts:
@@ -81,15 +83,24 @@ def _describe(name: str, part: Any) -> dict[str, Any]:
     return {"name": name, "sizes": sizes, **_count(part.entries), **differences(part), "problem": None}
 
 
+def _tokenizer_problem(found: Contents) -> str | None:
+    """Why the tokenizer in or beside a checkpoint cannot be used; None if it can, or if there is nothing to ask."""
+    text = found.parts.get("text")
+    try:
+        if found.schedule is not None and isinstance(text, Part) and find_tokenizer(found.path) is not None:
+            open_tokenizer(found.path, text.config)
+    except InputError as problem:
+        return str(problem)
+    return None
+
+
 def _notes(found: Contents) -> list[str]:
     """What a reader should know beside the numbers."""
     notes, kind, path = [], found.kind.kind, found.path
     if found.schedule is not None and path.is_dir():
-        wanted = {"scheduler": path / "scheduler/scheduler_config.json", "tokenizer": path / "tokenizer"}
+        wanted = {"scheduler": path / "scheduler/scheduler_config.json"}
         wanted |= {NETWORKS[name].folder: path / NETWORKS[name].folder for name in PARTS}
         notes += [f"there is no {name}/" for name, place in wanted.items() if not place.exists()]
-        if (path / "tokenizer").is_dir() and not holds_tokenizer(path / "tokenizer"):
-            notes.append(f"tokenizer/ holds no {' and '.join(TOKENIZER_FILES)}")
         if (path / WORDS_FILE).is_file():
             notes.append(f"{WORDS_FILE} lists the words it knows")
     elif found.schedule is not None:

@@ -6,7 +6,7 @@ SDXL, SD 2.x and Zero123 files also hold what marks Stable Diffusion 1.x. File n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -15,6 +15,7 @@ from . import layouts
 Shapes = Mapping[str, tuple[int, ...]]
 
 FIRST = "input_blocks.0.0.weight"  # a single file's first convolution
+TEXT = (layouts.TEXT + "*",)
 WHOLE = "give a whole Stable Diffusion 1.x checkpoint (one file, or a folder with unet/ vae/ text_encoder/)"
 PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
 LORA = "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])"
@@ -53,6 +54,7 @@ CONTROLNETS = {
 PARTS = [
     (("encoder.down_blocks.*",), Kind("vae", "a VAE alone", "folder", PART)),
     (("encoder.down.*", "first_stage_model.encoder.down.*"), Kind("vae", "a VAE alone")),
+    (TEXT, Kind("text", "a text encoder alone")),
     (
         ("text_model.embeddings.*", "embeddings.token_embedding.weight*"),
         Kind("text", "a text encoder alone", "folder", PART),
@@ -71,7 +73,7 @@ BY_CONTEXT = {1024: ("sd2", "Stable Diffusion 2.x"), 2048: ("sdxl", "SDXL"), 128
 def identify(shapes: Shapes) -> Kind:
     """Tell a file by its keys and shapes (`{key: shape}`); kind "unknown" if nothing fits."""
     single = layouts.UNET + FIRST in shapes
-    if single and _has(shapes, (layouts.TEXT + "*",)):
+    if single and _has(shapes, TEXT):
         return _unet(shapes, layouts.UNET, FIRST, "single-file")
     if "conv_in.weight" in shapes and _has(shapes, ("up_blocks.*",)):
         return _unet(shapes, "", "conv_in.weight", "folder")
@@ -89,7 +91,8 @@ def identify(shapes: Shapes) -> Kind:
         return displaced
     for marks, kind in PARTS:
         if _has(shapes, marks):
-            return kind
+            more = " and a text encoder, without a UNet"
+            return replace(kind, words="a VAE" + more) if kind.kind == "vae" and _has(shapes, TEXT) else kind
     return Kind("unknown", "no model t2vz knows")
 
 
@@ -111,17 +114,18 @@ def _has(shapes: Shapes, marks: tuple[str, ...]) -> bool:
 
 
 def _displaced_unet(shapes: Shapes) -> Kind | None:
-    """A single file's UNet under other names than every program looks for: another prefix, none, or EMA copies."""
+    """A UNet under other names than programs look for: another prefix than a single file's, or none; or EMA copies."""
     if layouts.ema_key(layouts.UNET + FIRST) in shapes:
         return Kind("ema", f"a UNet's moving average (EMA) alone, without the UNet ({layouts.UNET}…) itself")
-    first = next((key for key in shapes if key == FIRST or key.endswith("." + FIRST)), None)
-    if first is None:
-        return None
-    prefix = first.removesuffix(FIRST)
-    words = _unet(shapes, prefix, FIRST, "single-file").words
-    named = f'begin with "{prefix}"' if prefix else "have no prefix"
-    advice = f'rename its keys to begin with "{layouts.UNET}", as in a single file, or {WHOLE}'
-    return Kind("displaced", f"a UNet ({words}) whose keys {named}", "single-file", advice)
+    single = (FIRST, "out.2.weight", layouts.UNET)
+    for first, mark, wanted in (single, ("conv_in.weight", "time_embedding.linear_1.weight", "")):
+        for key in shapes:
+            prefix = key.removesuffix(first)
+            if key.endswith(first) and prefix + mark in shapes:
+                words = _unet(shapes, prefix, first, "single-file").words
+                has, should = (f'the prefix "{name}"' if name else "no prefix" for name in (prefix, wanted))
+                return Kind("displaced", f"a UNet ({words}) whose keys have {has}, and should have {should}")
+    return None
 
 
 def _unet(shapes: Shapes, prefix: str, first: str, layout: str) -> Kind:

@@ -60,10 +60,10 @@ def open_checkpoint(path: str | Path, needs: tuple[str, ...] = PARTS) -> Checkpo
             raise problem
     if contents.strange:
         raise InputError(f"{path}: holds tensors that are no part of Stable Diffusion 1.x: {some(contents.strange)}")
-    missing = [name for name in needs if found[name] is None]
+    missing = ["text encoder" if name == "text" else name for name in needs if found[name] is None]
     if missing:
         advice = "name one with --vae (vae=PATH), or " if missing == ["vae"] else ""
-        raise InputError(f"{path}: holds no {', no '.join(missing)}; {advice}give a checkpoint that has them")
+        raise InputError(f"{path}: holds no {', no '.join(missing)}; {advice}give a whole checkpoint")
     usable = {name: part if isinstance(part, Part) else None for name, part in found.items()}
     return Checkpoint(path, contents.kind.kind, layout, contents.schedule, **usable)
 

@@ -87,7 +87,12 @@ def test_a_unet_under_another_prefix_is_no_vae(single, prefix):
     moved = {key.replace("model.diffusion_model.", prefix): shape for key, shape in single.items()}
     kind = identify(moved)
     assert kind.kind == "displaced" and "Stable Diffusion 1.x" in kind.words and (prefix or "no prefix") in kind.words
-    assert "model.diffusion_model." in kind.advice
+    assert 'should have the prefix "model.diffusion_model."' in kind.words
+
+
+def test_a_folder_s_unet_under_a_prefix_is_named(folder_unet):
+    kind = identify({f"unet.{key}": shape for key, shape in folder_unet.items()})
+    assert kind.kind == "displaced" and 'prefix "unet.", and should have no prefix' in kind.words
 
 
 def test_a_unet_as_moving_average_alone_is_no_vae(single):
