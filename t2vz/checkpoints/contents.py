@@ -102,8 +102,9 @@ def _look_into_file(path: Path) -> Contents:
     contents = Contents(path, kind, entries, [path], metadata)
     name = ALONE.get(kind.kind)
     whole = name == "unet" and kind.layout == "single-file"
-    if kind.kind == "lora" and path.with_name("adapter_config.json").is_file():
-        contents.files.append(path.with_name("adapter_config.json"))
+    settings = path.with_name("adapter_config.json")  # of peft's LoRAs: lora.py
+    if path.name == "adapter_model.safetensors" and "lora_adapter_metadata" not in metadata and settings.is_file():
+        contents.files.append(settings)
     if kind.layout == "folder":
         if name:
             _add_part(contents, name, path, entries, _config_beside(path, name))

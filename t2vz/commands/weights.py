@@ -40,90 +40,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check, open, build, write."""
-    from ..checkpoints import (
-        assemble,
-        embedded_weights,
-        find_tokenizer,
-        is_clips_tokenizer,
-        open_checkpoint,
-        read_defaults,
-        read_words,
-        stored_dtype,
-    )
+    import torch
+
+    from .. import checkpoints
     from ..checkpoints.tokenizer import check_tokenizer_fits
     from ..text.vocabulary import read_vocabulary
 
-    out, as_file = Path(args.out), args.out.endswith(".safetensors")
-    _check_out(args.out, as_file, args.overwrite)
-    path = Path(args.weights) if args.weights else embedded_weights()
-    edit = open_checkpoint(path, needs=("unet",)).kind == "instruct-pix2pix"
-    checkpoint = assemble(path, args.vae, args.lora or (), edit)
-    path = checkpoint.path
-    tokenizer = find_tokenizer(path, args.tokenizer)
-    if tokenizer is None and not as_file:
+    out, as_file, beside = Path(args.out), args.out.endswith(".safetensors"), Path(args.out).parent / "tokenizer"
+    _check_out(out, as_file, args.overwrite)
+    path = Path(args.weights) if args.weights else checkpoints.embedded_weights()
+    edit = checkpoints.open_checkpoint(path, needs=("unet",)).kind == "instruct-pix2pix"
+    checkpoint = checkpoints.assemble(path, args.vae, args.lora or (), edit)
+    tokenizer = checkpoints.find_tokenizer(checkpoint.path, args.tokenizer)
+    if tokenizer is not None:
+        check_tokenizer_fits(read_vocabulary(tokenizer).size, checkpoint.text.config, tokenizer, path)
+    elif not as_file:
         raise InputError(
             f"{path} holds no tokenizer, and a folder needs one; name it with --tokenizer DIR (the folder "
             "with vocab.json and merges.txt)"
         )
-    if tokenizer is not None:
-        check_tokenizer_fits(read_vocabulary(tokenizer).size, checkpoint.text.config, tokenizer, path)
-    beside = tokenizer if as_file and tokenizer is not None and not is_clips_tokenizer(tokenizer) else None
-    _check_tokenizer(beside, out, args.overwrite)
-    dtype = stored_dtype(checkpoint) if args.dtype == "auto" else args.dtype
-    _write(checkpoint, out, as_file, tokenizer, beside, dtype, args.overwrite, (read_words(path), read_defaults(path)))
-    if beside is not None:
+    is_own = as_file and tokenizer is not None and not checkpoints.is_clips_tokenizer(tokenizer)
+    if is_own and beside.exists() and not checkpoints.same_tokenizer(tokenizer, beside) and not args.overwrite:
+        raise InputError(
+            f"{beside} is another model's tokenizer, and this model's belongs there; choose another folder for "
+            f"{out.name}, or pass --overwrite"
+        )
+    dtype = checkpoints.stored_dtype(checkpoint) if args.dtype == "auto" else args.dtype
+    stored = getattr(torch, dtype)
+    networks = [checkpoints.build(part, stored) for part in (checkpoint.unet, checkpoint.vae, checkpoint.text)]
+    said = (checkpoints.read_words(checkpoint.path), checkpoints.read_defaults(checkpoint.path))
+    if is_own:
+        checkpoints.save_tokenizer(tokenizer, beside, checkpoint.text.config.max_position_embeddings, args.overwrite)
         say(
             args,
-            f"note: a single file holds no tokenizer, and this model's is not CLIP's: it is in "
-            f"{out.parent / 'tokenizer'}; keep the two together",
+            f"note: a single file holds no tokenizer, and this model's is not CLIP's: it is in {beside}; keep the two "
+            "together",
         )
+    if as_file:
+        checkpoints.save_single_file(out, *networks, stored, args.overwrite, checkpoint.schedule, *said)
+    else:
+        checkpoints.save_folder(out, *networks, tokenizer, checkpoint.schedule, stored, args.overwrite, *said)
     print(f"{args.out}: {path}, {'one file' if as_file else 'a folder'}, {dtype}")
 
 
-def _check_out(out: str, as_file: bool, overwrite: bool) -> None:
+def _check_out(out: Path, as_file: bool, overwrite: bool) -> None:
     """What can be said about OUT before minutes of work."""
-    if not as_file and Path(out).suffix:
+    if not as_file and out.suffix:
         raise InputError(
             f"{out}: its ending is not .safetensors; give NAME.safetensors for a single file, or a name "
             "without an ending for a folder"
         )
-    if Path(out).exists() and not overwrite:
+    if out.exists() and not overwrite:
         raise InputError(f"{out} exists already; choose another name, or pass --overwrite")
-
-
-def _check_tokenizer(tokenizer: Path | None, out: Path, overwrite: bool) -> None:
-    """Another model's tokenizer beside OUT is not replaced unasked."""
-    from ..checkpoints import same_tokenizer
-
-    there = out.parent / "tokenizer"
-    if tokenizer is None or not there.exists() or same_tokenizer(tokenizer, there) or overwrite:
-        return
-    raise InputError(
-        f"{there} is another model's tokenizer, and this model's belongs there; choose another folder for "
-        f"{out.name}, or pass --overwrite"
-    )
-
-
-def _write(
-    checkpoint,
-    out: Path,
-    as_file: bool,
-    tokenizer: Path | None,
-    beside: Path | None,
-    dtype: str,
-    overwrite: bool,
-    said: tuple,
-) -> None:
-    """Build the networks in their stored type, and save them. said: the words it knows, and its own defaults."""
-    import torch
-
-    from ..checkpoints import build, save_folder, save_single_file, save_tokenizer
-
-    stored = getattr(torch, dtype)
-    networks = [build(part, stored) for part in (checkpoint.unet, checkpoint.vae, checkpoint.text)]
-    if not as_file:
-        save_folder(out, *networks, tokenizer, checkpoint.schedule, stored, overwrite, *said)
-        return
-    if beside is not None:
-        save_tokenizer(beside, out.parent / "tokenizer", checkpoint.text.config.max_position_embeddings, overwrite)
-    save_single_file(out, *networks, stored, overwrite, checkpoint.schedule, *said)
