@@ -123,20 +123,23 @@ def _describe_lora(found: Contents) -> dict[str, Any]:
     """Ranks, what is changed, alphas, and the model it was made for, as far as names and shapes tell."""
     method = lora.other_method(list(found.entries))
     try:
-        modules = lora.group_keys(found.path, found.entries)
-        scales = lora.scales(found.path, modules, found.metadata)
+        changes = lora.read_changes(found.path, found.entries, found.metadata)
     except InputError as error:
         return {"method": method or "unknown", "problem": str(error)}
-    in_text = [module for module in modules if module.startswith(("lora_te", "text_encoder", "text_model"))]
+    modules = [change.module for change in changes]
+    in_text = [
+        module for module in modules if module.startswith(("lora_te", "text_encoder", "text_model", "cond_stage"))
+    ]
     targets = Counter(lora.target(module) for module in modules)
+    scales = Counter(change.scale for change in changes)
     return {
         "method": "LoRA",
         "problem": None,
         "names": "kohya" if any(m.startswith("lora_") for m in modules) else "peft",
-        "made_for": lora.made_for(modules),
-        "text_width": lora.text_width(modules),
+        "made_for": lora.made_for(changes),
+        "text_width": lora.text_width(changes),
         "modules": {"unet": len(modules) - len(in_text), "text": len(in_text)},
-        "ranks": dict(Counter(factors["down"].shape[0] for factors in modules.values()).most_common()),
+        "ranks": dict(Counter(change.rank for change in changes).most_common()),
         "targets": dict(targets.most_common()),
-        "scales": {f"{scale:g}": count for scale, count in Counter(scales.values()).most_common(6)},
+        "scales": {f"{scale:g}": count for scale, count in scales.most_common(6)},
     }

@@ -19,6 +19,7 @@ TEXT = (layouts.TEXT + "*",)
 WHOLE = "give a whole Stable Diffusion 1.x checkpoint (one file, or a folder with unet/ vae/ text_encoder/)"
 PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
 LORA = "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])"
+CONTROL_LORA = "give the whole ControlNet it was made from (--controlnet PATH), and a checkpoint"
 STEERS = "it steers a checkpoint and is none itself; " + WHOLE
 
 
@@ -38,7 +39,11 @@ class Kind:
 # (what a key contains, or how it begins if it ends in "*"; what the file is). Tried in this order.
 MODELS = [
     (
-        ("lora_down", "lora_A", "lora.down", "lora_up", "hada_w1", "lokr_w1", "oft_blocks"),
+        ("lora_controlnet*",),
+        Kind("control-lora", "a control-LoRA (a ControlNet kept as low-rank changes of a UNet)", advice=CONTROL_LORA),
+    ),
+    (
+        ("lora_down", "lora_A", "lora.down", "lora_linear_layer.", "lora_up", "hada_w1", "lokr_w1", "oft_blocks"),
         Kind("lora", "a LoRA (changes to a model, not a model)", "folder", LORA),
     ),
     (("conditioner.embedders.*", "model.diffusion_model.label_emb.*"), Kind("sdxl", "SDXL")),

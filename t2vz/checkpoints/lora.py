@@ -7,7 +7,8 @@
 Nothing is written: the model's file stays as it is, and loading it again without the LoRA gives the old weights.
 Two families of names are in use. kohya's trainer flattens a module's path, `lora_unet_down_blocks_0_attentions_0_…`
 (or, from other trainers, the single file's path, `lora_unet_input_blocks_1_1_…`), and stores an alpha per module;
-diffusers and peft keep the dots, `unet.down_blocks.0.attentions.0.….lora_A.weight`, and put alphas in the header.
+diffusers and peft keep the dots, `unet.down_blocks.0.attentions.0.….lora_A.weight`, and put alphas in the header;
+ComfyUI keeps the dots of the single file's path, `diffusion_model.input_blocks.1.1.…`.
 Flattened names cannot be split again ("to_q" has a "_" of its own), so the model's names are flattened and compared.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,9 +30,14 @@ from .load import Checkpoint
 from .networks import Part
 from .read import Entry, read_header_and_metadata, read_tensors, some
 
-# A factor's key: the module, what kind of name it is ("lora_down", "lora_A", ".lora.down", "_lora.down" …), its role.
-FACTOR = re.compile(r"(?P<module>.+?)[._]lora(?:_linear_layer)?[._](?P<role>down|up|mid|A|B)(?:\.\w+)?\.weight")
+# A factor's key: the module, what kind of name it is ("lora_down", "lora_A", ".lora.down", "_lora.down" …), its role,
+# and peft's name of the adapter, if it is kept.
+FACTOR = re.compile(
+    r"(?P<module>.+?)[._]lora(?:_linear_layer)?[._](?P<role>down|up|mid|A|B)(?:\.(?P<adapter>[^.]+))?\.weight"
+)
 ROLES = {"A": "down", "B": "up"}
+# What peft, torch.compile, and programs that train on many machines put into a module's name.
+WRAPPERS = re.compile(r"^base_model\.model\.|_orig_mod[._]|_fsdp_wrapped_module[._]|_checkpoint_wrapped_module[._]")
 
 # Relatives of LoRA that change a weight in another way, by what a key contains.
 OTHER_METHODS = {
@@ -57,7 +63,30 @@ TARGETS = {
     "convolutions": r"conv|in_layers|out_layers|[._]op$|skip_connection|input_blocks_0_0|[._]out_2$",
 }
 SPOILT = "its LoRA settings (lora_adapter_metadata, or adapter_config.json) make no sense; get another copy"
-SDXL_MARKS = ("lora_te1_", "lora_te2_", "text_encoder_2.")
+# Models by what their modules are called: the first pattern that one of them matches.
+OTHER_MODELS = {
+    "Flux": r"double_blocks|single_blocks|single_transformer_blocks",
+    "Stable Diffusion 3": r"joint_blocks|lora_te3_|text_encoder_3\.|^transformer\.transformer_blocks",
+    "Stable Cascade": r"lora_prior_",
+    "AnimateDiff (a motion LoRA)": r"motion_modules?\.|temporal_transformer",
+    "SDXL": r"lora_te[12]_|text_encoder_2\.",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a file says of one module, by the name it gives it: its factors, "down", "up", and "mid" if there are three;
+    alpha / rank. adapter: a file may hold several, and each adds its own."""
+
+    module: str
+    adapter: str
+    factors: Mapping[str, Entry]
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        """Rows of the first factor."""
+        return self.factors["down"].shape[0]
 
 
 @dataclass(frozen=True)
@@ -85,25 +114,23 @@ def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) ->
     path = Path(path)
     if not math.isfinite(weight):
         raise InputError(f"{path}: its weight is {weight}; give a number, usually between 0 and 1")
-    entries, metadata = read_header_and_metadata(path)
-    modules = group_keys(path, entries)
-    _refuse_other_models(path, modules, checkpoint)
+    _refuse_folder(path)
+    changes = read_changes(path, *read_header_and_metadata(path))
+    _refuse_other_models(path, changes, checkpoint)
     names = dict(_names(checkpoint))
-    unknown = [module for module in modules if _plain(module) not in names]
+    unknown = [change.module for change in changes if _plain(change.module) not in names]
     if unknown:
         raise InputError(
             f"{path}: changes what {checkpoint.path} does not have: {some(unknown)}; the LoRA was made "
             "for another model"
         )
-    scale = scales(path, modules, metadata)
     parts = {"unet": dict(checkpoint.unet.entries), "text": dict(checkpoint.text.entries)}
-    for module, factors in modules.items():
-        part, name = names[_plain(module)]
+    for change in changes:
+        part, name = names[_plain(change.module)]
         entry = parts[part][name]
-        factors = {role: factor for role, factor in factors.items() if role != "alpha"}
-        _check_shapes(path, module, factors, entry)
-        change = LowRank(factors, weight * scale[module])
-        parts[part][name] = replace(entry, changes=(*entry.changes, change))
+        _check_shapes(path, change, entry)
+        low_rank = LowRank(change.factors, weight * change.scale)
+        parts[part][name] = replace(entry, changes=(*entry.changes, low_rank))
     return replace(
         checkpoint,
         unet=replace(checkpoint.unet, entries=parts["unet"]),
@@ -111,33 +138,65 @@ def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) ->
     )
 
 
-def group_keys(path: Path, entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
-    """A file's tensors by the module they change, and there by role: down, up, mid, alpha.
+def _refuse_folder(path: Path) -> None:
+    if not path.is_dir():
+        return
+    files = sorted(path.glob("*.safetensors"))
+    advice = "give another, for this one holds no .safetensors file"
+    if files:
+        advice = f"give {files[0]}" if len(files) == 1 else "give one of its .safetensors files"
+    raise InputError(f"{path}: is a folder, and a LoRA is a file; {advice}")
 
-    Raises InputError for a key that is none of these, and for a module without both factors.
+
+def read_changes(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> list[Change]:
+    """What a LoRA's file changes, module by module and adapter by adapter.
+
+    Raises InputError for a key that is no part of a LoRA, one that is there twice under two names, a module without
+    both factors or of rank 0, settings that make no sense.
     """
-    modules: dict[str, dict[str, Entry]] = {}
+    found: dict[tuple[str, str], dict[str, Entry]] = {}
+    alphas: dict[str, Entry] = {}
     strange = []
     for key, entry in entries.items():
         if match := FACTOR.fullmatch(key):
-            role = ROLES.get(match["role"], match["role"])
-            modules.setdefault(match["module"], {})[role] = entry
+            factors = found.setdefault((match["module"], match["adapter"] or ""), {})
+            before = factors.setdefault(ROLES.get(match["role"], match["role"]), entry)
+            if before is not entry:
+                raise InputError(f"{path}: {before.key} and {key} are the same factor; get another copy of the LoRA")
         elif key.endswith(".alpha"):
-            modules.setdefault(key.removesuffix(".alpha"), {})["alpha"] = entry
+            alphas[key.removesuffix(".alpha")] = entry
         else:
             strange.append(key)
-    if strange:
-        method = other_method(strange)
-        words = f"{method} changes weights in another way than LoRA" if method else "these are no part of a LoRA"
-        raise InputError(
-            f"{path}: holds {some(strange)}; {words}; t2vz reads LoRA files (lora_down/lora_up, or lora_A/lora_B)"
-        )
-    halves = [module for module, factors in modules.items() if not {"down", "up"} <= factors.keys()]
+    _refuse_strange(path, strange)
+    halves = [module for (module, _), factors in found.items() if not {"down", "up"} <= factors.keys()]
+    halves += sorted(alphas.keys() - {module for module, _ in found})
     if halves:
         raise InputError(
             f"{path}: half of these pairs is missing: {some(halves)}; the file is incomplete, get another copy"
         )
-    return modules
+    empty = [
+        module for (module, _), factors in found.items() if any(0 in f.shape or not f.shape for f in factors.values())
+    ]
+    if empty:
+        raise InputError(f"{path}: has rank 0, which changes nothing, in {some(empty)}; get another copy of the LoRA")
+    scales = _scales(path, found, alphas, metadata)
+    return [Change(module, adapter, factors, scales[module, adapter]) for (module, adapter), factors in found.items()]
+
+
+def _refuse_strange(path: Path, strange: list[str]) -> None:
+    """Raise InputError that says what the keys are which are no part of a LoRA."""
+    if not strange:
+        return
+    if "lora_controlnet" in strange:
+        raise InputError(
+            f"{path}: this is a control-LoRA, a ControlNet kept as low-rank changes of a UNet, which t2vz does not "
+            "read; give the whole ControlNet (--controlnet)"
+        )
+    method = other_method(strange)
+    words = f"{method} changes weights in another way than LoRA" if method else "these are no part of a LoRA"
+    raise InputError(
+        f"{path}: holds {some(strange)}; {words}; t2vz reads LoRA files (lora_down/lora_up, or lora_A/lora_B)"
+    )
 
 
 def other_method(keys: list[str]) -> str | None:
@@ -145,11 +204,12 @@ def other_method(keys: list[str]) -> str | None:
     return next((method for mark, method in OTHER_METHODS.items() if any(mark in key for key in keys)), None)
 
 
-def text_width(modules: Mapping[str, Mapping[str, Entry]]) -> int | None:
+def text_width(changes: Sequence[Change]) -> int | None:
     """The width of the text states a LoRA's UNet reads, as the factors of attn2's keys and values show it."""
-    for module, factors in modules.items():
-        if "attn2" in module and re.search(r"to_[kv]$", module) and len(factors["down"].shape) > 1:
-            return factors["down"].shape[1]
+    for change in changes:
+        shape = change.factors["down"].shape
+        if "attn2" in change.module and re.search(r"to_[kv]$", change.module) and len(shape) > 1:
+            return shape[1]
     return None
 
 
@@ -158,17 +218,18 @@ def target(module: str) -> str:
     return next((name for name, pattern in TARGETS.items() if re.search(pattern, module)), "other")
 
 
-def made_for(modules: Mapping[str, Mapping[str, Entry]]) -> str | None:
+def made_for(changes: Sequence[Change]) -> str | None:
     """The model a LoRA was made for, in words, or None if it does not show."""
-    if any(module.startswith(SDXL_MARKS) for module in modules):
-        return "SDXL"
-    return MADE_FOR.get(text_width(modules))
+    for model, pattern in OTHER_MODELS.items():
+        if any(re.search(pattern, change.module) for change in changes):
+            return model
+    return MADE_FOR.get(text_width(changes))
 
 
-def _refuse_other_models(path: Path, modules: Mapping[str, Mapping[str, Entry]], checkpoint: Checkpoint) -> None:
-    width, ours = text_width(modules), checkpoint.unet.config.context_dim
-    model = made_for(modules)
-    if model == "SDXL" or width not in (None, ours):
+def _refuse_other_models(path: Path, changes: Sequence[Change], checkpoint: Checkpoint) -> None:
+    width, ours = text_width(changes), checkpoint.unet.config.context_dim
+    model = made_for(changes)
+    if model in OTHER_MODELS or width not in (None, ours):
         seen = f"{model or 'another model'}" + (f" (text states of {width})" if width else "")
         raise InputError(
             f"{path}: this LoRA was made for {seen}, and {checkpoint.path} reads text states of {ours}; "
@@ -183,12 +244,15 @@ def _names(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[str, str]]]:
     for path, name in _weights(checkpoint.unet):
         original = layouts.rename(name, single).removesuffix(".weight")
         for alias in (path, path.replace(".to_out.0", ".to_out"), original):
-            yield from ((prefix + alias, ("unet", name)) for prefix in ("", "unet."))
-            yield "lora_unet_" + alias.replace(".", "_"), ("unet", name)
+            for prefix in ("", "unet.", "diffusion_model.", "model.diffusion_model."):
+                yield prefix + alias, ("unet", name)
+            for prefix in ("lora_unet_", "lycoris_"):
+                yield prefix + alias.replace(".", "_"), ("unet", name)
     for path, name in _weights(checkpoint.text):
         old = re.sub(r"self_attn\.(q|k|v|out)_proj$", r"self_attn.to_\1", path)
         for alias in (path, path.removeprefix("text_model."), old):
-            yield from ((prefix + alias, ("text", name)) for prefix in ("", "text_encoder."))
+            for prefix in ("", "text_encoder.", "text_encoders.clip_l.transformer.", "cond_stage_model.transformer."):
+                yield prefix + alias, ("text", name)
             yield "lora_te_" + alias.replace(".", "_"), ("text", name)
 
 
@@ -200,16 +264,16 @@ def _weights(part: Part) -> Iterator[tuple[str, str]]:
 
 
 def _plain(module: str) -> str:
-    """A module's name without what wrappers put into it: peft's outer model, diffusers' attention processors."""
-    return module.removeprefix("base_model.model.").replace(".processor.", ".")
+    """A module's name without what wrappers put into it: peft, torch.compile, diffusers' attention processors."""
+    return WRAPPERS.sub("", module).replace(".processor.", ".")
 
 
-def _check_shapes(path: Path, module: str, factors: Mapping[str, Entry], weight: Entry) -> None:
+def _check_shapes(path: Path, change: Change, weight: Entry) -> None:
     """down (r, i, …) and up (o, r, …) must make a matrix as large as the weight."""
-    down, up = factors["down"].shape, factors["up"].shape
+    down, up = change.factors["down"].shape, change.factors["up"].shape
     inner = math.prod(down[1:])
-    if "mid" in factors:
-        mid = factors["mid"].shape
+    if "mid" in change.factors:
+        mid = change.factors["mid"].shape
         fits = len(mid) == 4 and mid[0] == up[1] and mid[1] == down[0]
         inner, rank = inner * math.prod(mid[2:]), mid[0]
     else:
@@ -217,21 +281,25 @@ def _check_shapes(path: Path, module: str, factors: Mapping[str, Entry], weight:
     fits = fits and len(up) >= 2 and math.prod(up[1:]) == rank
     if not fits or up[0] != weight.shape[0] or inner != math.prod(weight.shape[1:]):
         raise InputError(
-            f"{path}: {module} has factors {list(down)} and {list(up)}, which do not make a change of "
+            f"{path}: {change.module} has factors {list(down)} and {list(up)}, which do not make a change of "
             f"{list(weight.shape)}; the LoRA was made for another model"
         )
 
 
-def scales(path: Path, modules: Mapping[str, Mapping[str, Entry]], metadata: Mapping[str, str]) -> dict[str, float]:
+def _scales(
+    path: Path,
+    found: Mapping[tuple[str, str], Mapping[str, Entry]],
+    alphas: Mapping[str, Entry],
+    metadata: Mapping[str, str],
+) -> dict[tuple[str, str], float]:
     """alpha / rank of every module: from kohya's alpha tensors, from peft's settings, or 1 if no alpha is named."""
-    stored = {module: factors["alpha"] for module, factors in modules.items() if "alpha" in factors}
     settings = _peft_settings(path, metadata)
-    ranks = {module: factors["down"].shape[0] for module, factors in modules.items()}
     try:
-        alphas = {module: float(tensor) for module, tensor in read_tensors(stored, torch.float32)}
+        stored = {module: float(tensor) for module, tensor in read_tensors(alphas, torch.float32)}
+        ranks = {key: factors["down"].shape[0] for key, factors in found.items()}
         return {
-            module: alphas[module] / rank if module in alphas else _peft_scale(settings, _plain(module), rank)
-            for module, rank in ranks.items()
+            key: stored[key[0]] / rank if key[0] in stored else _peft_scale(settings, _plain(key[0]), rank)
+            for key, rank in ranks.items()
         }
     except InputError:
         raise

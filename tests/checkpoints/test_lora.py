@@ -66,6 +66,11 @@ def original(module):
     return "lora_unet_" + ORIGINAL[module].replace(".", "_") if module in ORIGINAL else kohya(module)
 
 
+def comfy(module):
+    text = module.startswith("text_model")
+    return f"text_encoders.clip_l.transformer.{module}" if text else f"diffusion_model.{ORIGINAL[module]}"
+
+
 def dotted(module, short=False):
     if module.startswith("text_model"):
         return "text_encoder." + (module.removeprefix("text_model.") if short else module)
@@ -93,6 +98,20 @@ STYLES = {
         f"{dotted(m, True)}.lora_A.weight": down,
         f"{dotted(m, True)}.lora_B.weight": up,
     },
+    "peft, adapter named my-style": lambda m, down, up: {
+        f"base_model.model.{dotted(m)}.lora_A.my-style.weight": down,
+        f"base_model.model.{dotted(m)}.lora_B.my-style.weight": up,
+    },
+    "torch.compile, kohya": lambda m, down, up: {
+        f"{kohya(m).replace('lora_unet_', 'lora_unet__orig_mod_')}.lora_down.weight": down,
+        f"{kohya(m).replace('lora_unet_', 'lora_unet__orig_mod_')}.lora_up.weight": up,
+    },
+    "torch.compile, peft": lambda m, down, up: {
+        f"{dotted(m).replace('unet.', 'unet._orig_mod.')}.lora_A.weight": down,
+        f"{dotted(m).replace('unet.', 'unet._orig_mod.')}.lora_B.weight": up,
+    },
+    "ComfyUI": lambda m, down, up: {f"{comfy(m)}.lora_down.weight": down, f"{comfy(m)}.lora_up.weight": up},
+    "ComfyUI, peft": lambda m, down, up: {f"{comfy(m)}.lora_A.weight": down, f"{comfy(m)}.lora_B.weight": up},
     "diffusers, older": lambda m, down, up: {f"{dotted(m)}.lora.down.weight": down, f"{dotted(m)}.lora.up.weight": up},
     "diffusers, text": lambda m, down, up: {
         f"{dotted(m)}.lora_linear_layer.down.weight": down,
@@ -126,6 +145,24 @@ def test_every_naming_gives_the_same_weights(folder, base, tmp_path, style):
             assert_close(weight, made[name])
         else:
             assert torch.equal(weight, base[name]), f"{name} should not have changed"
+
+
+@pytest.mark.parametrize("where", ["peft", "the model"])
+def test_a_second_adapter_is_added_to_the_first(folder, base, tmp_path, where):
+    """up·down + (3 up)·(2 down) = 7 up·down, whatever the adapters are called."""
+    down, up = factors(base, TO_Q, 1)
+    names = (f"base_model.model.{dotted(TO_Q)}", f"base_model.model.{dotted(TO_Q)}")
+    if where == "the model":  # one module under two names
+        names = (dotted(TO_Q), TO_Q)
+    tensors = {
+        f"{names[0]}.lora_A.default.weight": down,
+        f"{names[0]}.lora_B.default.weight": up,
+        f"{names[1]}.lora_A.second.weight": 2 * down,
+        f"{names[1]}.lora_B.second.weight": 3 * up,
+    }
+    save_file(tensors, tmp_path / "lora.safetensors")
+    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)]))
+    assert_close(merged[f"{TO_Q}.weight"], expected(base, TO_Q, down, up, 7.0))
 
 
 def test_names_of_old_attention_processors(folder, base, tmp_path):
@@ -260,6 +297,17 @@ TO_K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
         ({f"{kohya(TO_Q)}.lora_down.weight": torch.ones(4, 32)}, "half of these pairs"),
         (GOOD | {f"{kohya(FC1)}.alpha": torch.ones(())}, "half of these pairs"),
         (GOOD | {f"{kohya(TO_Q)}.alpha": torch.ones(2)}, "make no sense"),
+        (GOOD | {f"{kohya(TO_Q)}.lora_A.weight": torch.ones(RANK, 32)}, "lora_down.weight are the same factor"),
+        (pair(kohya(TO_Q), (0, 32), (32, 0)), "has rank 0"),
+        (pair(kohya(TO_Q), (), (32, 1)), "has rank 0"),
+        (
+            pair("lora_unet_double_blocks_0_img_attn_qkv", (4, 8), (8, 4)) | pair("lora_te1_x", (4, 8), (8, 4)),
+            "for Flux",
+        ),
+        (pair("transformer.single_transformer_blocks.0.attn.to_q", (4, 8), (8, 4)), "for Flux"),
+        (pair("lora_unet_joint_blocks_0_x", (4, 8), (8, 4)), "Stable Diffusion 3"),
+        (pair("down_blocks.0.motion_modules.0.x", (4, 8), (8, 4)), "AnimateDiff"),
+        ({"lora_controlnet": torch.ones(0), "input_blocks.1.0.in_layers.2.up": torch.ones(2, 2)}, "a control-LoRA"),
         (GOOD | {f"{kohya(TO_Q)}.lora_up.weight": torch.full((32, RANK), math.nan)}, "NaN"),
     ],
 )
@@ -290,6 +338,8 @@ def test_no_lora_at_all(folder, tmp_path):
         with pytest.raises(InputError, match=words):
             StableDiffusion.load(folder, loras=[(path, 1.0)])
     save_file(GOOD, tmp_path / "good.safetensors")
+    with pytest.raises(InputError, match="is a folder, and a LoRA is a file; give .*good.safetensors"):
+        StableDiffusion.load(folder, loras=[tmp_path])
     with pytest.raises(InputError, match="its weight is nan"):
         StableDiffusion.load(folder, loras=[(tmp_path / "good.safetensors", math.nan)])
     assert load_file(tmp_path / "good.safetensors").keys() == GOOD.keys()
