@@ -28,13 +28,15 @@ from t2vz.model import StableDiffusion, load_controlnet
 from t2vz.motion import global_motion, translation_flow, warp
 from t2vz.pipelines.control import control_video
 from t2vz.pipelines.decoding import decode
+from t2vz.pipelines.denoise import denoise, invert
 from t2vz.pipelines.edit import edit_video
 from t2vz.pipelines.encoding import encode
 from t2vz.pipelines.prediction import guided_by_text
 from t2vz.pipelines.randomness import Noise
-from t2vz.pipelines.settings import Settings
-from t2vz.pipelines.text_to_video import text_to_video
+from t2vz.pipelines.settings import Settings, TuneSettings
+from t2vz.pipelines.text_to_video import generate, text_to_video
 from t2vz.pipelines.trace import Trace, trace
+from t2vz.pipelines.tune import tune
 from t2vz.schedulers import NoiseSchedule, ddpm_step, forward_jump, forward_step
 from t2vz.video import Video
 from t2vz.world import caption, paint, paint_clip, sample_scene, scene_from_words
@@ -409,6 +411,22 @@ def e16(studio: Studio) -> Figure:
     place.set_yticks(range(6), [caption(scene) for scene in scenes], fontsize=7)
     place.set_xticks(range(6), [f"picture {i + 1}" for i in range(6)], fontsize=7)
     return figure
+
+
+@picture("e17-tune-a-video")
+def e17(studio: Studio) -> Figure:
+    """A painted clip, its inverted latents, the way back from them, and two prompts of a model tuned on the clip."""
+    sd, source = studio.sd, studio.source()
+    settings = TuneSettings(PROMPT, steps=3 * studio.steps, learning_rate=1e-3, inversion_steps=studio.steps)
+    x_0 = encode(sd, source) * sd.vae.config.scaling_factor
+    eps = guided_by_text(sd.unet, sd.encode_text(["", ""]), 1.0, "own")
+    x_T = invert(eps, x_0, studio.steps, sd.schedule)
+    *_, back = denoise(eps, x_T, sd.schedule.timesteps(studio.steps), studio.steps, sd.schedule)
+    tuned = tune(sd, source, settings)
+    rows = [("source", source), ("$x_T$ (E17)", false_colours(x_T)), ("back (E3)", decode(sd, back.x_s))]
+    for words in ("a blue ball on a green meadow", "a red ball in the snow"):
+        rows.append((fill(words, 13), generate(tuned, Settings.for_model(tuned, prompt=words)).frames))
+    return grid(rows, frames_named())
 
 
 @picture("measures")

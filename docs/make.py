@@ -21,7 +21,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 BOOK = DOCS / "method.md"
-EQUATIONS = [f"E{n}" for n in range(1, 17)]
+EQUATIONS = [f"E{n}" for n in range(1, 18)]
 
 USED = re.compile(r"\[`([\w.]+)`\](?!:)")
 ENTRY = re.compile(r"^\[`([\w.]+)`\]: (\S+\.py)#L(\d+)$", re.MULTILINE)

@@ -23,6 +23,7 @@ COMMANDS = {  # each is a module of commands/
     "generate": "make a video from a prompt",
     "control": "make a video that follows another one's edges, poses or depth",
     "edit": "change a video by an instruction",
+    "tune": "tune the model on one video, to make it again from another prompt (Tune-A-Video)",
     "example": "draw a small video to try control and edit on",
     "ablate": "compare settings over prompts and seeds, with statistics and a report",
     "explain": "a page that shows how a video is made, step by step",

@@ -25,6 +25,7 @@ from .checkpoints import (
     open_controlnet,
     open_tokenizer,
     read_defaults,
+    read_inverted,
     read_words,
     unknown_words,
 )
@@ -52,6 +53,7 @@ class StableDiffusion:
     kind: str = "sd1"
     words: Words | None = None  # those it knows, where it knows few (checkpoints/words.py)
     defaults: Defaults = field(default_factory=dict)  # settings it was made for (checkpoints/defaults.py)
+    inverted: Tensor | None = None  # (m, c, h, w), scaled: the video it was tuned on, inverted (pipelines/tune.py)
     _hash: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -96,6 +98,7 @@ class StableDiffusion:
             checkpoint.kind,
             read_words(source),
             read_defaults(source),
+            read_inverted(path),
         )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> "StableDiffusion":

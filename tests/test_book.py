@@ -15,7 +15,7 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-EQUATIONS = [f"E{n}" for n in range(1, 17)]
+EQUATIONS = [f"E{n}" for n in range(1, 18)]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from .build import build, stored_dtype
 from .defaults import Defaults, read_defaults
 from .inspection import inspect
+from .inverted import read_inverted
 from .kinds import Kind, identify, refuse
 from .load import Checkpoint, checkpoint_hash, files_read, open_checkpoint, open_controlnet, open_vae
 from .lora import merge_lora
@@ -43,6 +44,7 @@ __all__ = [
     "open_vae",
     "read_defaults",
     "read_header",
+    "read_inverted",
     "read_tensors",
     "read_words",
     "refuse",

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..schedulers import NoiseSchedule
 from ..text.config import TextConfig
 from ..unet.config import ControlNetConfig, UNetConfig
+from ..unet.temporal import is_temporal
 from ..vae.config import VAEConfig
 from .read import HEADER
 
@@ -84,7 +85,9 @@ UNSHOWN = {"attention_head_dim": "heads", "num_attention_heads": "heads", "norm_
 def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
     """A UNet's sizes, with SD 1.x's heads, groups and picture size. Raises InputError naming the tensor that should
     show a size and is not there."""
-    return UNetConfig(out_channels=_shape(shapes, "conv_out.weight", where)[0], **_going_down(shapes, where))
+    temporal = any(is_temporal(key) for key in shapes)
+    channels = _shape(shapes, "conv_out.weight", where)[0]
+    return UNetConfig(out_channels=channels, temporal_attention=temporal, **_going_down(shapes, where))
 
 
 def controlnet_from_shapes(shapes: Shapes, where: str) -> ControlNetConfig:
@@ -172,6 +175,8 @@ def to_json(sizes: Config | NoiseSchedule) -> dict[str, Any]:
     }
     if isinstance(sizes, UNetConfig):
         attends = ["CrossAttn" * has for has in options.pop("has_attention")]
+        if not sizes.temporal_attention:  # t2vz's own option; diffusers has none like it
+            del options["temporal_attention"]
         options["down_block_types"] = [f"{kind}DownBlock2D" for kind in attends]
         if isinstance(sizes, ControlNetConfig):
             del options["out_channels"], options["sample_size"]

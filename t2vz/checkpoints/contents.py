@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..schedulers import NoiseSchedule
 from . import layouts
 from .config import from_header, read_sizes, schedule_from_json, to_json
+from .inverted import INVERTED_FILE
 from .kinds import Kind, identify
 from .networks import NETWORKS, PARTS, STEM, Part, by_module_names, shapes_of
 from .prediction import check_prediction, yaml_beside
@@ -92,6 +93,7 @@ def _look_into_checkpoint(path: Path) -> Contents:
         contents.files.append(scheduler)
         contents.schedule = _attempt(lambda: schedule_from_json(read_json(scheduler), str(scheduler)))
     contents.files += tokenizer_files(path / "tokenizer")
+    contents.files += [path / INVERTED_FILE] if (path / INVERTED_FILE).is_file() else []
     return contents
 
 

@@ -19,6 +19,7 @@ from ..text.vocabulary import read_vocabulary
 from . import layouts
 from .config import FROM_SHAPES, header_words, to_json
 from .defaults import DEFAULTS_FILE, DEFAULTS_HEADER, Defaults
+from .inverted import INVERTED_FILE, NAME
 from .networks import NETWORKS
 from .read import read_json
 from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES, check_tokenizer_fits, find_tokenizer, same_tokenizer
@@ -59,11 +60,13 @@ def save_folder(
     overwrite: bool = False,
     words: Words | None = None,
     defaults: Defaults | None = None,
+    inverted: Tensor | None = None,
 ) -> None:
     """Write a checkpoint folder: model_index.json, unet/ vae/ text_encoder/ tokenizer/ scheduler/.
 
     tokenizer: a folder with vocab.json and merges.txt, which are copied. dtype: of the stored weights. words: what the
-    model knows, for words.json (words.py). defaults: what it was made for, for defaults.json (defaults.py).
+    model knows, for words.json (words.py). defaults: what it was made for, for defaults.json (defaults.py). inverted:
+    the video it was tuned on, for inverted.safetensors (inverted.py), kept in float32.
     overwrite: replace a checkpoint that is there; anything else that is there is never replaced.
     Raises InputError if `path` exists or the tokenizer is another model's; FailedError, leaving nothing behind, if
     writing fails (disk full …).
@@ -82,6 +85,8 @@ def save_folder(
             _write_json(folder / WORDS_FILE, words)
         if defaults:
             _write_json(folder / DEFAULTS_FILE, defaults)
+        if inverted is not None:
+            _write_weights(folder / INVERTED_FILE, {NAME: inverted}, torch.float32)
         _copy_tokenizer(tokenizer, folder / "tokenizer", text_encoder.config.max_position_embeddings)
 
 
@@ -128,6 +133,8 @@ def save_single_file(
     Raises InputError if `path` exists; FailedError if writing fails, and then leaves nothing behind.
     """
     path, usual = Path(path), NoiseSchedule.stable_diffusion()
+    if unet.config.temporal_attention:
+        raise InputError(f"{path}: a tuned model is kept as a folder; no single file holds temporal attention")
     header = {WORDS_HEADER: json.dumps(words, ensure_ascii=False)} if words else {}
     header |= {DEFAULTS_HEADER: json.dumps(defaults, ensure_ascii=False)} if defaults else {}
     header |= header_words("scheduler", schedule or usual, usual)

@@ -7,9 +7,10 @@ from ..errors import InputError
 from .flags import add_model, path
 
 DESCRIPTION = """Run a study: every variant on every prompt and seed, measured, compared with a baseline, laid out in
-one HTML file. STUDY is a .toml file or a built-in study: paper, attention, noise, delta-t, lambda. Each video has its
-own folder and is found again: after Ctrl-C or a crash the same command goes on where it was, and a finished study costs
-nothing. Several commands, also on other machines that see the same folder, may work on one study."""
+one HTML file. STUDY is a .toml file or a built-in study: paper, attention, noise, delta-t, lambda, tune-a-video. Each
+video has its own folder and is found again: after Ctrl-C or a crash the same command goes on where it was, and a
+finished study costs nothing. Several commands, also on other machines that see the same folder, may work on one
+study."""
 EXAMPLES = """examples:
   t2vz ablate paper --prompts 2 --seeds 1            a first look: 16 videos, a few minutes
   t2vz ablate paper --workers 2                      the whole of it, two processes
@@ -22,7 +23,9 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of ablate's arguments."""
-    parser.add_argument("study", metavar="STUDY", help="a .toml file, or: paper, attention, noise, delta-t, lambda")
+    parser.add_argument(
+        "study", metavar="STUDY", help="a .toml file, or: paper, attention, noise, delta-t, lambda, tune-a-video"
+    )
     add = parser.add_argument_group("the study").add_argument
     add("-o", "--out", type=path, metavar="DIR", help="where runs, tables and report go (ablate-NAME)")
     add("--prompts", type=int, metavar="N", help="only the study's first N prompts (all)")

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from ..errors import InputError
 from ..pipelines.kinds import OFF, Choice, Numbers, as_typed, declared, optional
-from ..pipelines.settings import Sampling
+from ..pipelines.settings import Declarations
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 OF_THE_SOURCE = ("frames", "height", "width", "fps")  # settings that a video that comes in decides
@@ -21,7 +21,7 @@ OF_THE_SOURCE = ("frames", "height", "width", "fps")  # settings that a video th
 
 def add_settings(
     parser: argparse.ArgumentParser,
-    settings: type[Sampling],
+    settings: type[Declarations],
     titles: Mapping[str, str],
     without: Iterable[str] = (),
     defaults: Mapping = MappingProxyType({}),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from ..checkpoints import checkpoint_defaults
 from ..errors import InputError
-from ..pipelines.settings import Sampling
+from ..pipelines.settings import Declarations
 from .flags import OF_THE_SOURCE
 from .runfile import FILES, read_run, recorded
 
@@ -16,13 +16,13 @@ BELONGS = {"tokenizer": "weights", "controlnet": "with_"}  # where one is typed,
 
 @dataclass(frozen=True)
 class Request:
-    """What generate, control and edit were asked for: each flag as it was typed, else as the run file has it.
+    """What generate, control, edit and tune were asked for: each flag as it was typed, else as the run file has it.
 
     settings: of the pipeline; sides are None where nobody says them. own: those that are the checkpoint's own defaults.
     run_file: the content of --from; {} without. typed: the names of the flags that were typed.
     """
 
-    settings: Sampling
+    settings: Declarations
     own: tuple[str, ...]
     run_file: Mapping
     typed: frozenset[str]
@@ -54,7 +54,7 @@ class Request:
     save_control: str | None = None
 
 
-def resolve(args: argparse.Namespace, settings: type[Sampling], give_a_prompt: str) -> Request:
+def resolve(args: argparse.Namespace, settings: type[Declarations], give_a_prompt: str) -> Request:
     """The request of a command line. settings: the pipeline's. give_a_prompt: the error where there is none.
 
     Raises InputError for impossible settings, and for a run file that is none, or whose files are gone.
@@ -72,9 +72,9 @@ def resolve(args: argparse.Namespace, settings: type[Sampling], give_a_prompt: s
     given = {name: value for name, value in asked.items() if name in names}
     own = checkpoint_defaults(asked.get("weights"), edit=settings.TASK == "edit")
     checked = settings.resolve(given, own)
-    if checked.smooth_background == 0 and "masks" in typed:
-        raise InputError("--masks are for background smoothing; add --smooth-background 0.6")
-    if checked.smooth_background == 0:
+    if getattr(checked, "smooth_background", 0) == 0:
+        if "masks" in typed:
+            raise InputError("--masks are for background smoothing; add --smooth-background 0.6")
         asked.pop("masks", None)
     asked = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items() if name in flags}
     asked["vae"] = None if asked.get("vae") == "off" else asked.get("vae")

@@ -31,6 +31,7 @@ from ..lab.results import Results, collect, write_results
 from ..lab.runs import RECORD, RunFolder
 from ..lab.sources import read_sources
 from ..lab.study import Study, load_study
+from ..lab.tasks import TASKS
 from ..metrics import load_clip
 from ..model import load_controlnet
 from ..video.ffmpeg import find_ffmpeg
@@ -88,7 +89,7 @@ class Job:
         self.args, self.progress = args, None
         self.study = load_study(args.study).part(args.prompts, args.seeds)
         self.out = Path(args.out or f"ablate-{self.study.name}")
-        self.edits = self.study.task == "edit"
+        self.edits = TASKS[self.study.task].edits
         self.controlnet = (args.controlnet or embedded_controlnet()) if self.study.task == "control" else None
         if "LOCAL_RANK" in os.environ and args.device in ("auto", "cuda") and torch.cuda.is_available():
             args.device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"  # each rank its own GPU

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
     path = Path(args.weights) if args.weights else checkpoints.embedded_weights()
     edit = checkpoints.open_checkpoint(path, needs=("unet",)).kind == "instruct-pix2pix"
     checkpoint = checkpoints.assemble(path, args.vae, args.lora or (), edit)
+    if as_file and checkpoint.unet.config.temporal_attention:
+        raise InputError(f"{path}: a tuned model is kept as a folder; give a name without an ending")
     tokenizer = checkpoints.find_tokenizer(checkpoint.path, args.tokenizer)
     if tokenizer is not None:
         check_tokenizer_fits(read_vocabulary(tokenizer).size, checkpoint.text.config, tokenizer, path)
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
     stored = getattr(torch, dtype)
     networks = [checkpoints.build(part, stored) for part in (checkpoint.unet, checkpoint.vae, checkpoint.text)]
     said = (checkpoints.read_words(checkpoint.path), checkpoints.read_defaults(checkpoint.path))
+    inverted = checkpoints.read_inverted(checkpoint.path)
     if is_own:
         checkpoints.save_tokenizer(tokenizer, beside, checkpoint.text.config.max_position_embeddings, args.overwrite)
         say(
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     if as_file:
         checkpoints.save_single_file(out, *networks, stored, args.overwrite, checkpoint.schedule, *said)
     else:
-        checkpoints.save_folder(out, *networks, tokenizer, checkpoint.schedule, stored, args.overwrite, *said)
+        checkpoints.save_folder(out, *networks, tokenizer, checkpoint.schedule, stored, args.overwrite, *said, inverted)
     print(f"{args.out}: {path}, {'one file' if as_file else 'a folder'}, {dtype}")
 
 

@@ -49,7 +49,7 @@ class Maker:
         task, source = self.task, self.sources[trial.video]
         try:
             video = task.make(self.sd, trial.settings, source, self.controlnet, self.progress)
-            prompt = trial.prompt if task.shows_prompt else None
+            prompt = task.caption(trial.prompt) if task.caption else None
             metrics = measure(self.sd, self.clip, video, prompt, from_text=not task.needs_video)
         except (InputError, FailedError) as error:
             raise type(error)(f"{trial}: {error}") from error

@@ -188,8 +188,10 @@ def _variants(results: Results) -> list[dict]:
     differing = [
         name for name in rows[0]["settings"] if any(row["settings"][name] != rows[0]["settings"][name] for row in rows)
     ]
+    settings = TASKS[results.study.task].settings
     return [
-        {"name": row["name"], "words": [in_words(name, row["settings"][name]) for name in differing]} for row in rows
+        {"name": row["name"], "words": [in_words(name, row["settings"][name], settings) for name in differing]}
+        for row in rows
     ]
 
 

@@ -11,6 +11,7 @@ from ..pipelines.kinds import Kind, declared
 from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
 from ..pipelines.text_to_video import text_job
 from ..video import Video
+from .change import ChangeJob, ChangeSettings, caption_of
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,20 @@ class Task:
     """A pipeline as a study sees it.
 
     words: for the report. settings: the class of its settings. job(sd, settings, frames, controlnet, progress) -> Job.
-    needs_video: whether it starts from one, which then decides its size. shows_prompt: whether the video should show
-    what the prompt says (an edit's says what to change).
+    needs_video: whether it starts from one, which then decides its size. caption: what the video should show, from the
+    prompt; None where the prompt does not say it (an edit's says what to change).
     """
 
     words: str
     settings: type[Sampling]
     job: Callable[..., Job]
     needs_video: bool = False
-    shows_prompt: bool = True
+    caption: Callable[[str], str] | None = str
+
+    @property
+    def edits(self) -> bool:
+        """Whether its model is one that edits (E15)."""
+        return issubclass(self.settings, EditSettings)
 
     @property
     def name(self) -> str:
@@ -52,13 +58,15 @@ class Task:
 
     def make(self, sd, given: Mapping, source=None, controlnet=None, progress: Progress | None = None) -> Video:
         """One video. source: a `SourceVideo`, if the task needs one; it decides frames, sides and rate."""
-        if source is None:
-            job = self.job(sd, self.settings.for_model(sd, **given), None, None, progress)
-        else:
+        found = {}
+        if source is not None:
             m, height, width, _ = source.frames.shape
             found = {"frames": m, "height": height, "width": width, "fps": source.fps}
-            job = self.job(sd, self.settings.for_model(sd, **given, **found), source.frames, controlnet, progress)
-        return job.video(algorithm_1(job))
+        settings = self.settings.for_model(sd, **given, **found)
+        job = self.job(sd, settings, source and source.frames, controlnet, progress)
+        video = job.video(algorithm_1(job))
+        video.settings = settings.to_dict()  # a job's own may be another pipeline's (change.py)
+        return video
 
 
 def _text_job(sd, settings, frames, controlnet, progress) -> Job:
@@ -78,6 +86,7 @@ TASKS = {
     for task in (
         Task("text to video", Settings, _text_job),
         Task("video with ControlNet", ControlSettings, _control_job, needs_video=True),
-        Task("video edited by an instruction", EditSettings, _edit_job, needs_video=True, shows_prompt=False),
+        Task("video edited by an instruction", EditSettings, _edit_job, needs_video=True, caption=None),
+        Task("video changed by a frozen or a tuned model", ChangeSettings, ChangeJob(), True, caption_of),
     )
 }

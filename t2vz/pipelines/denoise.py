@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import FailedError
 from ..schedulers import (
     NoiseSchedule,
+    ddim_inversion_step,
     ddim_step,
     euler_ancestral_step,
     euler_timesteps,
@@ -56,6 +57,23 @@ def denoise(
         x_s = ddim_step(x, eps, alpha_bar_t, alpha_bar_s, eta, fresh(t) if eta > 0 else None)
         yield Step(stage, t, s, x, eps, x_s, predict_x0(x, eps, alpha_bar_t))
         x = x_s
+
+
+def invert(
+    predict: Predict, x: Tensor, steps: int, schedule: NoiseSchedule, tell: Callable[[], None] | None = None
+) -> Tensor:
+    """DDIM inversion (E17) of clean latents x (m, c, h, w) along the n-step grid, up to its first timestep.
+
+    From there `denoise` leads back. ε is asked for at the timestep that each step leads to, which is where `denoise`
+    asks for it. tell() is called after each step. Raises FailedError as `denoise`.
+    """
+    for t in reversed(schedule.timesteps(steps)):
+        s = schedule.previous(t, steps)
+        x = ddim_inversion_step(x, predict(x, t), schedule.alpha_bar_at(s), schedule.alpha_bar_at(t))
+        check_finite(x, f"inversion, timestep {t}", range(len(x)))
+        if tell is not None:
+            tell()
+    return x
 
 
 def denoise_ancestral(

@@ -72,6 +72,7 @@ class Job:
         names = Noise.EDIT_NAMES if hasattr(settings, "sampler") else Noise.NAMES
         self.draws = Noise(settings.seed, noise, names)
         self._check_noise()
+        self._check_inverted()
         self._check_tensors()
         looks_twice = settings.smooth_background > 0 and masks is None
         if looks_twice:
@@ -96,6 +97,8 @@ class Job:
 
     def initial_noise(self) -> Tensor:
         """Pure noise for every frame (m, c, h, w), correlated as the setting `initial_noise` says."""
+        if self.settings.initial_noise == "inverted":
+            return self.as_latents(self.sd.inverted)  # not noise, but a video's latents at T (E17)
         kind, strength = self.settings.initial_noise, self.settings.noise_strength
         if kind == "progressive":  # frame k's follows from those of all before it
             earlier = self.noise("initial", range(self.mine[-1] + 1))
@@ -203,8 +206,10 @@ class Job:
         if idle:
             raise InputError(f'noise "{sorted(idle)[0]}" has no use with motion {"on" if self.moves else "off"}')
         kind = settings.initial_noise
-        unused = {"independent": "shared", "progressive": "shared", "shared": "initial"}.get(kind)
-        if unused in given:
+        idle = {"independent": ["shared"], "progressive": ["shared"], "shared": ["initial"]}
+        idle["inverted"] = ["initial", "shared"]
+        unused = next((name for name in idle.get(kind, []) if name in given), None)
+        if unused:
             raise InputError(f'noise "{unused}" has no use with initial noise "{kind}"')
         if "eta" in given and settings.eta == 0:
             raise InputError('noise "eta" has no use with eta = 0, which adds none')
@@ -216,6 +221,24 @@ class Job:
         for name, expected in shapes.items():
             if name in given and tuple(given[name].shape) != expected:
                 raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(given[name].shape)}')
+
+    def _check_inverted(self) -> None:
+        """Refuse to start from an inverted video that is not there or does not fit; say if it is from another T."""
+        inverted, tuned = self.sd.inverted, self.sd.defaults.get("generate", {})
+        if self.settings.initial_noise != "inverted":
+            return
+        if inverted is None:
+            raise InputError('initial noise "inverted" is for models tuned on a video; t2vz tune makes one')
+        if tuple(inverted.shape) != (self.frames, *self.latent):
+            m, _, h, w = inverted.shape
+            size = size_in_words((m, h * self.sd.vae.factor, w * self.sd.vae.factor))
+            asked = size_in_words((self.frames, self.settings.height, self.settings.width))
+            raise InputError(f"this model was tuned on {size}, and starts from them; {asked} were asked for")
+        if self.settings.steps != tuned.get("steps", self.settings.steps):
+            self.notes.append(
+                f"the video was inverted in {tuned['steps']} steps; {self.settings.steps} start at another timestep, "
+                "so expect less of it"
+            )
 
     def _check_tensors(self) -> None:
         """Refuse masks and a flow that do not fit, and settings that a flow replaces."""
@@ -246,6 +269,8 @@ class Job:
                 f'attention "{settings.attention}" looks at later frames too, so chunk is ignored and memory '
                 "grows with m"
             )
+        if chunk is not None and chunk < self.frames and self.sd.unet.config.temporal_attention:
+            self.notes.append("this model's temporal attention looks at all frames at once, so chunk is ignored")
         if settings.smooth_background == 0 and (masks is not None or settings.foreground is not None):
             self.notes.append("masks and foreground words have no effect without smooth_background (0.6 in the paper)")
         elif masks is not None and settings.foreground is not None:

@@ -4,6 +4,7 @@
     Settings            text_to_video's: Algorithm 1
     ControlSettings     control_video's: Algorithm 1 with ControlNets (paper §3.4)
     EditSettings        edit_video's (paper §3.5)
+    TuneSettings        tune's: Tune-A-Video
 
 A settings object is checked when it is made (InputError, one line), frozen, and survives JSON. The flags of the
 commands, run files and the reports' words follow from the declarations below. So a new setting is one entry here, and
@@ -46,6 +47,7 @@ NOISE = {  # motion.NOISES
     "mixed": "each frame's noise is a mixture of shared and own noise (PYoCo)",
     "progressive": "each frame's noise is a mixture of the frame before's and new noise (PYoCo)",
     "residual": "each frame's noise is shared noise plus a remainder of its own (VideoFusion)",
+    "inverted": "frames start from the inverted video that the model was tuned on (E17, t2vz tune)",
 }
 START = {
     "release": "frame 1 is denoised to T from the first timestep, as in the public code",
@@ -63,10 +65,77 @@ DIFFERENT = "where paper and public code differ (docs/method.md)"
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """What every pipeline's settings share; raises InputError for impossible values."""
+class Declarations:
+    """What all settings share: they are checked when made, resolved once, and survive JSON."""
 
     TASK: ClassVar[str] = ""  # the pipeline's name: in a checkpoint's defaults, in studies, and its command
+
+    def __post_init__(self):
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is not None or not optional(one):
+                object.__setattr__(self, one.name, declared(one).kind.check(one.name, value))
+
+    def to_dict(self) -> dict:
+        """All settings as plain JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "Declarations":
+        """Settings from `to_dict`'s values; a name that does not exist is an InputError."""
+        if "prompt" not in values:
+            raise InputError("settings hold no prompt")
+        unknown = set(values) - {one.name for one in fields(cls)}
+        if unknown:
+            raise InputError(f'setting "{sorted(unknown)[0]}" does not exist')
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @classmethod
+    def resolve(cls, given: Mapping, defaults: Mapping | None = None) -> "Declarations":
+        """All settings: what is given, else the checkpoint's own `defaults` ({task: {setting: value}}), else ours.
+
+        given: a value None counts as left out, unless the setting may be None (motion: off).
+        """
+        known = {one.name: one for one in fields(cls)}
+        given = {k: value for k, value in given.items() if value is not None or k not in known or optional(known[k])}
+        return cls.from_dict({**cls._defaults_of(defaults or {}), **given})
+
+    @classmethod
+    def of_arguments(cls, arguments: Mapping, **decided) -> "Declarations":
+        """`for_model` from the arguments of a function, its `locals()`: each setting is the argument of its name, or
+        what was decided of it.
+        """
+        values = {**arguments, **decided}
+        return cls.for_model(arguments["sd"], **{one.name: values[one.name] for one in fields(cls)})
+
+    @classmethod
+    def for_model(cls, sd, **given) -> "Declarations":
+        """`resolve` for a StableDiffusion: its checkpoint's defaults, and its pictures' side where none is given."""
+        return cls.resolve(given, sd.defaults).with_sides(sd.default_size, sd.default_size)
+
+    def with_sides(self, height: int, width: int) -> "Declarations":
+        """The same settings, with these pixels for a height or width that is None."""
+        sides = {"height": height, "width": width}
+        unknown = {name: side for name, side in sides.items() if getattr(self, name, side) is None}
+        return replace(self, **unknown) if unknown else self
+
+    @classmethod
+    def _defaults_of(cls, defaults: Mapping) -> dict:
+        """A checkpoint's defaults for this task, if it may say them. Raises InputError for a name it may not."""
+        allowed = [one.name for one in fields(cls) if declared(one).by_checkpoint]
+        own = dict(defaults.get(cls.TASK, {}))
+        for name in own:
+            if name not in allowed:
+                raise InputError(
+                    f'the checkpoint\'s own default for {cls.TASK}, "{name}", is none it may have; mend its '
+                    f"defaults.json: it may hold {', '.join(allowed)}"
+                )
+        return own
+
+
+@dataclass(frozen=True)
+class Sampling(Declarations):
+    """What the settings of every pipeline that makes videos share; raises InputError for impossible values."""
 
     prompt: str = setting(
         MISSING,
@@ -88,10 +157,15 @@ class Sampling:
     )
     seed: int = setting(0, Whole(0, 2**64 - 1), "same seed, same video", "seed {}")
     attention: str = setting(
-        "first", Choice(ATTENTION), "which frames a frame attends to", metavar="WHICH", group=METHOD
+        "first", Choice(ATTENTION), "which frames a frame attends to", metavar="WHICH", group=METHOD, by_checkpoint=True
     )
     initial_noise: str = setting(
-        "independent", Choice(NOISE), "how the frames' pure noise is related", metavar="KIND", group=METHOD
+        "independent",
+        Choice(NOISE),
+        "how the frames' pure noise is related",
+        metavar="KIND",
+        group=METHOD,
+        by_checkpoint=True,
     )
     noise_strength: float = setting(
         1.0, Number(0), "ρ or λ of the initial noise", "noise strength {}", metavar="X", group=METHOD
@@ -132,71 +206,14 @@ class Sampling:
         metavar="SHARE",
         group=METHOD,
     )
-    fps: float = setting(4.0, Number(above=0), "frames per second of the file", "{} frames per second")
+    fps: float = setting(
+        4.0, Number(above=0), "frames per second of the file", "{} frames per second", by_checkpoint=True
+    )
 
     def __post_init__(self):
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if value is not None or not optional(one):
-                object.__setattr__(self, one.name, declared(one).kind.check(one.name, value))
+        super().__post_init__()
         if self.initial_noise == "residual" and self.noise_strength > 1:
             raise InputError(f"noise_strength = {self.noise_strength}: at most 1 is possible with residual noise")
-
-    def to_dict(self) -> dict:
-        """All settings as plain JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping) -> "Sampling":
-        """Settings from `to_dict`'s values; a name that does not exist is an InputError."""
-        if "prompt" not in values:
-            raise InputError("settings hold no prompt")
-        unknown = set(values) - {one.name for one in fields(cls)}
-        if unknown:
-            raise InputError(f'setting "{sorted(unknown)[0]}" does not exist')
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-    @classmethod
-    def resolve(cls, given: Mapping, defaults: Mapping | None = None) -> "Sampling":
-        """All settings: what is given, else the checkpoint's own `defaults` ({task: {setting: value}}), else ours.
-
-        given: a value None counts as left out, unless the setting may be None (motion: off).
-        """
-        known = {one.name: one for one in fields(cls)}
-        given = {k: value for k, value in given.items() if value is not None or k not in known or optional(known[k])}
-        return cls.from_dict({**cls._defaults_of(defaults or {}), **given})
-
-    @classmethod
-    def of_arguments(cls, arguments: Mapping, **decided) -> "Sampling":
-        """`for_model` from the arguments of a function, its `locals()`: each setting is the argument of its name, or
-        what was decided of it.
-        """
-        values = {**arguments, **decided}
-        return cls.for_model(arguments["sd"], **{one.name: values[one.name] for one in fields(cls)})
-
-    @classmethod
-    def for_model(cls, sd, **given) -> "Sampling":
-        """`resolve` for a StableDiffusion: its checkpoint's defaults, and its pictures' side where none is given."""
-        return cls.resolve(given, sd.defaults).with_sides(sd.default_size, sd.default_size)
-
-    def with_sides(self, height: int, width: int) -> "Sampling":
-        """The same settings, with these pixels for a height or width that is None."""
-        sides = {"height": height, "width": width}
-        unknown = {name: side for name, side in sides.items() if getattr(self, name, side) is None}
-        return replace(self, **unknown) if unknown else self
-
-    @classmethod
-    def _defaults_of(cls, defaults: Mapping) -> dict:
-        """A checkpoint's defaults for this task, if it may say them. Raises InputError for a name it may not."""
-        allowed = [one.name for one in fields(cls) if declared(one).by_checkpoint]
-        own = dict(defaults.get(cls.TASK, {}))
-        for name in own:
-            if name not in allowed:
-                raise InputError(
-                    f'the checkpoint\'s own default for {cls.TASK}, "{name}", is none it may have; mend its '
-                    f"defaults.json: it may hold {', '.join(allowed)}"
-                )
-        return own
 
 
 @dataclass(frozen=True)
@@ -209,7 +226,7 @@ class Settings(Sampling):
 
     TASK: ClassVar[str] = "generate"
 
-    frames: int = setting(8, Whole(1), "number of frames", "{} frames", metavar="M")
+    frames: int = setting(8, Whole(1), "number of frames", "{} frames", metavar="M", by_checkpoint=True)
     height: int | None = setting(
         None,
         Side(),
@@ -217,6 +234,7 @@ class Settings(Sampling):
         "{} pixels high",
         off="as high as the model's own",
         none="the model's own",
+        by_checkpoint=True,
     )
     width: int | None = setting(
         None,
@@ -225,6 +243,7 @@ class Settings(Sampling):
         "{} pixels wide",
         off="as wide as the model's own",
         none="the model's own",
+        by_checkpoint=True,
     )
     motion: tuple[float, float] | None = setting(
         (12.0, 12.0),
@@ -236,6 +255,7 @@ class Settings(Sampling):
         none="off",
         metavar="DX,DY",
         group=METHOD,
+        by_checkpoint=True,
     )
     zoom: float = setting(
         1.0,
@@ -424,12 +444,31 @@ class EditSettings(Settings):
             )
 
 
+@dataclass(frozen=True)
+class TuneSettings(Declarations):
+    """The arguments of `tune` that are numbers and words; their defaults are Tune-A-Video's."""
+
+    TASK: ClassVar[str] = "tune"
+
+    prompt: str = with_default(Sampling, "prompt", MISSING)
+    steps: int = setting(500, Whole(1), "steps of tuning", by_checkpoint=True)
+    learning_rate: float = setting(3e-5, Number(above=0), "of AdamW", metavar="X", by_checkpoint=True)
+    inversion_steps: int = setting(
+        50, Whole(1, 1000), "steps of the inversion (E17), and of the videos made later", metavar="N"
+    )
+    seed: int = with_default(Sampling, "seed", 0)
+
+
 TASKS = {settings.TASK: settings for settings in (Settings, ControlSettings, EditSettings)}
 
 
-def in_words(name: str, value) -> str:
-    """One setting as a phrase for reports: ("attention", "own") -> "each frame attends to itself: …"."""
-    one = next(declared(one) for settings in TASKS.values() for one in fields(settings) if one.name == name)
+def in_words(name: str, value, settings: type[Declarations] | None = None) -> str:
+    """One setting as a phrase for reports: ("attention", "own") -> "each frame attends to itself: …".
+
+    settings: the class that declares it, if it is none of TASKS.
+    """
+    tasks = (settings,) if settings else TASKS.values()
+    one = next(declared(one) for settings in tasks for one in fields(settings) if one.name == name)
     if isinstance(one.kind, Choice):
         return one.kind.phrases[value]
     if one.off and not value:

@@ -134,6 +134,11 @@ def text_job(
             "video's among them; use it with edit_video (t2vz edit), or load a Stable Diffusion 1.x model"
         )
 
+    temporal = sd.unet.config.temporal_attention  # it looks at all frames at once
+    if temporal and share.ranks > 1:
+        raise InputError("a tuned model's frames look at each other, so processes cannot share them; run one process")
+    chunk = None if temporal else settings.chunk
+
     def predictor() -> Predict:
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         return guided_by_text(  # E5
@@ -141,7 +146,7 @@ def text_job(
             texts,
             settings.guidance_scale,
             settings.attention,
-            settings.chunk,
+            chunk,
             job.mine,
         )
 

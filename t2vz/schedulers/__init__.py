@@ -1,6 +1,6 @@
 """E1–E5: the noise schedule, DDIM, DDPM and Euler-ancestral steps, guidance. Pure functions on tensors."""
 
-from .ddim import ddim_sigma, ddim_step, predict_x0
+from .ddim import ddim_inversion_step, ddim_sigma, ddim_step, predict_x0
 from .ddpm import ddpm_step, forward_jump, forward_step, posterior
 from .euler import ancestral_sigmas, euler_ancestral_step, euler_timesteps, scale_input, sigma_at
 from .guidance import classifier_free_guidance, image_text_guidance
@@ -10,6 +10,7 @@ __all__ = [
     "NoiseSchedule",
     "ancestral_sigmas",
     "classifier_free_guidance",
+    "ddim_inversion_step",
     "ddim_sigma",
     "ddim_step",
     "ddpm_step",

@@ -1,4 +1,4 @@
-"""DDIM, E3: the deterministic (η = 0) to stochastic (η = 1) step from x_t to the less noisy x_s.
+"""DDIM, E3 and E17: the deterministic (η = 0) to stochastic (η = 1) step from x_t to the less noisy x_s.
 
 Source: Song et al. 2020 (arXiv 2010.02502), eqs. 12 and 16, in Stable Diffusion's ᾱ notation; Text2Video-Zero §3.1.
 """
@@ -42,3 +42,13 @@ def ddim_step(
     if noise is None:
         raise InputError(f"a DDIM step with eta = {eta} adds noise: pass noise of x_t's shape, or eta = 0")
     return x_s + sigma * noise
+
+
+def ddim_inversion_step(x_s: Tensor, eps: Tensor, alpha_bar_s: float, alpha_bar_t: float) -> Tensor:
+    """E17: E3 (η = 0) the other way, from x_s to the noisier x_t: x_t = √ᾱ_t·x̂_0(x_s, ε) + √(1−ᾱ_t)·ε.
+
+    x_s, eps: same shape, any; ε is predicted from x_s, for x_t is not known yet. With the same ε, E3 leads back to x_s
+    exactly; along a path ε changes a little from step to step, so the more steps, the nearer it comes back.
+    alpha_bar_s ≥ alpha_bar_t, both in (0, 1). Source: Song et al. 2020 (arXiv 2010.02502), §4.3; Tune-A-Video §3.4.
+    """
+    return ddim_step(x_s, eps, alpha_bar_s, alpha_bar_t)

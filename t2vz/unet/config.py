@@ -15,6 +15,7 @@ class UNetConfig:
     heads: tuple[int, ...] = (8, 8, 8, 8)  # attention heads, the count; the middle uses the last
     context_dim: int = 768  # width of the text states
     norm_groups: int = 32
+    temporal_attention: bool = False  # between the frames, at each place: Tune-A-Video's (temporal.py)
     sample_size: int = 64  # side of the latents it was trained on: the size a video gets if none is asked for
 
 

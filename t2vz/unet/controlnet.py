@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from ..attention import FrameView, KeyValueCache
 from ..errors import InputError
 from .config import ControlNetConfig
+from .temporal import is_temporal
 from .transformer import name_layers
 from .unet import Encoder, UNet, rows
 
@@ -69,11 +70,13 @@ class ControlNet(Encoder):
         stem: condition_channels and condition_out_channels, if not the usual ones. The ControlNet has the UNet's float
         type and device and a copy of its weights; its residuals are zero.
         """
-        controlnet = cls(ControlNetConfig(**asdict(unet.config), **stem))
+        controlnet = cls(ControlNetConfig(**asdict(unet.config) | {"temporal_attention": False}, **stem))
         weight = unet.conv_in.weight
         controlnet.to(weight.device, weight.dtype)
         for part in ("conv_in", "time_embedding", "down_blocks", "mid_block"):
-            getattr(controlnet, part).load_state_dict(getattr(unet, part).state_dict())
+            weights = getattr(unet, part).state_dict()
+            weights = {name: value for name, value in weights.items() if not is_temporal(name)}
+            getattr(controlnet, part).load_state_dict(weights)
         return controlnet
 
     @property

@@ -109,11 +109,13 @@ class TransformerBlock(nn.Module):
         self.attn2 = TextAttention(channels, context_dim, heads)
         self.norm3 = nn.LayerNorm(channels, eps=1e-5)
         self.ff = FeedForward(channels)
+        self.norm_temp = self.attn_temp = None  # see temporal.py
 
     def forward(self, x: Tensor, context: Tensor, view: FrameView) -> Tensor:
         x = x + self.attn1(self.norm1(x), view)
         x = x + self.attn2(self.norm2(x), context, view)
-        return x + self.ff(self.norm3(x))
+        x = x + self.ff(self.norm3(x))
+        return x if self.attn_temp is None else x + self.attn_temp(self.norm_temp(x))
 
 
 class Transformer(nn.Module):

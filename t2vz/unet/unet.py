@@ -47,6 +47,7 @@ from ..errors import InputError
 from .blocks import DownBlock, MidBlock, Row, UpBlock
 from .config import UNetConfig
 from .embedding import TimestepMLP, timestep_embedding
+from .temporal import add_temporal_attention
 from .transformer import name_layers
 
 
@@ -132,6 +133,8 @@ class UNet(Encoder):
         self.up_blocks = nn.ModuleList([UpBlock(block, 4 * c, config.context_dim, groups) for block in up])
         self.conv_norm_out = nn.GroupNorm(groups, c, eps=1e-5)
         self.conv_out = nn.Conv2d(c, config.out_channels, kernel_size=3, padding=1)
+        if config.temporal_attention:
+            add_temporal_attention(self)
         name_layers(self)
 
     def forward(
@@ -158,6 +161,8 @@ class UNet(Encoder):
         shift: the share of channels that come from the neighbouring frames (shift.py), 0 is the network as trained.
         Raises InputError if the shapes do not fit the network.
         """
+        if self.config.temporal_attention and (first_frame > 0 or cache is not None):
+            raise InputError("temporal attention looks at all frames at once: give the whole video in one chunk")
         maps, time = self.begin(x, t, context)
         view = FrameView(attention, x.shape[1], first_frame, cache, look, merge, shift, x.shape[-2:])
         skips, maps = self.go_down(maps, time, context, view)

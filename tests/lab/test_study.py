@@ -4,10 +4,11 @@ import pytest
 
 from t2vz.checkpoints import embedded_weights, read_defaults
 from t2vz.errors import InputError
+from t2vz.lab.change import ARROW
 from t2vz.lab.make import keyed_trials
 from t2vz.lab.study import built_in_studies, load_study, parse_study
 from t2vz.lab.tasks import TASKS
-from t2vz.world.scene import vocabulary
+from t2vz.world import instruction_words, vocabulary
 
 GOOD = """
 prompts = ["a red ball", "a blue kite"]
@@ -137,7 +138,7 @@ def test_a_bad_study_is_one_line_that_says_where(text, words):
 
 
 def test_no_such_study(tmp_path):
-    with pytest.raises(InputError, match="no study nothing.*attention, delta-t, lambda, noise, paper"):
+    with pytest.raises(InputError, match="no study nothing.*attention, delta-t, lambda, noise, paper, tune-a-video"):
         load_study("nothing")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not a text file"):
@@ -147,12 +148,14 @@ def test_no_such_study(tmp_path):
 @pytest.mark.parametrize("name", built_in_studies())
 def test_built_in_studies_speak_of_the_picture_world(name):
     study = load_study(name)
-    known = set(vocabulary())
+    known = {*vocabulary(), *instruction_words(), ARROW}
     assert all(set(prompt.split()) <= known for prompt in study.prompts)
     assert study.title != name and study.about and study.task in TASKS
-    assert study.resample == "prompts"
+    assert study.resample == ("prompts" if study.task == "generate" else "runs")
     defaults = read_defaults(embedded_weights())
-    assert len(keyed_trials(study, {}, {None: None}, defaults)) == len(list(study.trials()))  # they go together
+    assert len(keyed_trials(study, {}, dict.fromkeys(study.videos), defaults)) == len(
+        list(study.trials())
+    )  # they go together
 
 
 def test_the_papers_study_is_as_large_as_it_has_to_be():
@@ -160,5 +163,5 @@ def test_the_papers_study_is_as_large_as_it_has_to_be():
     assert len(study.prompts) >= 32 and len(study.seeds) == 3 and len(study.variants) == 8
     assert study.variants[0].name == study.baseline
     assert study.variants[0].settings == {"attention": "own", "motion": None, "smooth_background": 0.0}
-    assert sorted(built_in_studies()) == ["attention", "delta-t", "lambda", "noise", "paper"]
+    assert sorted(built_in_studies()) == ["attention", "delta-t", "lambda", "noise", "paper", "tune-a-video"]
     assert len(load_study("attention").variants) == 6

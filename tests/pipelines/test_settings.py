@@ -153,7 +153,7 @@ def test_names_are_those_of_the_ground_floor():
     """They are repeated in the declarations, which must not import torch."""
     for phrases, known in (
         (declarations.ATTENTION, VARIANTS),
-        (declarations.NOISE, NOISES),
+        (declarations.NOISE, (*NOISES, "inverted")),
         (declarations.JUMP, JUMPS),
         (declarations.FLOW, FLOWS),
         (declarations.BACKGROUND, BACKGROUNDS),

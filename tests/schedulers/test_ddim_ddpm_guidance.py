@@ -9,6 +9,7 @@ from t2vz.errors import InputError
 from t2vz.schedulers import (
     NoiseSchedule,
     classifier_free_guidance,
+    ddim_inversion_step,
     ddim_sigma,
     ddim_step,
     ddpm_step,
@@ -165,3 +166,12 @@ def test_every_step_keeps_type_and_device_and_leaves_its_inputs_alone(device, dt
     ]
     assert all(result.dtype == dtype and result.device == x.device and result.shape == x.shape for result in results)
     assert all(torch.equal(a, b) for a, b in zip(before, (x, eps, z)))
+
+
+def test_e17_inversion_is_undone_by_e3_with_the_same_noise_prediction():
+    x_s, eps = (torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(i)).double() for i in (1, 2))
+    x_t = ddim_inversion_step(x_s, eps, 0.9, 0.3)
+    torch.testing.assert_close(ddim_step(x_t, eps, 0.3, 0.9), x_s, atol=1e-13, rtol=0)
+    # The formula written out, the two shares of the picture and of the noise:
+    x_0 = (x_s - 0.1**0.5 * eps) / 0.9**0.5
+    torch.testing.assert_close(x_t, 0.3**0.5 * x_0 + 0.7**0.5 * eps, atol=1e-13, rtol=0)

@@ -1,0 +1,77 @@
+"""`t2vz tune` as a user meets it: the folder it leaves, and one line for all that goes wrong."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_sd, tiny_tokenizer
+
+from t2vz.checkpoints import save_folder
+from t2vz.cli import main
+from t2vz.video import Video
+
+FAST = ["--steps", "2", "--inversion-steps", "2", "--quiet", "--device", "cpu", "--resolution", "64"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    sd = tiny_sd(folder / "words")
+    networks = sd.unet, sd.vae, sd.text_encoder
+    save_folder(folder / "text", *networks, tiny_tokenizer(folder / "words"), dtype=torch.float32)
+    return str(folder / "text")
+
+
+@pytest.fixture
+def run(model, tmp_path, monkeypatch, capsys):
+    """Run t2vz in a folder that holds noise/, three frames: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    coarse = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    Video(coarse.repeat(8, axis=1).repeat(8, axis=2)).save("noise/")
+
+    def call(*argv, weights=model):
+        try:
+            code = main([*argv, "--weights", weights])
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def test_tuned_folder_makes_videos(run, tmp_path):
+    code, out, err = run("tune", "noise", "a red ball", "--out", "tuned", *FAST)
+    assert code == 0, err
+    assert out.startswith("tuned: tuned on 3 frames of 64×64 in 2 steps")
+    code, _, err = run("generate", "a blue kite", "--out", "kite/", "--quiet", "--device", "cpu", weights="tuned")
+    assert code == 0, err
+    settings = json.loads((tmp_path / "kite.json").read_text(encoding="utf-8"))["settings"]
+    assert settings["initial_noise"] == "inverted" and settings["frames"] == 3 and settings["steps"] == 2
+    assert len(list((tmp_path / "kite").glob("*.png"))) == 3
+    assert run("weights", "export", "again", "--quiet", weights="tuned")[0] == 0
+    for name in ("inverted.safetensors", "defaults.json", "unet/config.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "tuned" / name).read_bytes()
+    code, _, err = run("weights", "export", "one.safetensors", "--quiet", weights="tuned")
+    assert code == 2 and "kept as a folder" in err and not list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("noise", "a red ball"), "--out tuned"),
+        (("noise", "--out", "tuned"), "say after the video what it shows"),
+        (("nowhere.mp4", "a red ball", "--out", "tuned"), "nowhere.mp4"),
+        (("noise", "a red ball", "--out", "noise"), "exists already"),
+        (("noise", "a red ball", "--out", "noise", "--overwrite"), "holds other files"),
+        (("noise", "a red ball", "--out", "x.safetensors"), "a tuned model is a folder"),
+        (("noise", "a red ball", "--out", "tuned", "--learning-rate", "0"), "learning_rate = 0"),
+        (("noise", "a red ball", "--out", "tuned", "--steps", "0"), "steps = 0"),
+        (("noise", "a red ball", "--out", "tuned", "--dtype", "bfloat16"), "float32"),
+    ],
+)
+def test_wrong_use_is_one_line_and_writes_nothing(run, tmp_path, argv, words):
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = run("tune", *argv, *FAST[2:])
+    assert code == 2 and words in err and len(err.strip().splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
