@@ -48,6 +48,8 @@ def make_study(args: argparse.Namespace) -> None:
     """Check everything, have the runs made, then write tables and report."""
     find_ffmpeg()
     job = Job(args)
+    for note in (note for source in job.sources.values() if source for note in source.notes):
+        say(args, f"note: {note}")
     open_executor, shares = executor_of(args.executor, job.out / "jobs")
     if args.dry_run:
         return _dry_run(job)

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..metrics import CLIP, MEASURES, score_video
 from ..metrics.motion import in_512ths
 from ..video import read_masks, read_video
-from ..video.pictures import ENDINGS, natural_order
+from ..video.pictures import ENDINGS, left_out, natural_order
 from .statistics import Estimate, estimate, paired
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".wmv", ".flv", ".ogv", ".ts", ".mpg", ".mpeg", ".gif")
@@ -83,8 +83,7 @@ def read_set(path: str | Path) -> VideoSet:
     if twice is not None:
         raise InputError(f"{path} holds two videos that are named {twice}; a name may occur once")
     others = sorted(one.name for one in place.iterdir() if not _belongs(one)) if is_set(place) else []
-    notes = [f"{path}: what is no video was left out: {', '.join(others)}"] if others else []
-    return VideoSet(str(path).rstrip("/") or "/", films, notes)
+    return VideoSet(str(path).rstrip("/") or "/", films, left_out(path, "video", others))
 
 
 def _belongs(path: Path) -> bool:

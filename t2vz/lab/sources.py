@@ -15,11 +15,12 @@ EXAMPLE = "example:"  # before the words of a scene to draw, in place of a file'
 
 @dataclass(frozen=True)
 class SourceVideo:
-    """frames uint8 (m, H, W, 3), frames per second, SHA-256 of both."""
+    """frames uint8 (m, H, W, 3), frames per second, SHA-256 of both, and what reading them remarks."""
 
     frames: np.ndarray
     fps: float
     sha256: str
+    notes: list[str]
 
 
 def read_sources(study: Study) -> dict[str | None, SourceVideo | None]:
@@ -34,10 +35,10 @@ def read_sources(study: Study) -> dict[str | None, SourceVideo | None]:
 def _read(name: str, cut: SourceCut) -> SourceVideo:
     if name.startswith(EXAMPLE):
         scene = scene_from_words(name.removeprefix(EXAMPLE).strip() or "a red ball on a green meadow", seed=0)
-        frames, fps = paint_clip(scene, cut.resolution, cut.frames)[0], cut.fps or 4.0
+        frames, fps, notes = paint_clip(scene, cut.resolution, cut.frames)[0], cut.fps or 4.0, []
     else:
         with open_clip(name, cut.start, cut.end, cut.fps, cut.resolution) as video:
-            frames, fps = video[: cut.frames], float(video.fps)
+            frames, fps, notes = video[: cut.frames], float(video.fps), video.notes
     if cut.condition == "edges":
         from ..conditions import condition_frames, edges
 
@@ -46,4 +47,4 @@ def _read(name: str, cut: SourceCut) -> SourceVideo:
         raise InputError(f"{name}: a study needs at least 2 frames of it; see frames in [clip]")
     digest = hashlib.sha256(f"{frames.shape} {fps}".encode())
     digest.update(np.ascontiguousarray(frames))
-    return SourceVideo(frames, fps, digest.hexdigest())
+    return SourceVideo(frames, fps, digest.hexdigest(), notes)

@@ -1,33 +1,22 @@
 """Pictures by Pillow: single ones, animations (GIF, WebP, APNG, AVIF), the pages of a TIFF, all files of a folder."""
 
 import contextlib
+import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, features
 
 from ..errors import FailedError, InputError
+from .stream import varying_rate
+from .video import DEFAULT_FPS
 
-ENDINGS = (
-    ".png",
-    ".apng",
-    ".jpg",
-    ".jpeg",
-    ".jfif",
-    ".mpo",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".pfm",
-)
+ENDINGS = tuple(".png .apng .jpg .jpeg .jfif .mpo .webp .gif .bmp .tif .tiff .ppm .pgm .pfm".split())
 ENDINGS += (".avif",) if "avif" in features.get_supported() else ()
 # Pictures that Pillow does not read. ffmpeg would show a piece of some, or their first frame.
 OTHERS = (".avif", ".heic", ".heif", ".jxl", ".svg", ".exr", ".hdr", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
@@ -45,6 +34,50 @@ def is_picture(path: Path) -> bool:
     return ending in ENDINGS
 
 
+def open_pictures(
+    path: Path, start: Fraction, end: Fraction | float, fps: float | Fraction | None
+) -> tuple[Fraction, Iterator[np.ndarray], list[str]]:
+    """(fps, iterator of frames, notes) of a folder of pictures, an animation, or another file with pictures.
+
+    What is seen from start to end, in seconds. Raises InputError for what cannot be read, FailedError for an animation
+    that is damaged before `end`.
+    """
+    if path.is_dir():
+        files, notes = pictures_of(path)
+        shown, seconds = map(picture, files), None
+    else:
+        shown, seconds, notes = frames(path), durations(path, end), []
+    if seconds is None:
+        rate = Fraction(DEFAULT_FPS if fps is None else fps)
+        return rate, _on_screen(((1 / rate, frame) for frame in shown), rate, start, end), notes
+    rate = regular_rate(seconds) if fps is None else Fraction(fps)
+    if rate is not None:
+        if fps is None and rate * sum(seconds) > len(seconds):
+            made = rate * sum(seconds)
+            notes = [f"{path}: {len(seconds)} pictures make {made} frames, since some are shown longer than others"]
+        return rate, _on_screen(zip(seconds, shown), rate, start, end), notes
+    chosen = [k for k, stops in enumerate(accumulate(seconds)) if start <= stops - seconds[k] < end]
+    rate = len(chosen) / sum(seconds[k] for k in chosen) if chosen else Fraction(1)
+    notes = [varying_rate(path, min(seconds), max(seconds), rate)]
+    return rate, (frame for k, (_, frame) in enumerate(zip(seconds, shown)) if k in chosen), notes
+
+
+def _on_screen(
+    shown: Iterable[tuple[Fraction, np.ndarray]], fps: Fraction, start: Fraction, end: Fraction | float
+) -> Iterator[np.ndarray]:
+    """shown: pairs (seconds it stays, frame). Yield what is seen at fps frames a second, from start to end.
+
+    Frame k lasts from k/fps to (k+1)/fps, and is what the screen shows halfway.
+    """
+    k = math.ceil(start * fps)
+    changes_at = Fraction(0)
+    for seconds, frame in shown:
+        changes_at += seconds
+        while (k + Fraction(1, 2)) / fps < changes_at and k / fps < end:
+            yield frame
+            k += 1
+
+
 def pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
     """(picture files of a folder in natural order, notes on what was left out); hidden files do not count.
 
@@ -56,10 +89,13 @@ def pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
     others = [path.name for path in files if path not in set(pictures)]
     if not pictures:
         raise InputError(f"the folder {folder} holds no pictures; it should hold .png or .jpg files")
-    if not others:
-        return pictures, []
-    names = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
-    return pictures, [f"{folder}: what is no picture was left out: {names}"]
+    return pictures, left_out(folder, "picture", others)
+
+
+def left_out(folder: str | Path, what: str, names: list[str]) -> list[str]:
+    """The note on files in a folder that are not what was looked for; no note if there are none."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"{folder}: what is no {what} was left out: {', '.join(names[:3])}{more}"] if names else []
 
 
 def natural_order(name: str) -> list[int | str]:
@@ -97,14 +133,11 @@ def durations(path: Path, end: Fraction | float) -> list[Fraction] | None:
     return seconds
 
 
-def frames(path: Path, count: int | None = None) -> Iterator[np.ndarray]:
-    """Yield the frames of an animation (its first `count`), the pages of a TIFF, or the one picture of another file."""
+def frames(path: Path) -> Iterator[np.ndarray]:
+    """Yield the frames of an animation, the pages of a TIFF, or the one picture of another file."""
     with _opened(path) as image:
-        several = image.format in (*ANIMATED, "TIFF")
-        for number, frame in enumerate(_frames(image) if several else [image], start=1):
+        for frame in _frames(image) if image.format in (*ANIMATED, "TIFF") else [image]:
             yield _rgb(frame, path)
-            if number == count:
-                return
 
 
 def regular_rate(seconds: list[Fraction]) -> Fraction | None:

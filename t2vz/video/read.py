@@ -6,9 +6,9 @@ Underneath is a generator of frames, so that a long video can be worked through 
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from PIL import Image
 
 from ..errors import InputError
 from .frames import of_one_size
-from .pictures import durations, frames, is_picture, picture, pictures_of, regular_rate
-from .stream import decode_frames, examine, varying_rate
-from .video import DEFAULT_FPS, Video
+from .pictures import is_picture, open_pictures
+from .stream import decode_frames, examine
+from .video import Video
+from .write import check_fps
 
 
 def read_video(
@@ -55,43 +56,16 @@ def open_frames(
     _check_times(start, end, fps)
     if not os.path.exists(path):  # unlike Path.exists, no error for a name that is too long
         raise InputError(f"there is no file or folder {path}; check the name")
-    source = Path(path)
-    # Fractions: as floats, times would fall on the wrong side of a frame's edge (0.2 is a little more than 1/5).
-    begin, stop = (Fraction(t).limit_denominator(10**6) if t else t for t in (start or 0, end))
-    stop = math.inf if stop is None else stop
-    if source.is_dir():
-        files, notes = pictures_of(source)
-        rate = Fraction(DEFAULT_FPS if fps is None else fps)
-        found = _on_screen(((picture(file), 1 / rate) for file in files), rate, begin, stop)
-    elif is_picture(source):
-        rate, found, notes = _open_picture(source, begin, stop, fps)
+    if os.path.isdir(path) or is_picture(Path(path)):
+        # Fractions: as floats, times would fall on the wrong side of a frame's edge (0.2 is a little more than 1/5).
+        begin, stop = (Fraction(t).limit_denominator(10**6) if t else t for t in (start or 0, end))
+        rate, frames, notes = open_pictures(Path(path), begin, math.inf if end is None else stop, fps)
     else:
         stream = examine(path, start, end, fps)
-        rate, found, notes = stream.fps, decode_frames(stream), stream.notes
+        rate, frames, notes = stream.fps, decode_frames(stream), stream.notes
     until = "the end" if end is None else f"{end} s"
     none = f"{path} has no frame between {start or 0} s and {until}; choose other times"
-    return rate, of_one_size(found, f"{path}: picture", none), notes
-
-
-def _open_picture(
-    path: Path, start: Fraction, end: Fraction | float, fps: float | Fraction | None
-) -> tuple[Fraction, Iterator[np.ndarray], list[str]]:
-    """As `open_frames`, for a file that Pillow reads."""
-    seconds = durations(path, end)
-    if seconds is None:  # pages of a TIFF are as pictures of a folder
-        rate = Fraction(DEFAULT_FPS if fps is None else fps)
-        return rate, _on_screen(((frame, 1 / rate) for frame in frames(path)), rate, start, end), []
-    rate = Fraction(fps) if fps else regular_rate(seconds)
-    if rate is not None:
-        ticks, notes = rate * sum(seconds), []
-        if fps is None and ticks > len(seconds):
-            notes = [f"{path}: {len(seconds)} pictures make {ticks} frames, since some are shown longer than others"]
-        return rate, _on_screen(zip(frames(path, len(seconds)), seconds), rate, start, end), notes
-    ends = list(accumulate(seconds))
-    chosen = [k for k, stop in enumerate(ends) if start <= stop - seconds[k] < end]
-    rate = len(chosen) / sum(seconds[k] for k in chosen) if chosen else Fraction(1)
-    note = varying_rate(path, min(seconds), max(seconds), rate)
-    return rate, (frame for k, frame in enumerate(frames(path, len(seconds))) if k in chosen), [note]
+    return rate, of_one_size(frames, f"{path}: picture", none), notes
 
 
 def read_masks(path: str | Path, frames: int, height: int, width: int) -> torch.Tensor:
@@ -115,27 +89,11 @@ def read_masks(path: str | Path, frames: int, height: int, width: int) -> torch.
     return stack.expand(frames, -1, -1, -1).clone()
 
 
-def _on_screen(
-    shown: Iterable[tuple[np.ndarray, Fraction]], fps: Fraction, start: Fraction, end: Fraction | float
-) -> Iterator[np.ndarray]:
-    """shown: pairs (frame, seconds it stays). Yield what is seen at fps frames a second, from start to end.
-
-    Frame k lasts from k/fps to (k+1)/fps, and is what the screen shows halfway.
-    """
-    k = math.ceil(start * fps)
-    changes_at = Fraction(0)
-    for frame, seconds in shown:
-        changes_at += seconds
-        while (k + Fraction(1, 2)) / fps < changes_at and k / fps < end:
-            yield frame
-            k += 1
-
-
 def _check_times(start: float | None, end: float | None, fps: float | Fraction | None) -> None:
     for name, value in (("start", start), ("end", end)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name} is {value}; it must be a time in seconds, 0 or later")
     if end is not None and end <= (start or 0):
         raise InputError(f"end is {end} s and start {start or 0} s; the end must come later")
-    if fps is not None and not 0.01 <= fps <= 1000:
-        raise InputError(f"fps is {fps}; it must be between 0.01 and 1000 frames per second")
+    if fps is not None:
+        check_fps(fps)

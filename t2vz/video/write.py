@@ -59,7 +59,7 @@ def check_output(path: str | Path, overwrite: bool = True, fps: float | None = N
     if kind == "mp4":
         find_ffmpeg()
     if fps is not None and kind != "folder":
-        _check_fps(fps, kind)
+        check_fps(fps, kind)
     return kind
 
 
@@ -83,7 +83,7 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Non
     column that repeats the edge. fps: 0.01 to 1000.
     Raises: FailedError (no ffmpeg, disk full, not allowed), InputError (no frames, sizes differ, fps).
     """
-    _check_fps(fps, "mp4")
+    check_fps(fps, "mp4")
     padded = (_pad_to_even(frame) for frame in of_one_size(frames))
     find_ffmpeg()
     with atomic_path(path) as temporary:
@@ -98,7 +98,7 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Non
     rounded so that the error does not add up. Frames equal to the one before are stored as a longer pause.
     Raises: InputError (fps above 50, no frames, sizes differ), FailedError (disk full, not allowed).
     """
-    _check_fps(fps, "gif")
+    check_fps(fps, "gif")
     pictures = _to_palette(np.stack(list(of_one_size(frames))))
     ends = [round(100 * k / fps) for k in range(len(pictures) + 1)]
     durations = [10 * (b - a) for a, b in pairwise(ends)]  # Pillow counts in milliseconds
@@ -133,7 +133,8 @@ def holds_only_frames(folder: Path) -> bool:
     return all(re.fullmatch(r"frame_\d{4,}\.png", p.name) and p.is_file() for p in folder.iterdir())
 
 
-def _check_fps(fps: float, kind: str) -> None:
+def check_fps(fps: float, kind: str = "") -> None:
+    """Raise InputError for a rate that no video has, or that a GIF (kind "gif") cannot show."""
     if not 0.01 <= fps <= 1000:
         raise InputError(f"fps is {fps}; it must be between 0.01 and 1000 frames per second")
     if kind == "gif" and fps > GIF_MAX_FPS:

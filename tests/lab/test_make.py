@@ -125,6 +125,8 @@ def test_a_source_is_known_by_its_pixels(tmp_path):
         (source,) = read_sources(study_of(text)).values()
         hashes.append(source.sha256)
     assert hashes[0] == hashes[1] != hashes[2]
+    (tmp_path / "mine/notes.txt").write_text("no picture")
+    assert "notes.txt" in next(iter(read_sources(study_of(text)).values())).notes[0]
     assert hashes[0] == hashlib.sha256(b"(3, 64, 64, 3) 4.0" + FRAMES[:3].tobytes()).hexdigest()
 
 
