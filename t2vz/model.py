@@ -31,7 +31,7 @@ from .checkpoints import (
 )
 from .errors import InputError
 from .schedulers import NoiseSchedule
-from .text import TextEncoder, Tokenizer, encode_text
+from .text import TextEncoder, Tokenizer, encode_text, foreign_syntax
 from .unet import ControlNet, UNet
 from .vae import VAE, from_pixels, to_pixels
 
@@ -147,8 +147,9 @@ class StableDiffusion:
         return encode_text(self.text_encoder, self.tokenizer, prompts)
 
     def prompt_notes(self, prompt: str) -> list[str]:
-        """What the user should know about a prompt: the words past CLIP's 75 tokens, and those the model never saw."""
-        notes = []
+        """What the user should know about a prompt: commands of other programs, the words past CLIP's 75 tokens, and
+        those the model never saw."""
+        notes = foreign_syntax(prompt)
         cut = self.tokenizer.encode(prompt).cut
         if cut:
             shown = cut if len(cut) <= 120 else f"{cut[:80]} … {cut[-30:]}"

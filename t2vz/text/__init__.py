@@ -2,7 +2,8 @@
 
 from .config import TextConfig
 from .encoder import TextEncoder, encode_text
+from .syntax import foreign_syntax
 from .tokenizer import Tokenizer, Tokens
 from .words import words_of
 
-__all__ = ["TextConfig", "TextEncoder", "Tokenizer", "Tokens", "encode_text", "words_of"]
+__all__ = ["TextConfig", "TextEncoder", "Tokenizer", "Tokens", "encode_text", "foreign_syntax", "words_of"]

@@ -150,5 +150,7 @@ class TextEncoder(nn.Module):
 @torch.no_grad()
 def encode_text(model: TextEncoder, tokenizer: Tokenizer, prompts: list[str]) -> Tensor:
     """The text states of some prompts: (prompts, tokens, width) on the model's device, in its type."""
+    if isinstance(prompts, str):
+        raise InputError(f'give a list of prompts, ["{prompts}"], not one string')
     ids = torch.stack([tokenizer.encode(prompt).ids for prompt in prompts])
     return model(ids.to(model.text_model.final_layer_norm.weight.device))

@@ -52,6 +52,36 @@ def test_prompt_notes_say_what_was_cut_in_one_line(sd):
 
 
 @pytest.mark.parametrize(
+    "prompt, command, words",
+    [
+        ("a cat <lora:ink:0.8>", "<lora:ink:0.8>", "--lora"),
+        ("a (red:1.3) ball", "(red:1.3)", "weigh the same"),
+        ("a ((red)) ball", "((red))", "weigh the same"),
+        ("a [red:blue:0.5] ball", "[red:blue:0.5]", "all steps"),
+        ("a [red|blue] ball", "[red|blue]", "all steps"),
+        ("a {red|blue} ball", "{red|blue}", "by chance"),
+        ("a ball, embedding:bad-hands", "embedding:bad-hands", "reads none"),
+        ("a red ball BREAK a blue kite", "BREAK", "one prompt"),
+    ],
+)
+def test_commands_of_other_programs_are_noted(sd, prompt, command, words):
+    (note,) = sd.prompt_notes(prompt)
+    assert note.startswith(f'"{command}"') and words in note and "\n" not in note
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a (red) ball", "a ball [old], at 12:30", "A RED BALL AND A KITE", "ratio 3:4 (or so), C++", "<3 x_y__z"]
+)
+def test_what_only_looks_like_a_command_is_not(sd, prompt):
+    assert sd.prompt_notes(prompt) == []
+
+
+def test_one_string_is_no_list_of_prompts(sd):
+    with pytest.raises(InputError, match=r'\["a red ball"\]'):
+        sd.encode_text("a red ball")
+
+
+@pytest.mark.parametrize(
     "prompt, words, positions",
     [
         ("a red ball on a green meadow", ["ball"], [3]),
