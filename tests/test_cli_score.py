@@ -149,10 +149,10 @@ def test_sets_are_compared_pair_by_pair(two_sets, capsys):
     assert code == 0 and "6 videos, 4 frames of 64×64" in out and "against ours, 6 pairs" in out
 
 
-@pytest.mark.parametrize("name", ["prompts.txt", "prompts.csv", "prompts.tsv"])
+@pytest.mark.parametrize("name", ["prompts.txt", "comma.csv", "semicolon.csv", "prompts.tsv"])
 def test_prompts_come_from_a_file(two_sets, tmp_path, capsys, name):
     prompts = [f"a blue thing, {k}" for k in range(6)]
-    between = {"csv": ",", "tsv": "\t"}.get(name[-3:])
+    between = {"comma.csv": ",", "semicolon.csv": ";", "prompts.tsv": "\t"}.get(name)
     text = "\ufeff" + "".join(f"{prompt}\n\n" for prompt in prompts)
     if between:
         rows = [f'{k}.mp4{between}"{prompts[k]}"' for k in (3, 1, 2, 0, 4, 5)]
@@ -201,7 +201,7 @@ def test_sets_without_common_names_are_paired_in_order_and_it_is_said(two_sets, 
 def test_wrong_use_of_sets_is_one_line(two_sets, tmp_path, capsys, argv, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "two.txt").write_text("a\nb\n")
-    (tmp_path / "wrong.csv").write_text("name;text\n0.mp4;a\n")
+    (tmp_path / "wrong.csv").write_text("name,text\n0.mp4,a\n")
     (tmp_path / "few.csv").write_text("video,prompt\n0,a\n")
     shutil.copytree("ours", "other")
     (tmp_path / "other/0.json").write_text(json.dumps({"settings": {"prompt": "another thing"}}))

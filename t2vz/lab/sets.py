@@ -10,6 +10,7 @@ prompt are no independent witnesses: from ten prompts on, intervals are over pro
 """
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable
@@ -51,39 +52,35 @@ class VideoSet:
     notes: list[str]
 
 
-def is_set(path: Path) -> bool:
-    """Whether a folder holds videos: video files, or folders of pictures. A folder of pictures alone is one video."""
-    return path.is_dir() and any(map(_is_video, path.iterdir()))
-
-
-def _is_video(path: Path) -> bool:
-    if path.name[:1] == ".":
-        return False
-    if path.is_dir():
-        return any(one.suffix.lower() in ENDINGS for one in path.iterdir())
-    return path.suffix.lower() in VIDEOS
-
-
 def read_set(path: str | Path) -> VideoSet:
-    """The videos of a folder, or a single one as a set of one; prompts and motions are those of run files beside them.
+    """The videos of a folder: video files, and folders of pictures. Prompts and motions are those of run files beside.
 
-    Raises InputError when there is no such file, no video in it, or two videos have the same name.
+    A single file, or a folder of pictures alone, is a set of one. Raises InputError when there is no such file, no
+    video in it, or two videos have the same name.
     """
     place = Path(path)
     if not os.path.exists(place):
         raise InputError(f"there is no file or folder {path}; check the name")
-    found = [place]
-    if is_set(place):
-        found = sorted(filter(_is_video, place.iterdir()), key=lambda one: natural_order(one.name))
-    elif place.is_dir() and not _is_video(place):
+    inside = sorted(place.iterdir(), key=lambda one: natural_order(one.name)) if place.is_dir() else []
+    found = [one for one in inside if _is_video(one)]
+    others = [one.name for one in inside if not _belongs(one)] if found else []
+    if place.is_dir() and not found and not _is_video(place):
         raise InputError(f"{path} holds no videos: neither {', '.join(VIDEOS[:5])} … nor folders of pictures")
-    films = [Film(one, one.name if one.is_dir() else one.stem, *asked_for(one)) for one in found]
+    films = [Film(one, one.name if one.is_dir() else one.stem, *asked_for(one)) for one in found or [place]]
     names = [film.name for film in films]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{path} holds two videos that are named {twice}; a name may occur once")
-    others = sorted(one.name for one in place.iterdir() if not _belongs(one)) if is_set(place) else []
     return VideoSet(str(path).rstrip("/") or "/", films, left_out(path, "video", others))
+
+
+def _is_video(path: Path) -> bool:
+    """Whether a file is a video by its name, or a folder holds pictures."""
+    if path.name[:1] == "." and path.name != ".":
+        return False
+    if path.is_dir():
+        return any(one.suffix.lower() in ENDINGS for one in path.iterdir())
+    return path.suffix.lower() in VIDEOS
 
 
 def _belongs(path: Path) -> bool:
@@ -123,7 +120,7 @@ def _settings_in(path: Path) -> dict:
 def give_prompts(sets: list[VideoSet], path: str | Path) -> None:
     """Take the prompts from a file: a table (.csv, .tsv) with the columns video and prompt, or a line for each video.
 
-    Raises InputError when the file cannot be read, or a video gets no prompt, or a line no video.
+    Raises InputError when the file cannot be read, a video gets no prompt, or there are not as many lines as videos.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -141,7 +138,8 @@ def give_prompts(sets: list[VideoSet], path: str | Path) -> None:
             for film, line in zip(one.films, lines):
                 film.prompt = line
         return
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if Path(path).suffix.lower() == ".tsv" else ","))
+    header = text.partition("\n")[0]
+    rows = list(csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count)))
     column = next((name for name in COLUMNS if rows and name in rows[0]), None)
     if column is None or "prompt" not in rows[0]:
         raise InputError(
