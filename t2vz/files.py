@@ -100,7 +100,7 @@ def write_json(path: str | Path, obj: object) -> None:
     them. Raises otherwise as `atomic_path`.
     """
     text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))  # a path's bytes that are no UTF-8: "\\udce9"
 
 
 @contextlib.contextmanager

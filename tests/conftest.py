@@ -1,4 +1,4 @@
-"""What all tests share: the device they run on, and the sizes of the small networks they build."""
+"""What all tests share: the device they run on, tiny models on the disk, and the command line."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from tiny import UNET, randomize, tiny_edit_sd, tiny_sd, tiny_tokenizer  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -29,3 +30,51 @@ def device(request):
     if name.startswith("cuda") and not torch.cuda.is_available():
         pytest.skip(f"--device {name}: this machine has no CUDA device")
     return torch.device(name)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A folder with tiny checkpoints: tiny/, edit/ (its UNet reads 8 channels), and ControlNets, net/ and net2/."""
+    from t2vz.checkpoints import save_controlnet, save_folder
+    from t2vz.unet import ControlNet, ControlNetConfig
+
+    folder = tmp_path_factory.mktemp("models")
+    for name, make in (("tiny", tiny_sd), ("edit", tiny_edit_sd)):
+        sd = make(folder / "words")
+        words = tiny_tokenizer(folder / "words")
+        save_folder(folder / name, sd.unet, sd.vae, sd.text_encoder, words, dtype=torch.float32)
+    for seed, name in enumerate(("net", "net2")):
+        config = ControlNetConfig(**vars(UNET), condition_out_channels=(8, 8, 8, 8))
+        save_controlnet(folder / name, randomize(ControlNet(config), seed), dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run `t2vz WORDS` in an empty folder: (exit code, stdout, stderr)."""
+    from t2vz.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(call, tmp_path):
+    """`refused(WORDS, said)`: exit code 2, one line that says so, and nothing written or lost."""
+
+    def check(words, said):
+        before = {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")}
+        code, out, err = call(*words)
+        assert code == 2 and said in err and err.count("\n") == 1 and not out, err
+        assert {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+    return check

@@ -9,12 +9,11 @@ from argparse import Namespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from tiny import UNET, randomize, tiny_sd, tiny_tokenizer
+from test_cli import one_line
+from tiny import UNET, randomize
 
-from t2vz.checkpoints import save_controlnet, save_folder
-from t2vz.cli import main
+from t2vz.checkpoints import save_controlnet
 from t2vz.commands.making import write_streamed
 from t2vz.conditions import edges
 from t2vz.model import StableDiffusion, load_controlnet
@@ -29,49 +28,21 @@ FAST = ["--steps", "2", "--quiet", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """A folder with a tiny checkpoint, tiny/, and two tiny ControlNets for it, net/ and net2/."""
-    folder = tmp_path_factory.mktemp("models")
-    sd = tiny_sd(folder / "words")
-    save_folder(
-        folder / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(folder / "words"), dtype=torch.float32
-    )
-    for seed, name in enumerate(("net", "net2")):
-        config = ControlNetConfig(**vars(UNET), condition_out_channels=(8, 8, 8, 8))
-        save_controlnet(folder / name, randomize(ControlNet(config), seed), dtype=torch.float32)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def frames():
     """Five frames of a car that drives, 64×64."""
     return paint_clip(Scene("car", "blue", "snow", 1, "", seed=1), 64, 5)[0]
 
 
 @pytest.fixture
-def run(models, frames, tmp_path, monkeypatch, capsys):
-    """Run `t2vz control` in a folder that holds car/, the frames: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    Video(frames).save("car/")
+def run(call, models, frames, tmp_path):
+    """`t2vz control` in a folder that holds car/, the frames."""
+    Video(frames).save(tmp_path / "car/")
 
-    def call(*argv, nets=("net",), weights="tiny", command="control"):
-        if weights is not None:
-            argv = [*argv, "--weights", str(models / weights)]
-        for net in nets if command == "control" else ():
-            argv = [*argv, "--controlnet", str(models / net)]
-        try:
-            code = main([command, *argv])
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+    def run(*words, nets=("net",), weights="tiny", command="control"):
+        named = ["--weights", models / weights] if weights else []
+        return call(command, *words, *named, *(word for net in nets for word in ("--controlnet", models / net)))
 
-    return call
-
-
-def one_line(err: str) -> bool:
-    """One line on stderr, no traceback."""
-    return err.count("\n") == 1 and "Traceback" not in err
+    return run
 
 
 def pictures(name) -> np.ndarray:
@@ -80,44 +51,16 @@ def pictures(name) -> np.ndarray:
 
 def test_control_is_control_video_on_the_edges_of_every_frame(run, models, frames, tmp_path):
     settings = ["--seed", "3", "--scale", "0.5", "--control-end", "0.8", "--guidance-scale", "4"]
-    code, out, err = run(
-        "car",
-        "a blue kite",
-        *FAST,
-        *settings,
-        "--out",
-        "kite/",
-        "--save-control",
-        "edges/",
-        "--sheet",
-        "--latents",
-        "--fps",
-        "10",
-    )
+    files = ["--out", "kite/", "--save-control", "edges/", "--sheet", "--latents"]
+    code, out, err = run("car", "a blue kite", *FAST, *settings, *files, "--fps", "10")
     assert code == 0 and not err and out.count("\n") == 1 and "5 frames of 64×64" in out and "at 10 fps" in out
-    assert sorted(os.listdir(tmp_path)) == [
-        "car",
-        "edges",
-        "kite",
-        "kite-latents.safetensors",
-        "kite-sheet.png",
-        "kite.json",
-    ]
+    there = ["car", "edges", "kite", "kite-latents.safetensors", "kite-sheet.png", "kite.json"]
+    assert sorted(os.listdir(tmp_path)) == there
     followed = np.stack([edges(frame) for frame in frames])
     assert np.array_equal(pictures("edges"), followed)
-    sd = StableDiffusion.load(models / "tiny")
-    video = control_video(
-        sd,
-        "a blue kite",
-        followed,
-        load_controlnet(models / "net"),
-        steps=2,
-        seed=3,
-        guidance_scale=4,
-        control_scale=0.5,
-        control_end=0.8,
-        chunk=8,
-    )
+    chosen = {"steps": 2, "seed": 3, "guidance_scale": 4, "control_scale": 0.5, "control_end": 0.8, "chunk": 8}
+    net = load_controlnet(models / "net")
+    video = control_video(StableDiffusion.load(models / "tiny"), "a blue kite", followed, net, **chosen)
     assert np.array_equal(pictures("kite"), video.frames)
     record = json.loads((tmp_path / "kite.json").read_text())
     assert record["command"] == "control" and record["settings"]["control_scale"] == [0.5]
@@ -135,21 +78,9 @@ def test_count_rate_and_duration_are_kept(run, frames):
 
 def test_times_rates_and_sizes_are_said_and_done(run, frames):
     Video(np.repeat(frames, 4, axis=0)[:, :40], fps=20).save("wide.mp4")
-    code, _, err = run(
-        "wide.mp4",
-        "a blue kite",
-        *[a for a in FAST if a != "--quiet"],
-        "--out",
-        "kite.mp4",
-        "--start",
-        "0.2",
-        "--end",
-        "0.8",
-        "--fps",
-        "10",
-        "--resolution",
-        "128",
-    )
+    aloud = [word for word in FAST if word != "--quiet"]
+    flags = "--out kite.mp4 --start 0.2 --end 0.8 --fps 10 --resolution 128".split()
+    code, _, err = run("wide.mp4", "a blue kite", *aloud, *flags)
     assert code == 0 and "wide.mp4 is 64×40; worked on at 128×80" in err and "6 frames of 128×80" in err
     video = read_video("kite.mp4")
     assert len(video) == 6 and video.frames.shape[1:] == (80, 128, 3) and video.fps == 10
@@ -256,19 +187,13 @@ def bad(frames, tmp_path_factory):
         (["car", "x", "--save-control", "e.mp4", "--out", "e.mp4"], "the video itself"),
         (["good.mp4", "x", "--fps", "60", "--out", "x.gif"], "at most 50"),
         (["car", "x", "--from", "nothing.json"], "cannot be read"),
+        (["car", "x", "--with", "depth", "--device", "cpu"], "reads edges"),  # the embedded ControlNet
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(run, bad, tmp_path, argv, words):
+def test_wrong_use_is_one_line_and_exit_code_2(run, refused, models, bad, tmp_path, argv, words):
     shutil.copytree(bad, tmp_path, dirs_exist_ok=True)
-    before = sorted(os.listdir(tmp_path))
-    code, out, err = run(*argv, "--quiet")
-    assert code == 2 and words in err and one_line(err) and not out
-    assert sorted(os.listdir(tmp_path)) == before
-
-
-def test_the_embedded_controlnet_reads_edges_only(run):
-    code, _, err = run("car", "x", "--with", "depth", nets=())
-    assert code == 2 and "reads edges" in err and one_line(err)
+    nets = [] if "reads edges" in words else ["--controlnet", models / "net"]
+    refused(["control", *argv, "--quiet", "--weights", models / "tiny", *nets], words)
 
 
 def test_a_controlnet_of_another_model_is_refused_before_the_work(run, models, tmp_path, monkeypatch):
@@ -323,24 +248,16 @@ def test_memory_does_not_grow_with_the_video(run, frames, monkeypatch):
     assert max(asked) == 3 and len(pictures("kite")) == 10
 
 
-def test_help_has_examples(capsys):
-    for command in ("control", "example"):
-        with pytest.raises(SystemExit) as stop:
-            main([command, "--help"])
-        out = capsys.readouterr().out
-        assert stop.value.code == 0 and "examples:" in out and f"t2vz {command}" in out
-
-
 def test_example_draws_a_clip_and_says_what_to_do_with_it(run, tmp_path):
-    code, out, err = run(command="example", weights=None)
+    code, out, err = run(command="example", weights=None, nets=())
     assert code == 0 and not err and "t2vz control example.mp4" in out and "t2vz edit example.mp4" in out
     video = read_video("example.mp4")
     assert video.frames.shape == (16, 256, 256, 3) and video.fps == 8
     words = ["a yellow kite over the city", "--out", "kite/", "--masks", "masks/", "--size", "48", "--frames", "3"]
-    assert run(*words, command="example", weights=None)[0] == 0
+    assert run(*words, command="example", weights=None, nets=())[0] == 0
     painted, masks = paint_clip(scene_from_words(words[0], 0), 48, 3)
     assert np.array_equal(pictures("kite"), painted) and np.array_equal(pictures("masks")[..., 0], masks)
-    assert run(*words, "--seed", "1", "--overwrite", command="example", weights=None)[0] == 0
+    assert run(*words, "--seed", "1", "--overwrite", command="example", weights=None, nets=())[0] == 0
     assert not np.array_equal(pictures("kite"), painted)
 
 
@@ -357,8 +274,6 @@ def test_example_draws_a_clip_and_says_what_to_do_with_it(run, tmp_path):
         (["--out", "here.mp4"], "exists already"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line(run, tmp_path, argv, words):
+def test_what_cannot_be_drawn_is_one_line(refused, tmp_path, argv, words):
     (tmp_path / "here.mp4").write_text("precious")
-    code, out, err = run(*argv, command="example", weights=None)
-    assert code == 2 and words in err and one_line(err) and not out
-    assert (tmp_path / "here.mp4").read_text() == "precious"
+    refused(["example", *argv], words)

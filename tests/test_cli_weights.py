@@ -10,7 +10,6 @@ from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz import StableDiffusion, text_to_video
 from t2vz.checkpoints import checkpoint_hash, embedded_weights, save_folder
-from t2vz.cli import main
 from t2vz.unet import UNetConfig
 from t2vz.vae import VAEConfig
 
@@ -34,32 +33,9 @@ def model(tmp_path_factory):
     """A tiny checkpoint folder in float32 that is not of SD 1.x's proportions. Never changed."""
     place = tmp_path_factory.mktemp("model")
     sd = tiny_sd(place, unet=UNET, vae=VAE_SIZES)
-    save_folder(
-        place / "model",
-        sd.unet,
-        sd.vae,
-        sd.text_encoder,
-        tiny_tokenizer(place),
-        dtype=torch.float32,
-        words={"things": ["ball"]},
-    )
+    parts, said = (sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(place)), {"words": {"things": ["ball"]}}
+    save_folder(place / "model", *parts, dtype=torch.float32, **said)
     return place / "model"
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*argv):
-        try:
-            code = main([str(word) for word in argv])
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def lora(path, seed=0):

@@ -37,6 +37,7 @@ def _add_what_to_follow(add) -> None:
         "--with",
         dest="with_",
         action="append",
+        type=_kind_and_path,
         metavar="KIND[=VIDEO]",
         help="edges: by Canny; depth: by --depth-model; pose: by --pose-model, or without one VIDEO shows skeletons; "
         "asis: VIDEO shows condition pictures already; =VIDEO: of another video. Repeat it to follow several (edges)",
@@ -57,6 +58,12 @@ def _add_what_to_follow(add) -> None:
             help=f"a transformers {example} model: a folder, or a name on the hub",
         )
     add("--save-control", type=path, metavar="PATH", help="also write the condition pictures, as --out")
+
+
+def _kind_and_path(text: str) -> str:
+    """ "asis=~/edges.mp4" -> "asis=/home/me/edges.mp4"."""
+    kind, equals, video = text.partition("=")
+    return kind + equals + (path(video) if video else "")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 
+from .flags import path
+
 DESCRIPTION = """Draw a short video with known contents: a thing that moves before a place that pans a little."""
 EXAMPLES = """examples:
   t2vz example                                              a red ball on a green meadow, example.mp4
@@ -21,8 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a colour, a thing and a place of the picture world ({SCENE})",
     )
     add = parser.add_argument
-    add("-o", "--out", default="example.mp4", metavar="PATH", help="NAME.mp4, NAME.gif, or a folder/ (example.mp4)")
-    add("--masks", metavar="PATH", help="also write where the thing is, white on black: as --out")
+    add(
+        "-o",
+        "--out",
+        type=path,
+        default="example.mp4",
+        metavar="PATH",
+        help="NAME.mp4, NAME.gif, or a folder/ (example.mp4)",
+    )
+    add("--masks", type=path, metavar="PATH", help="also write where the thing is, white on black: as --out")
     add("--frames", type=int, default=16, metavar="M", help="number of frames (16)")
     add("--size", type=int, default=256, metavar="PIXELS", help="both sides (256)")
     add("--fps", type=float, default=8, help="frames per second (8)")
@@ -39,9 +48,9 @@ def run(args: argparse.Namespace) -> None:
     from ..world import paint_clip, scene_from_words
 
     scene = scene_from_words(args.scene, args.seed)
-    for path in (args.out, args.masks):
-        if path is not None:
-            check_output(path, args.overwrite, args.fps)
+    for file in (args.out, args.masks):
+        if file is not None:
+            check_output(file, args.overwrite, args.fps)
     if args.frames < 2:
         raise InputError(f"--frames {args.frames}: a video has at least 2")
     pictures, masks = paint_clip(scene, args.size, args.frames)

@@ -12,6 +12,7 @@ from math import isfinite
 from types import MappingProxyType
 
 from ..errors import InputError
+from ..files import check_name
 from ..pipelines.kinds import OFF, Choice, Numbers, as_typed, declared, optional
 from ..pipelines.settings import Declarations
 
@@ -78,6 +79,10 @@ def path(text: str) -> str:
     """A path as typed, with ~ for the home folder: a shell leaves --out=~/x.gif as it is. A final / is kept."""
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text} is an address; the path of a file is needed (download it first)")
+    try:
+        check_name(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return os.path.expanduser(text)
 
 

@@ -11,7 +11,6 @@ from ..conditions.edges import HIGH, LOW, load_opencv
 from ..errors import InputError
 from ..model import check_controlnet, load_controlnet
 from ..video import Clip, FramesOnDisk, check_output, open_clip, write_frames
-from .flags import path
 from .machine import choose_machine
 from .output import ProgressBar, say
 from .request import Request
@@ -53,7 +52,7 @@ def _kind_and_video(word: str) -> tuple[str, str | None]:
     kind, equals, video = word.partition("=")
     if kind not in KINDS or (equals and not video):
         raise InputError(f"--with {word}: what to follow is {', '.join(KINDS)}, or one of them with =VIDEO")
-    return kind, path(video) or None
+    return kind, video or None
 
 
 def finder(request: Request, kind: str) -> Callable | None:
@@ -118,8 +117,14 @@ def describe(request: Request, follows: list[Follow], hashes: list[str]) -> dict
         for one, sha256 in zip(follows, hashes, strict=True)
     ]
     return {"controls": controls} | {
-        name: getattr(request, name) for name in ("edge_thresholds", "depth_model", "pose_model")
+        "edge_thresholds": request.edge_thresholds,
+        **{name: _place(getattr(request, name)) for name in ("depth_model", "pose_model")},
     }
+
+
+def _place(name: str | None) -> str | None:
+    """A model's folder from the root, so that a run file works from anywhere; a name on the hub as it is."""
+    return absolute(name) if name and Path(name).exists() else name
 
 
 def _control_paths(request: Request, count: int) -> list[str]:

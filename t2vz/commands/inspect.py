@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 
+from .flags import path
+
 DESCRIPTION = """Tell what a file or folder is: model, layout, sizes, float types, what is missing or extra. Headers
 alone are read, so it takes no time and no memory. Exit code 0 when all could be told, 2 when one could not be read."""
 EXAMPLES = """examples:
@@ -17,7 +19,7 @@ WIDTH = 88  # of a word of the header that is shown whole
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE …, --json."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help=".safetensors files, or folders")
+    parser.add_argument("files", nargs="+", type=path, metavar="FILE", help=".safetensors files, or folders")
     parser.add_argument("--json", action="store_true", help="a JSON list of full reports, for programs")
 
 
@@ -27,12 +29,12 @@ def run(args: argparse.Namespace) -> None:
     from ..errors import InputError
 
     reports, unread = [], []
-    for path in args.files:
+    for file in args.files:
         try:
-            reports.append(inspect(path))
+            reports.append(inspect(file))
         except InputError as error:
             unread.append(str(error))
-            reports.append({"path": path, "error": str(error)})
+            reports.append({"path": file, "error": str(error)})
     if args.json:
         print(json.dumps(reports, indent=2, ensure_ascii=False))
     else:

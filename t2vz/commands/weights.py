@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from .flags import add_weights
+from .flags import add_weights, path
 from .output import say
 
 DESCRIPTION = """Export a checkpoint, the embedded model if none is named: OUT.safetensors is a single file in the
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    export.add_argument("out", metavar="OUT", help="NAME.safetensors, or a folder")
+    export.add_argument("out", type=path, metavar="OUT", help="NAME.safetensors, or a folder")
     add_weights(export.add_argument_group("the model"))
     export.add_argument(
         "--dtype", default="auto", choices=["auto", *DTYPES], help="of the weights written (auto: as they are stored)"

@@ -1,0 +1,154 @@
+"""Run files and paths: `--from` makes the same video again, from any folder, through links; ~ is the home folder."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_cli import FAST, one_line
+
+from t2vz.video import read_video
+
+TO_Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+
+
+@pytest.fixture
+def made(call, tmp_path):
+    """Run `t2vz generate WORDS --out NAME/ --latents`, and give its latents."""
+
+    def make(name, *words):
+        code, _, err = call("generate", *words, "--out", f"{name}/", "--latents", "--quiet")
+        assert code == 0, err
+        return load_file(tmp_path / f"{name}-latents.safetensors")["latents"]
+
+    return make
+
+
+def cached(folder, *files):
+    """Lay files out as the hub's cache has them: snapshots/rev/NAME is a link to blobs/HASH."""
+    for number, (name, source) in enumerate(files):
+        (folder / "blobs").mkdir(parents=True, exist_ok=True)
+        place = folder / "snapshots/rev" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / f"blobs/{number:040x}")
+        place.symlink_to(os.path.relpath(folder / f"blobs/{number:040x}", place.parent))
+    return folder / "snapshots/rev"
+
+
+def test_a_run_file_makes_the_same_video_again(call, made, models, tmp_path):
+    chosen = ["--seed", "5", "--motion", "30,0", "--attention", "causal", "--chunk", "1"]
+    first = made("first", "a blue kite", *FAST, *chosen, "--weights", models / "tiny")
+    assert torch.equal(made("again", "--from", "first.json"), first)
+    assert not torch.equal(made("other", "--from", "first.json", "--seed", "6", "--chunk", "off"), first)
+    other = json.loads((tmp_path / "other.json").read_text())["settings"]
+    assert (other["seed"], other["motion"], other["chunk"]) == (6, [30.0, 0.0], None)
+    record = json.loads((tmp_path / "first.json").read_text())
+    record["weights"]["sha256"] = "0" * 64
+    (tmp_path / "first.json").write_text(json.dumps(record))
+    code, _, err = call("generate", "--from", "first.json", "--out", "x.gif")
+    assert code == 2 and "has changed since" in err and one_line(err)
+
+
+def test_tokenizer_and_moved_weights(call, made, models, tmp_path):
+    shutil.copytree(models / "tiny", tmp_path / "copy")
+    shutil.copytree(models / "tiny/tokenizer", tmp_path / "words")
+    first = made("first", "a blue kite", *FAST, "--tokenizer", "words", "--weights", "copy")
+    assert json.loads((tmp_path / "first.json").read_text())["tokenizer"] == str(tmp_path / "words")
+    shutil.move(tmp_path / "copy", tmp_path / "moved")
+    code, _, err = call("generate", "--from", "first.json", "--out", "again/")
+    assert code == 2 and "which is gone" in err and "--weights" in err and one_line(err)
+    assert torch.equal(made("again", "--from", "first.json", "--weights", "moved"), first)
+
+
+def test_a_lora_behind_a_link_keeps_the_settings_beside_the_link(call, made, models, tmp_path):
+    """The blob it leads to has no adapter_config.json beside it, whose alpha/r = 8 makes the video."""
+    generator = torch.Generator().manual_seed(0)
+    halves = {"A": (2, 32), "B": (32, 2)}
+    lora = {f"{TO_Q}.lora_{half}.weight": torch.randn(*shape, generator=generator) for half, shape in halves.items()}
+    save_file(lora, tmp_path / "lora.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"r": 2, "lora_alpha": 16}))
+    files = (
+        ("adapter_model.safetensors", tmp_path / "lora.safetensors"),
+        ("adapter_config.json", tmp_path / "config.json"),
+    )
+    link = cached(tmp_path / "models--a--b", *files) / "adapter_model.safetensors"
+    words = ["a blue kite", *FAST, "--weights", models / "tiny"]
+    first = made("first", *words, "--lora", link)
+    assert json.loads((tmp_path / "first.json").read_text())["loras"][0]["path"] == str(link)
+    assert torch.equal(made("again", "--from", "first.json"), first)
+    assert not torch.equal(made("plain", *words, "--lora", link.resolve()), first)  # the blob alone: scale 1
+    (link.parent / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 4}))
+    code, _, err = call("generate", "--from", "first.json", "--out", "x.gif", "--quiet")
+    assert code == 2 and "its LoRA" in err and "has changed since" in err and one_line(err)
+
+
+def test_a_single_file_behind_a_link_keeps_its_tokenizer(call, made, models, tmp_path):
+    assert call("weights", "export", "one.safetensors", "--weights", models / "tiny", "--quiet")[0] == 0
+    words = models / "tiny/tokenizer"
+    files = [("one.safetensors", tmp_path / "one.safetensors")]
+    link = cached(tmp_path / "cache", *files, *((f"tokenizer/{file.name}", file) for file in words.iterdir()))
+    (tmp_path / "one.safetensors").unlink()
+    shutil.rmtree(tmp_path / "tokenizer", ignore_errors=True)
+    first = made("first", "a blue kite", *FAST, "--weights", link / "one.safetensors")
+    assert torch.equal(made("again", "--from", "first.json"), first)
+
+
+def test_a_controlnet_behind_a_link_keeps_its_config(call, models, tmp_path):
+    pytest.importorskip("cv2")
+    assert call("example", "--size", "64", "--frames", "2", "--out", "ball/")[0] == 0
+    link = cached(tmp_path / "cache", *((file.name, file) for file in (models / "net").iterdir()))
+    net = link / "diffusion_pytorch_model.safetensors"
+    words = ["a blue kite", "--weights", models / "tiny", "--controlnet", net, "--steps", "2", "--device", "cpu"]
+    code, _, err = call("control", "ball", *words, "--quiet", "--out", "first/")
+    assert code == 0, err
+    code, _, err = call("control", "--from", "first.json", "--quiet", "--out", "again/")
+    assert code == 0, err
+    assert np.array_equal(read_video("first").frames, read_video("again").frames)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(call, models, tmp_path, monkeypatch):
+    """A shell leaves --out=~/x.gif as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shutil.copytree(models / "tiny", tmp_path / "home/tiny")
+    flags = [*FAST, "--weights=~/tiny", "--vae=~/tiny/vae", "--tokenizer=~/tiny/tokenizer"]
+    assert call("generate", "a blue kite", *flags, "--out=~/x.gif")[0] == 0
+    assert call("generate", "--from=~/x.json", "--out=~/frames/", "--quiet")[0] == 0
+    code, _, err = call("score", "~/frames", "--masks=~/frames")
+    assert code == 0, err
+    assert call("inspect", "~/tiny")[0] == 0
+    assert call("weights", "export", "~/out.safetensors", "--weights=~/tiny", "--quiet")[0] == 0
+    assert sorted(os.listdir(tmp_path)) == ["home"] and (tmp_path / "home/out.safetensors").exists()
+
+
+def test_a_name_that_is_no_utf_8_is_written_and_read(call, models, tmp_path):
+    """Linux allows any bytes as a name; JSON only text. The run file leads back to the file all the same."""
+    assert call("example", "--size", "64", "--frames", "2", "--out", "caf\udce9/")[0] == 0
+    words = ["a blue kite", "--weights", models / "tiny", "--controlnet", models / "net", "--steps", "2", "--quiet"]
+    code, _, err = call("control", "caf\udce9", *words, "--with", "asis", "--out", "first\udcff/", "--device", "cpu")
+    assert code == 0, err
+    code, _, err = call("control", "--from", "first\udcff.json", "--quiet", "--out", "again/")
+    assert code == 0, err
+    assert np.array_equal(read_video("first\udcff").frames, read_video("again").frames)
+
+
+def test_defaults_of_a_checkpoint_are_taken_said_and_recorded(call, models, tmp_path):
+    shutil.copytree(models / "tiny", tmp_path / "own")
+    own = {"generate": {"steps": 5, "guidance_scale": 2.5, "t": 601, "t_prime": 401}}
+    (tmp_path / "own/defaults.json").write_text(json.dumps(own))
+    flags = "--frames 2 --height 64 --width 64 --device cpu --weights own".split()
+    code, _, err = call("generate", "a blue kite", *flags, "--guidance-scale", "3", "--out", "x.gif")
+    assert code == 0 and "this model's own defaults: steps 5, t 601, t_prime 401" in err
+    used = json.loads((tmp_path / "x.json").read_text())["settings"]
+    assert [used[name] for name in ("steps", "guidance_scale", "t", "t_prime")] == [5, 3.0, 601, 401]
+    assert call("weights", "export", "one.safetensors", "--weights", "own", "--quiet")[0] == 0
+    code, _, err = call("generate", "a blue kite", *flags[:-1], "one.safetensors", "--out", "y.gif")
+    assert code == 0 and "guidance_scale 2.5" in err
+    assert call("weights", "export", "folder", "--weights", "one.safetensors", "--quiet")[0] == 0
+    assert json.loads((tmp_path / "folder/defaults.json").read_text()) == own
+    for wrong, said in (('{"generate": {"seed": 1}}', '"seed"'), ("[]", "its defaults are not"), ("{", "not JSON")):
+        (tmp_path / "own/defaults.json").write_text(wrong)
+        code, _, err = call("generate", "a blue kite", *flags, "--out", "z.gif")
+        assert code == 2 and said in err and one_line(err)
