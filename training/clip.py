@@ -35,7 +35,7 @@ DIFFER = (0.6, 0.2, 0.2)  # how often the third fact is the thing, the colour, t
 def train(folder: Folder) -> None:
     """Train both towers on pictures and captions, into clip/clip.safetensors."""
     pictures, tokenizer = folder.paint("training", folder.pictures), folder.tokenizer()
-    clip = folder.begin("clip", untrained(folder), lambda: new_clip(tokenizer, folder.clip, folder.seed))
+    clip = folder.begin("clip", lambda: new_clip(tokenizer, folder.clip, folder.seed), untrained(folder))
     device = folder.here.device
     facts = torch.tensor([facts_of(folder.scene(i)) for i in range(len(pictures))])
     ids, which = caption_ids(tokenizer, pictures.captions)

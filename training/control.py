@@ -20,16 +20,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from t2vz.conditions.edges import edges
-from t2vz.unet.config import ControlNetConfig
 from t2vz.unet.controlnet import ConditionStem, ControlNet
 from t2vz.unet.unet import UNet
 
 from .clip import load_clip, text_states
 from .fit import Settings
-from .folder import Folder, config_of
+from .folder import Folder
 from .log import write_sheet
 from .pictures import Pictures
-from .unet import encode_texts, guided, load_unet, noise_loss, sample
+from .unet import encode_texts, guided, noise_loss, sample
 from .vae import cached_latents, load_vae
 
 STEM = (8, 16, 32, 64)  # channels of the condition's way from picture to latent size
@@ -39,12 +38,12 @@ NO_PROMPT = 0.5  # the share of captions replaced by ""
 
 def train(folder: Folder) -> None:
     """Train a ControlNet for edges into controlnet/controlnet.safetensors; needs finished CLIP, VAE and UNet."""
-    vae, clip, tokenizer, unet = load_vae(folder), load_clip(folder), folder.tokenizer(), load_unet(folder)
+    vae, clip, tokenizer, unet = load_vae(folder), load_clip(folder), folder.tokenizer(), folder.load("unet")
     latents, captions = cached_latents(folder, vae)
     texts, device = encode_texts(captions, clip, tokenizer), folder.here.device
     pictures = folder.paint("training", folder.pictures).first(len(latents))
     bits = folder.kept("controlnet/edges", len(pictures), lambda: find_edges(pictures))
-    controlnet = folder.begin("controlnet", untrained, lambda: new_controlnet(unet, folder.seed))
+    controlnet = folder.begin("controlnet", lambda: new_controlnet(unet, folder.seed))
 
     def controlled(condition: Tensor):
         """The UNet steered by a condition (n, 1, 3, H, W)."""
@@ -68,16 +67,6 @@ def train(folder: Folder) -> None:
 
     folder.train("controlnet", controlnet, SETTINGS, loss_of, show)
     folder.finish("controlnet", controlnet, config=asdict(controlnet.config))
-
-
-def untrained(facts: dict) -> ControlNet:
-    """From a ControlNet's facts a network of its sizes."""
-    return ControlNet(config_of(ControlNetConfig, facts))
-
-
-def load_controlnet(folder: Folder) -> ControlNet:
-    """The finished ControlNet of a training folder."""
-    return folder.load("controlnet", untrained)
 
 
 def new_controlnet(unet: UNet, seed: int = 0) -> ControlNet:

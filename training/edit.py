@@ -24,7 +24,7 @@ from .fit import Settings
 from .folder import Folder
 from .log import write_sheet
 from .pictures import Pictures
-from .unet import encode_texts, load_unet, noise_loss, sample, untrained
+from .unet import encode_texts, noise_loss, sample
 from .vae import cached_latents, encode_all, load_vae
 
 SETTINGS = Settings(minutes=20, batch=16, learning_rate=6e-4, warmup=100, weight_decay=1e-3, ema=0.998)
@@ -35,7 +35,7 @@ SHOWN = 16  # edits for the sheet, not learned from
 def train(folder: Folder) -> None:
     """Train the edit UNet, from the UNet, into edit/edit.safetensors; needs finished CLIP, VAE and UNet."""
     vae, device = load_vae(folder), folder.here.device
-    unet = folder.begin("edit", untrained, lambda: widen_input(load_unet(folder), 8))
+    unet = folder.begin("edit", lambda: widen_input(folder.load("unet"), 8))
     edits = edits_of(folder)
     texts = encode_texts([edit.instruction for edit in edits], load_clip(folder), folder.tokenizer())
     after = folder.kept("edit/after", len(edits), lambda: encode_all(vae, paint_edits(edits, folder.size)))
@@ -67,11 +67,6 @@ def train(folder: Folder) -> None:
 
     folder.train("edit", unet, SETTINGS, loss_of, show)
     folder.finish("edit", unet, config=asdict(unet.config), edits=learned)
-
-
-def load_edit_unet(folder: Folder) -> UNet:
-    """The finished edit UNet of a training folder."""
-    return folder.load("edit", untrained)
 
 
 def left_out(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -21,12 +21,9 @@ from t2vz.model import StableDiffusion
 from t2vz.world import BACKGROUNDS, COLOURS, OBJECTS, instruction_words, vocabulary
 
 from .clip import load_clip, measure_retrieval, sizes_of, text_tower
-from .control import load_controlnet
-from .edit import load_edit_unet
 from .fit import read_facts, save_network
 from .folder import Folder
 from .log import read_log
-from .unet import load_unet
 from .vae import load_vae, measure_psnr
 
 # What the small models were made for, as looked at. On latents of 16×16 cells less noise hides as much as on 64×64
@@ -34,6 +31,7 @@ from .vae import load_vae, measure_psnr
 DEFAULTS = {
     "generate": {"steps": 25, "guidance_scale": 4.0, "t_prime": 561, "t": 641},
     "control": {"guidance_scale": 4.0, "t_prime": 551, "t": 651},
+    "tune": {"steps": 150, "learning_rate": 1e-3},
 }
 EDIT_DEFAULTS = {"edit": {"steps": 25, "guidance_scale": 4.0}}
 
@@ -45,7 +43,7 @@ def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
     Raises InputError if a stage is not finished or `to` exists (and overwrite is False), FailedError if
     writing fails.
     """
-    clip, vae, unet = load_clip(folder), load_vae(folder), load_unet(folder)
+    clip, vae, unet = load_clip(folder), load_vae(folder), folder.load("unet")
     tokenizer = folder.out / "tokenizer"
     said = {"words": known_words(), "defaults": DEFAULTS}
     save_folder(to, unet, vae, text_tower(clip), tokenizer, overwrite=overwrite, **said)
@@ -53,13 +51,13 @@ def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
     write_bytes(to / "README.md", model_card(folder, to).encode())
     if folder.path("edit").is_file():
         beside = to.with_name(to.name + "-edit")
-        save_unet(beside / "unet", load_edit_unet(folder), overwrite=overwrite)
+        save_unet(beside / "unet", folder.load("edit"), overwrite=overwrite)
         write_json(beside / WORDS_FILE, known_words(instruction_words()))
         write_json(beside / DEFAULTS_FILE, EDIT_DEFAULTS)
         write_bytes(beside / "README.md", edit_card(folder, to.name).encode())
     if folder.path("controlnet").is_file():
         beside = to.with_name(to.name + "-control")
-        save_controlnet(beside, load_controlnet(folder), overwrite=overwrite)
+        save_controlnet(beside, folder.load("controlnet"), overwrite=overwrite)
         write_bytes(beside / "README.md", control_card(folder, to.name).encode())
 
 

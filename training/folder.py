@@ -7,7 +7,7 @@ trained further begins from its own result, which is put aside as start.safetens
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -18,8 +18,8 @@ from torch.nn import Module
 
 from t2vz.errors import InputError
 from t2vz.text import Tokenizer
-from t2vz.unet.config import UNetConfig
-from t2vz.vae.config import VAEConfig
+from t2vz.unet import ControlNet, ControlNetConfig, UNet, UNetConfig
+from t2vz.vae import VAE, VAEConfig
 from t2vz.world import Scene
 
 from .fit import Settings, fit, load_network, processes, read_facts, save_network, write_tensors
@@ -27,8 +27,14 @@ from .log import read_log
 from .pictures import Pictures, paint_pictures, scene_of
 from .tokenizer import write_tokenizer
 
-VAE = VAEConfig(block_out_channels=(16, 32, 64, 128), layers_per_block=1, norm_groups=8, scaling_factor=1.0)
-UNET = UNetConfig(block_out_channels=(64, 96, 96, 80), heads=(2, 4, 4, 4), context_dim=128, norm_groups=8)
+VAE_SIZES = VAEConfig(block_out_channels=(16, 32, 64, 128), layers_per_block=1, norm_groups=8, scaling_factor=1.0)
+UNET_SIZES = UNetConfig(block_out_channels=(64, 96, 96, 80), heads=(2, 4, 4, 4), context_dim=128, norm_groups=8)
+NETWORKS = {
+    "vae": (VAE, VAEConfig),
+    "unet": (UNet, UNetConfig),
+    "edit": (UNet, UNetConfig),
+    "controlnet": (ControlNet, ControlNetConfig),
+}
 # A config's fields as older training folders name them.
 OLD_FIELDS = {
     "widths": "block_out_channels",
@@ -67,10 +73,8 @@ class Folder:
     device: str = "cpu"
     further: bool = False  # train a finished stage on from its weights
     clip: CLIPSizes = CLIPSizes()
-    vae: VAEConfig = VAE
-    unet: UNetConfig = UNetConfig(
-        block_out_channels=(64, 96, 96, 80), heads=(2, 4, 4, 4), context_dim=128, norm_groups=8
-    )
+    vae: VAEConfig = VAE_SIZES
+    unet: UNetConfig = UNET_SIZES
 
     def __post_init__(self):
         if self.size % 8 or self.size < 32:
@@ -126,16 +130,18 @@ class Folder:
             (target.parent / "state.safetensors").unlink(missing_ok=True)
             return False
 
-    def load(self, stage: str, build: Callable[[dict], Module]) -> Module:
-        """A stage's finished network, on the training's device. build: an untrained one, from its facts."""
+    def load(self, stage: str, build: Callable[[dict], Module] | None = None) -> Module:
+        """A stage's finished network, on the training's device. build: an untrained one from its facts, if it has no
+        row in NETWORKS."""
         path = self.path(stage)
-        return load_network(path, build(read_facts(path))).to(self.here.device)
+        return load_network(path, (build or partial(untrained, stage))(read_facts(path))).to(self.here.device)
 
-    def begin(self, stage: str, build: Callable[[dict], Module], new: Callable[[], Module]) -> Module:
+    def begin(self, stage: str, new: Callable[[], Module], build: Callable[[dict], Module] | None = None) -> Module:
         """What a stage's training begins from: what `finished` put aside (build: as in `load`), or a new network."""
         start = self.path(stage).with_name(START)
-        network = load_network(start, build(read_facts(start))) if start.is_file() else new()
-        return network.requires_grad_(True)
+        if not start.is_file():
+            return new().requires_grad_(True)
+        return load_network(start, (build or partial(untrained, stage))(read_facts(start))).requires_grad_(True)
 
     def train(
         self,
@@ -170,7 +176,8 @@ class Folder:
         return {key: asked[key] for key in ("size", "pictures", "unseen", "seed")} | {"hardware": hardware}
 
 
-def config_of(kind: type, facts: dict):
-    """The config that a network's facts hold, JSON's lists as tuples again."""
-    config = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["config"].items()}
-    return kind(**{OLD_FIELDS.get(key, key): value for key, value in config.items()})
+def untrained(stage: str, facts: dict) -> Module:
+    """A network of the sizes that its facts hold, JSON's lists as tuples again."""
+    network, config = NETWORKS[stage]
+    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["config"].items()}
+    return network(config(**{OLD_FIELDS.get(key, key): value for key, value in sizes.items()}))

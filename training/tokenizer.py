@@ -6,8 +6,14 @@ each word of the list becomes one token. Any other word still has tokens, its pi
 77 positions, <|startoftext|> and <|endoftext|>, padded with the end: Stable Diffusion 1.5's anatomy.
 """
 
+import json
 from pathlib import Path
 
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+
+from t2vz.checkpoints.save import TOKENIZER_CONFIG
 from t2vz.files import write_bytes, write_json
 from t2vz.text.vocabulary import END, START, byte_letters
 from t2vz.world import vocabulary
@@ -22,37 +28,11 @@ COMMON = """
 
 
 def merges_for(words: list[str]) -> list[tuple[str, str]]:
-    """Merges that make each word one token. Words of a–z only.
-
-    A word is split by the merges made so far, and new merges join its pieces from the left: "balls" after
-    "ball" needs (ball, s</w>) alone if "ball" is still open at its end. New merges come last, so BPE uses
-    them last, and what was one token stays one.
-    """
-    merges: dict[tuple[str, str], int] = {}
-    for word in words:
-        pieces = split(word, merges)
-        while len(pieces) > 1:
-            merges[pieces[0], pieces[1]] = len(merges)
-            pieces = split(word, merges)
-    return list(merges)
-
-
-def split(word: str, merges: dict[tuple[str, str], int]) -> list[str]:
-    """Byte-pair encoding of one word: join the neighbours whose merge is the earliest, until no merge
-    applies."""
-    pieces = [*word[:-1], word[-1] + "</w>"]
-    while True:
-        pairs = [pair for pair in zip(pieces, pieces[1:]) if pair in merges]
-        if not pairs:
-            return pieces
-        left, right = min(pairs, key=merges.__getitem__)
-        joined = []
-        for piece in pieces:
-            if piece == right and joined and joined[-1] == left:
-                joined[-1] = left + right
-            else:
-                joined.append(piece)
-        pieces = joined
+    """Merges that make each word one token: byte-pair encoding trained until nothing is left to be joined."""
+    tokens = Tokenizer(BPE())
+    tokens.train_from_iterator(words, BpeTrainer(vocab_size=2**20, end_of_word_suffix="</w>", show_progress=False))
+    merges = json.loads(tokens.to_str())["model"]["merges"]
+    return [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in merges]
 
 
 def write_tokenizer(folder: str | Path, words: list[str] | None = None) -> Path:
@@ -70,18 +50,5 @@ def write_tokenizer(folder: str | Path, words: list[str] | None = None) -> Path:
     write_json(folder / "vocab.json", {token: i for i, token in enumerate(tokens)})
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
     write_bytes(folder / "merges.txt", ("\n".join(lines) + "\n").encode())
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "CLIPTokenizer",
-            "model_max_length": LENGTH,
-            "bos_token": START,
-            "eos_token": END,
-            "unk_token": END,
-            "pad_token": END,
-            "do_lower_case": True,
-            "add_prefix_space": False,
-            "errors": "replace",
-        },
-    )
+    write_json(folder / "tokenizer_config.json", TOKENIZER_CONFIG | {"model_max_length": LENGTH})
     return folder

@@ -25,7 +25,7 @@ from t2vz.world import foreground_mask
 
 from .clip import distinct_texts, load_clip, text_states
 from .fit import Settings
-from .folder import Folder, config_of
+from .folder import Folder
 from .log import write_sheet
 from .vae import cached_latents, load_vae
 
@@ -75,7 +75,7 @@ def train(folder: Folder) -> None:
     latents, captions = cached_latents(folder, vae)
     side = folder.size // vae.factor
     config = replace(folder.unet, context_dim=clip.config.text_config.hidden_size, sample_size=side)
-    unet = folder.begin("unet", untrained, lambda: new_unet(config, folder.seed))
+    unet = folder.begin("unet", lambda: new_unet(config, folder.seed))
     texts, things = encode_texts(captions, clip, tokenizer), cached_things(folder, len(latents), side)
     weights, device = UNetLoss(), folder.here.device
 
@@ -95,16 +95,6 @@ def train(folder: Folder) -> None:
 
     folder.train("unet", unet, SETTINGS, loss_of, show)
     folder.finish("unet", unet, **folder.facts(), config=asdict(unet.config), latents=len(latents))
-
-
-def untrained(facts: dict) -> UNet:
-    """From a UNet's facts a network of its sizes."""
-    return UNet(config_of(UNetConfig, facts))
-
-
-def load_unet(folder: Folder) -> UNet:
-    """The finished UNet of a training folder."""
-    return folder.load("unet", untrained)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from t2vz.vae.config import VAEConfig
 from t2vz.vae.vae import VAE, to_pixels
 
 from .fit import Settings, load_network
-from .folder import Folder, config_of
+from .folder import Folder
 from .log import write_sheet
 from .pictures import Pictures
 
@@ -115,7 +115,7 @@ def _pairs_out(conv: torch.nn.Conv2d, mix: Tensor) -> None:
 def train(folder: Folder) -> None:
     """Train a VAE into vae/vae.safetensors, and measure its scaling factor: 1/σ of the latents, as SD's 0.18215 was."""
     pictures, unseen = folder.paint("training", folder.pictures), folder.paint("unseen", folder.unseen)
-    vae = folder.begin("vae", untrained, lambda: new_vae(folder.vae, folder.seed))
+    vae = folder.begin("vae", lambda: new_vae(folder.vae, folder.seed))
 
     def loss_of(batch: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(pictures), (batch,), generator=generator)
@@ -126,14 +126,9 @@ def train(folder: Folder) -> None:
     folder.finish("vae", vae, config=asdict(vae.config), psnr=measure_psnr(vae, unseen))
 
 
-def untrained(facts: dict) -> VAE:
-    """From a VAE's facts a network of its sizes."""
-    return VAE(config_of(VAEConfig, facts))
-
-
 def load_vae(folder: Folder) -> VAE:
     """The finished VAE of a training folder, with the later decoder if there is one."""
-    vae, later = folder.load("vae", untrained), folder.path("decoder")
+    vae, later = folder.load("vae"), folder.path("decoder")
     if later.is_file():
         load_network(later, LatentsToImages(vae))
     return vae
@@ -174,7 +169,7 @@ def train_decoder(folder: Folder) -> None:
     vae = load_vae(folder)
     latents, _ = cached_latents(folder, vae)
     pictures, unseen = folder.paint("training", folder.pictures), folder.paint("unseen", folder.unseen)
-    half = folder.begin("decoder", lambda facts: LatentsToImages(vae), lambda: LatentsToImages(vae))
+    half = folder.begin("decoder", lambda: LatentsToImages(vae), lambda facts: LatentsToImages(vae))
     device = folder.here.device
 
     def loss_of(batch: int, generator: torch.Generator) -> dict[str, Tensor]:

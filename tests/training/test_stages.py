@@ -13,11 +13,9 @@ from training import __main__ as stages
 from training import folder as folders
 from training.__main__ import main, train, train_all
 from training.clip import load_clip
-from training.edit import load_edit_unet
 from training.export import export
 from training.fit import read_facts
 from training.folder import CLIPSizes, Folder
-from training.unet import load_unet
 from training.vae import load_vae
 
 
@@ -47,7 +45,7 @@ def test_everything_is_written(trained):
     assert (trained.out / "vae/sheet.png").is_file() and (trained.out / "unet/sheet.png").is_file()
     for name in ("decoder", "edit", "controlnet"):
         assert (trained.out / f"{name}/sheet.png").is_file()
-    assert load_unet(trained).config.sample_size == 8
+    assert trained.load("unet").config.sample_size == 8
 
 
 def test_finished_stages_are_not_run_again(trained, monkeypatch):
@@ -61,7 +59,7 @@ def test_exported_folder_holds_the_same_networks(trained, tmp_path):
     export(trained, tmp_path / "embedded")
     sd = StableDiffusion.load(tmp_path / "embedded")
     assert sd.vae.config.scaling_factor == pytest.approx(load_vae(trained).config.scaling_factor)
-    for loaded, own in ((sd.unet, load_unet(trained)), (sd.vae, load_vae(trained))):
+    for loaded, own in ((sd.unet, trained.load("unet")), (sd.vae, load_vae(trained))):
         for a, b in zip(loaded.parameters(), own.parameters()):
             torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
     own = load_clip(trained).text_model(input_ids=sd.tokenizer.encode("a red ball").ids[None]).last_hidden_state
@@ -80,7 +78,7 @@ def test_exported_edit_unet_and_controlnet_run(trained, tmp_path):
     x, text = torch.randn(1, 2, 4, 8, 8, generator=torch.Generator().manual_seed(3)), sd.encode_text(["a red ball"])
     residuals = controlnet(x, 500, text, torch.ones(1, 2, 3, 64, 64))
     assert sd.unet(x, 500, text, residuals=residuals).shape == x.shape
-    own = load_edit_unet(trained)
+    own = trained.load("edit")
     stored = load_file(tmp_path / "small-edit/unet/diffusion_pytorch_model.safetensors")
     assert stored["conv_in.weight"].shape[1] == 8
     torch.testing.assert_close(stored["conv_in.weight"].float(), own.conv_in.weight, atol=1e-3, rtol=1e-3)
@@ -127,7 +125,7 @@ def test_a_shipped_folder_can_be_trained_further(trained, tmp_path, capsys):
     again = replace(trained, out=tmp_path / "again", steps=1, further=True)
     arguments = ["--out", str(again.out), "--size", "64", "--pictures", "40"]
     assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 0
-    for load in (load_clip, load_vae, load_unet):
+    for load in (load_clip, load_vae, lambda folder: folder.load("unet")):
         for (name, ours), (_, theirs) in zip(
             load(again).named_parameters(), load(trained).named_parameters(), strict=True
         ):
@@ -135,9 +133,9 @@ def test_a_shipped_folder_can_be_trained_further(trained, tmp_path, capsys):
     assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 2  # it would be overwritten
     assert "choose another" in capsys.readouterr().err
 
-    start = load_unet(again)
+    start = again.load("unet")
     train(again, "unet")
-    moved = [(a - b).abs().max() for a, b in zip(load_unet(again).parameters(), start.parameters())]
+    moved = [(a - b).abs().max() for a, b in zip(again.load("unet").parameters(), start.parameters())]
     assert 0 < max(moved) < 0.02  # one step of AdamW away; another start would differ by much more
     start = load_vae(again)
     train(again, "vae")  # the latents that were encoded before mean nothing any more

@@ -7,7 +7,7 @@ from transformers import CLIPTokenizer
 from t2vz.text import Tokenizer
 from t2vz.text.vocabulary import byte_letters
 from t2vz.world import vocabulary
-from training.tokenizer import COMMON, merges_for, split, write_tokenizer
+from training.tokenizer import COMMON, write_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,11 @@ def test_alphabet_is_all_bytes_once():
     assert not any(character.isspace() for character in alphabet)
 
 
-def test_merges_join_random_words_and_their_beginnings():
+def test_merges_make_random_words_one_token_and_their_beginnings(tmp_path):
     generator = torch.Generator().manual_seed(7)
     words = [
         "".join("abc"[i] for i in torch.randint(3, (int(n),), generator=generator).tolist())
         for n in torch.randint(1, 9, (60,), generator=generator)
     ]
-    merges = {pair: i for i, pair in enumerate(merges_for(words))}
-    assert all(split(word, merges) == [word + "</w>"] for word in words)
+    read = CLIPTokenizer.from_pretrained(str(write_tokenizer(tmp_path, words)))
+    assert all(read.tokenize(word) == [word + "</w>"] for word in words)
