@@ -25,7 +25,6 @@ from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress, for_video, size_in_words
 from .prediction import with_ingredients
-from .ranks import ALONE, Share
 from .settings import ControlSettings
 from .text_to_video import text_job
 
@@ -102,7 +101,8 @@ def control_video(
         if asked not in (None, found):
             raise InputError(f"{side} = {asked}, but the control pictures have {found}; resize them first")
     settings = ControlSettings.of_arguments(given, frames=frames, height=size[0], width=size[1], fps=fps)
-    job = control_job(sd, settings, control, controlnet, noise, masks, flow, progress, on_step)
+    inputs = {"noise": noise, "masks": masks, "flow": flow, "progress": progress, "on_step": on_step}
+    job = control_job(sd, settings, control, controlnet, **inputs)
     return job.video(algorithm_1(job))
 
 
@@ -111,14 +111,12 @@ def control_job(
     settings: ControlSettings,
     control: Sequence,
     controlnet: ControlNet | list[ControlNet],
-    noise: dict[str, Tensor] | None = None,
-    masks: Tensor | None = None,
-    flow: Tensor | None = None,
-    progress: Progress | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    share: Share = ALONE,
+    **inputs,
 ) -> Job:
-    """The Job of a controlled video: everything checked, nothing done yet. Arguments as in `control_video`."""
+    """The Job of a controlled video: everything checked, nothing done yet.
+
+    Arguments as in `control_video`; inputs: see `text_job`.
+    """
     settings = for_video(settings, picture_sizes(control, controlnet), "control video")
     pairs, grid = _pairs(control, controlnet), sd.schedule.timesteps(settings.steps)
     numbers = [settings.for_each(name, len(pairs)) for name in settings.NUMBERS]
@@ -126,17 +124,8 @@ def control_job(
     for (pictures, network), scale, start, end in zip(pairs, *numbers, strict=True):
         check_controlnet(sd, network)
         controls.append(Control(network, pictures, scale, controlled_timesteps(grid, start, end)))
-    job = text_job(
-        sd,
-        settings,
-        noise,
-        masks,
-        flow,
-        progress,
-        on_step,
-        share,
-        controlled(with_ingredients(sd.unet, settings), controls),
-    )
+    unet = controlled(with_ingredients(sd.unet, settings), controls)
+    job = text_job(sd, settings, unet, **inputs)
     for i, one in enumerate(controls):
         if not one.timesteps or one.scale == 0:
             name = "the ControlNet" if len(controls) == 1 else f"ControlNet {i + 1}"

@@ -25,7 +25,6 @@ from .denoise import Step
 from .encoding import encode, source_shape
 from .job import Job, Progress, for_video
 from .prediction import InChunks, Predict, with_ingredients
-from .ranks import ALONE, Share
 from .settings import EditSettings
 
 if TYPE_CHECKING:
@@ -95,22 +94,13 @@ def edit_video(
     fps = getattr(source, "fps", DEFAULT_FPS) if fps is None else fps
     decided = {"prompt": instruction, "frames": m, "height": height, "width": width, "fps": fps}
     settings = EditSettings.of_arguments(given, **decided)
-    job = edit_job(sd, settings, source, noise, masks, flow, progress, on_step)
+    inputs = {"noise": noise, "masks": masks, "flow": flow, "progress": progress, "on_step": on_step}
+    job = edit_job(sd, settings, source, **inputs)
     return job.video(algorithm_1(job))
 
 
-def edit_job(
-    sd: "StableDiffusion",
-    settings: EditSettings,
-    video: Sequence,
-    noise: dict[str, Tensor] | None = None,
-    masks: Tensor | None = None,
-    flow: Tensor | None = None,
-    progress: Progress | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    share: Share = ALONE,
-) -> Job:
-    """The Job of an edit: everything checked, nothing done yet. Arguments as in `edit_video`."""
+def edit_job(sd: "StableDiffusion", settings: EditSettings, video: Sequence, **inputs) -> Job:
+    """The Job of an edit: everything checked, nothing done yet. video: the source; inputs: see `text_job`."""
     if sd.unet.config.in_channels != 2 * sd.unet.config.out_channels:
         raise InputError(
             f"{sd.path or 'this model'}: its UNet reads {sd.unet.config.in_channels} channels and sees no "
@@ -128,7 +118,7 @@ def edit_job(
             with_ingredients(sd.unet, settings), texts, image, *scales, settings.attention, settings.chunk, job.mine
         )
 
-    job = Job(sd, settings, predictor, noise, masks, flow, progress, on_step, share, encodes=True)
+    job = Job(sd, settings, predictor, **inputs, encodes=True)
     return job
 
 

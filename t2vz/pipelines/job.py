@@ -61,7 +61,7 @@ class Job:
         for side in ("height", "width"):
             check_side(side, getattr(settings, side), sd.vae.factor)
         self.frames, self.mine, steps = settings.frames, share.frames(settings.frames), settings.steps
-        share.check(settings.attention, self.frames)
+        share.check(settings)
         self.height, self.width = settings.height // sd.vae.factor, settings.width // sd.vae.factor
         self.latent = (sd.unet.config.out_channels, self.height, self.width)
         self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)

@@ -20,6 +20,7 @@ from torch import Tensor, distributed
 
 from ..attention import frames_seen
 from ..errors import FailedError, InputError
+from .settings import Settings
 
 SAID = "t2vz/said"  # whoever counts this up first says what went wrong; the others end without a word
 
@@ -49,12 +50,17 @@ class Share:
         first, last = (1 + (m - 1) * r // self.ranks for r in (self.rank, self.rank + 1))
         return [0, *range(first, last)]
 
-    def check(self, attention: str, m: int) -> None:
-        """Raise InputError if a frame looks at others than itself and the first."""
+    def check(self, settings: Settings) -> None:
+        """Raise InputError if frames need more of each other than of the first."""
+        attention, m = settings.attention, settings.frames
         if self.ranks > 1 and any(set(frames_seen(attention, k, m)) - {0, k} for k in range(m)):
             raise InputError(
                 f'attention "{attention}" looks at frames of other processes; start one process, or choose "first" or '
                 '"own"'
+            )
+        if self.ranks > 1 and settings.temporal_shift > 0:
+            raise InputError(
+                f"temporal_shift = {settings.temporal_shift} needs the frames of other processes; start one process"
             )
 
     def look_out(self) -> None:

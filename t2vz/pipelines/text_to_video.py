@@ -13,7 +13,6 @@ from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress
 from .prediction import Predict, guided_by_text, with_ingredients
-from .ranks import ALONE, Share
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -93,40 +92,23 @@ def text_to_video(
             raise InputError("flow and motion_from both say how the camera moves; give one")
         cells = settings.height // sd.vae.factor, settings.width // sd.vae.factor
         flow, notes = motion_of_clip(motion_from, settings.frames, settings.fps, *cells, motion_dense)
-    video = generate(sd, settings, noise, masks, flow, progress, on_step)
+    job = text_job(sd, settings, noise=noise, masks=masks, flow=flow, progress=progress, on_step=on_step)
+    video = job.video(algorithm_1(job))
     video.notes.extend(notes)
     return video
 
 
-def generate(
-    sd: "StableDiffusion",
-    settings: Settings,
-    noise: dict[str, Tensor] | None = None,
-    masks: Tensor | None = None,
-    flow: Tensor | None = None,
-    progress: Progress | None = None,
-    on_step: Callable[[Step], None] | None = None,
-) -> Video:
-    """`text_to_video` with the settings as one object (a run file's, a study's)."""
-    job = text_job(sd, settings, noise, masks, flow, progress, on_step)
+def generate(sd: "StableDiffusion", settings: Settings, **inputs) -> Video:
+    """`text_to_video` with the settings as one object (a run file's, a study's). inputs: see `Job`."""
+    job = text_job(sd, settings, **inputs)
     return job.video(algorithm_1(job))
 
 
-def text_job(
-    sd: "StableDiffusion",
-    settings: Settings,
-    noise: dict[str, Tensor] | None = None,
-    masks: Tensor | None = None,
-    flow: Tensor | None = None,
-    progress: Progress | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    share: Share = ALONE,
-    unet: Callable | None = None,
-) -> Job:
+def text_job(sd: "StableDiffusion", settings: Settings, unet: Callable | None = None, **inputs) -> Job:
     """The Job of a video made from its prompt: everything checked, nothing done yet.
 
-    share: of the frames, where other processes make the rest (ranks.py).
-    unet: ε_θ in place of sd's, called like a UNet (one steered by ControlNets). The rest: see `text_to_video`.
+    unet: ε_θ in place of sd's, called like a UNet (one steered by ControlNets). inputs: noise, masks, flow, progress,
+    on_step and share, see `Job`.
     """
     if sd.unet.config.in_channels != sd.unet.config.out_channels:
         raise InputError(
@@ -150,5 +132,5 @@ def text_job(
             job.mine,
         )
 
-    job = Job(sd, settings, predictor, noise, masks, flow, progress, on_step, share)
+    job = Job(sd, settings, predictor, **inputs)
     return job

@@ -173,7 +173,7 @@ def test_difference_9_paper_convention_draws_frame_1_at_T(device):
     sd, noise, steps = stand_in(device), torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0)), []
     noise = noise.to(device)
     asked = settings(steps=50, frames=2, start_convention="paper")
-    video = generate(sd, asked, {"x_T": noise}, on_step=steps.append)
+    video = generate(sd, asked, noise={"x_T": noise}, on_step=steps.append)
     assert [(s.stage, s.t) for s in steps if len(s.x_t) == 1] == [("frame 1 to T'", t) for t in (941, 921, 901)]
     start = next(step.x_t for step in steps if step.stage == "all frames")
     assert torch.equal(steps[0].x_t, noise) and torch.equal(start[:1], noise) and not video.notes
@@ -232,7 +232,7 @@ def test_difference_7_a_nan_stops_at_once_and_names_step_and_frame(device, frame
 def test_noise_that_is_not_finite_is_an_error_too(device):
     noise = {"x_T": torch.full((1, 4, 2, 2), float("inf"))}
     with pytest.raises(FailedError, match="frame 1"):
-        generate(stand_in(device), settings(), noise)
+        generate(stand_in(device), settings(), noise=noise)
 
 
 def test_denoise_follows_the_closed_form_of_a_linear_prediction(device):

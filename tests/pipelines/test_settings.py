@@ -1,19 +1,21 @@
 """Settings: what is impossible is refused with the value seen, what is possible survives a trip through JSON, and
 what is left out is the checkpoint's own default, else the paper's."""
 
+import inspect
 import json
 from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
 
+from t2vz import control_video, edit_video, text_to_video
 from t2vz.attention import VARIANTS
 from t2vz.errors import InputError
 from t2vz.motion import NOISES
 from t2vz.motion.flow import CONVENTIONS as FLOWS
 from t2vz.motion.smoothing import CONVENTIONS as BACKGROUNDS
 from t2vz.pipelines import settings as declarations
-from t2vz.pipelines.kinds import check_side
+from t2vz.pipelines.kinds import check_side, declared
 from t2vz.pipelines.settings import TASKS, ControlSettings, EditSettings, Settings, in_words
 from t2vz.schedulers.schedule import CONVENTIONS as JUMPS
 
@@ -128,6 +130,25 @@ def test_settings_survive_json(changes):
     settings = Settings("ein Fußball ⚽", negative_prompt="grey", **changes)
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
     assert all(getattr(settings, name) == value for name, value in changes.items())
+
+
+@pytest.mark.parametrize(
+    "function, settings, decided",
+    [
+        (text_to_video, Settings, ()),
+        (control_video, ControlSettings, ("frames", "fps")),
+        (edit_video, EditSettings, ("prompt", "frames", "height", "width", "fps")),
+    ],
+)
+def test_every_setting_is_an_argument_by_name_and_no_other_is_swallowed(function, settings, decided):
+    """None stands for a default of the checkpoint's own, and for all frames at once."""
+    arguments = inspect.signature(function).parameters
+    for one in fields(settings):
+        if one.name not in (*decided, "prompt"):
+            default = arguments[one.name].default
+            assert default == one.default or default is None and (declared(one).by_checkpoint or one.name == "chunk")
+    with pytest.raises(TypeError, match="framse"):
+        function(None, "a ball", framse=3)
 
 
 def test_an_unknown_setting_is_refused_and_named():

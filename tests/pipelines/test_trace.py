@@ -13,7 +13,10 @@ from t2vz import text_to_video
 from t2vz.attention import VARIANTS, cross_frame_weights, frames_seen
 from t2vz.errors import InputError
 from t2vz.motion import global_motion, motion_dynamics, translation_flow
+from t2vz.pipelines.algorithm_1 import algorithm_1
 from t2vz.pipelines.masks import foreground_from_attention
+from t2vz.pipelines.settings import Settings
+from t2vz.pipelines.text_to_video import text_job
 from t2vz.pipelines.trace import NAMES, layer_size, observe
 from t2vz.schedulers import NoiseSchedule
 
@@ -220,6 +223,17 @@ def test_a_name_that_did_not_occur_is_an_error_that_lists_those_that_did(sd):
         pass
     with pytest.raises(InputError, match="nothing was generated inside the trace"):
         empty["x_T"]
+
+
+def test_a_job_that_was_checked_has_done_nothing_yet(sd, monkeypatch):
+    asked, real = [], sd.encode_text
+    monkeypatch.setattr(sd, "encode_text", lambda prompts: asked.append(prompts) or real(prompts))
+    job = text_job(sd, Settings(PROMPT, frames=2, **QUICK))
+    assert asked == [] and job.done == 0
+    with t2vz.trace() as run:  # opened after the checks, it sees everything
+        video = job.video(algorithm_1(job))
+    expected, whole = traced(sd, frames=2)
+    assert run.names == whole.names and torch.equal(video.latents, expected.latents) and len(asked) == 2
 
 
 def test_a_second_generation_in_the_same_block_is_refused(sd):
