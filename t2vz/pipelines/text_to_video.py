@@ -13,6 +13,7 @@ from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress
 from .prediction import Predict, guided_by_text, with_ingredients
+from .ranks import ALONE
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def text_job(sd: "StableDiffusion", settings: Settings, unet: Callable | None = 
         )
 
     temporal = sd.unet.config.temporal_attention  # it looks at all frames at once
-    if temporal and share.ranks > 1:
+    if temporal and inputs.get("share", ALONE).ranks > 1:
         raise InputError("a tuned model's frames look at each other, so processes cannot share them; run one process")
     chunk = None if temporal else settings.chunk
 
