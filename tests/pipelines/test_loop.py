@@ -31,7 +31,7 @@ class Linear:
     Its text attention: cells of `square` read the tokens 1 and 2, the subject, more than the others do.
     """
 
-    config = SimpleNamespace(in_channels=4, out_channels=4)
+    config = SimpleNamespace(in_channels=4, out_channels=4, temporal_attention=False)
 
     def __init__(self):
         self.calls = []
