@@ -98,7 +98,7 @@ class Job:
     def initial_noise(self) -> Tensor:
         """Pure noise for every frame (m, c, h, w), correlated as the setting `initial_noise` says."""
         if self.settings.initial_noise == "inverted":
-            return self.as_latents(self.sd.inverted)  # not noise, but a video's latents at T (E17)
+            return self.as_latents(self.sd.inverted[self.mine])  # not noise, but a video's latents at T (E17)
         kind, strength = self.settings.initial_noise, self.settings.noise_strength
         if kind == "progressive":  # frame k's follows from those of all before it
             earlier = self.noise("initial", range(self.mine[-1] + 1))
