@@ -27,6 +27,7 @@ COMMANDS = {  # each is a module of commands/
     "example": "draw a small video to try control and edit on",
     "ablate": "compare settings over prompts and seeds, with statistics and a report",
     "explain": "a page that shows how a video is made, step by step",
+    "app": "a page to play with, in the browser",
     "inspect": "tell what a checkpoint file is, its sizes, and what is missing",
     "score": "measure videos, compare sets of them: CLIP score, consistency, motion, background",
     "weights": "export a checkpoint: as a single file, as a folder, with LoRAs merged",

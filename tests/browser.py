@@ -90,7 +90,7 @@ class Browser:
         self.profile.cleanup()
 
     def open(self, path: str | Path, width: int, height: int, scale: float = 1.0, dark: bool = False) -> "Page":
-        """Open a file in a window of that many CSS pixels, and wait until all of it is loaded."""
+        """Open a file, or an address, in a window of that many CSS pixels, and wait until all of it is loaded."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session)
@@ -105,7 +105,8 @@ class Browser:
         )
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.send("Emulation.setEmulatedMedia", features=[theme])
-        page.send("Page.navigate", url=Path(path).resolve().as_uri())
+        url = path if str(path).startswith("http") else Path(path).resolve().as_uri()
+        page.send("Page.navigate", url=url)
         self.wait_for(lambda event: event["method"] == "Page.loadEventFired" and event["sessionId"] == session)
         return page
 

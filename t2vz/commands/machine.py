@@ -3,6 +3,7 @@
 import os
 
 from ..errors import InputError
+from .output import SESSION
 
 
 def load_model(asked, **options):
@@ -15,7 +16,10 @@ def load_model(asked, **options):
     device, dtype = choose_machine(asked.device, asked.dtype)
     vae = None if asked.vae == "off" else asked.vae
     loras = [one for one in asked.lora or () if one[0] != "off"]
-    return StableDiffusion.load(asked.weights, dtype, device, asked.tokenizer, vae, loras, **options)
+    arguments = asked.weights, dtype, device, asked.tokenizer, vae, loras
+    if session := SESSION.get():
+        return session.load(StableDiffusion.load, *arguments, **options)
+    return StableDiffusion.load(*arguments, **options)
 
 
 def choose_machine(device: str, dtype: str):

@@ -6,6 +6,9 @@ A command says its remarks on stderr and its one line of result on stdout. Besid
 
 import re
 import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,6 +16,17 @@ from ..files import check_name
 
 # what may stand beside a video NAME.mp4, by what it is
 ENDINGS = {"run": ".json", "sheet": "-sheet.png", "latents": "-latents.safetensors"}
+
+
+@dataclass(frozen=True)
+class Session:
+    """What `t2vz app` does in place of a terminal. progress: a pipeline's. load(load, *arguments): keeps models."""
+
+    progress: Callable[[int, int, str], None]
+    load: Callable
+
+
+SESSION: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
 def output_paths(request, fps: float) -> dict[str, str | Path]:
@@ -69,6 +83,8 @@ class ProgressBar:
         return self
 
     def __call__(self, done: int, total: int, stage: str) -> None:
+        if session := SESSION.get():
+            return session.progress(done, total, stage)
         if self.bar is None:
             from tqdm import tqdm
 
