@@ -108,6 +108,18 @@ def wait(tab, expression, seconds=120):
     return value
 
 
+def click(tab, button, expression):
+    """Click until the expression holds: a page that has just appeared may not listen yet."""
+    until = time.monotonic() + 120
+    while not tab.evaluate(expression):
+        assert time.monotonic() < until, button
+        tab.evaluate(f"document.querySelector('{button}').click()")
+        for _ in range(100):
+            if tab.evaluate(expression):
+                return
+            time.sleep(0.2)
+
+
 def errors(tab):
     """What went wrong; a video that has played stops its download, which is none."""
     return [error for error in tab.errors if "net::ERR_ABORTED" not in error]
@@ -156,11 +168,10 @@ def test_the_other_tabs_on_a_phone(page, name):
     with Browser() as browser:
         tab = opened(browser, page[0], 390, 844)
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
-        tab.evaluate(f"{TABS}.find(one => one.innerText == '{name.capitalize()}').click()")
+        tab.evaluate(f"{TABS}.find(one => one.innerText.trim() == '{name.capitalize()}').click()")
         wait(tab, f"document.querySelector('#make-{name}')?.offsetParent != null")
         if name != "explain":
-            tab.evaluate(f"document.querySelector('#draw-{name}').click()")
-            wait(tab, f"document.querySelector('#source-{name} video')")
+            click(tab, f"#draw-{name}", f"!!document.querySelector('#source-{name} video')")
         tab.evaluate(f"document.querySelector('#make-{name}').click()")
         result = "iframe.page" if name == "explain" else f".made-{name} video"
         wait(tab, f"!!document.querySelector('{result}')")
