@@ -5,6 +5,7 @@ sd = StableDiffusion.load("v1-5-pruned-emaonly.safetensors")     # or a folder: 
 sd = StableDiffusion.load(edit=True)                             # the embedded model that edits videos (E15)
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,7 @@ class StableDiffusion:
             checkpoint.schedule,
             path,
             unet_path,
-            None if tokenizer is None else Path(tokenizer).expanduser(),
+            None if tokenizer is None else Path(os.path.expanduser(tokenizer)),
             checkpoint.kind,
             read_words(source),
             read_defaults(source),

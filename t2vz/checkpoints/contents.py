@@ -33,7 +33,6 @@ UNETS = ("sd1", "instruct-pix2pix", "inpainting")
 # Which network a file of one kind holds, if it is no whole checkpoint.
 ALONE = dict.fromkeys(UNETS, "unet") | {"vae": "vae", "text": "text"}
 ALONE |= {"controlnet": "ControlNet", "controlnet-delta": "ControlNet"}
-GIVE = "give a .safetensors file, or a folder with unet/ vae/ text_encoder/"
 
 
 @dataclass
@@ -56,7 +55,7 @@ def look(path: str | Path) -> Contents:
 
     Raises InputError for what cannot be read: no such file, a pickle, cut short, no safetensors.
     """
-    path = find_path(path, GIVE)
+    path = find_path(path)
     if not path.is_dir():
         return _look_into_file(path)
     if any((path / NETWORKS[name].folder).is_dir() for name in PARTS):

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
-from .contents import GIVE, Contents, look, tokenizer_files
+from .contents import Contents, look, tokenizer_files
 from .kinds import BY_CONTEXT, refuse
 from .networks import PARTS, STEM, Part, shapes_of
 from .read import find_path, refuse_pickles, some
@@ -47,7 +47,7 @@ def open_checkpoint(path: str | Path, needs: tuple[str, ...] = PARTS) -> Checkpo
     needs: the parts without which it is of no use ("unet", "vae", "text").
     Raises InputError: no such file, a pickle, cut short, another model (it says which), a part missing.
     """
-    path = find_path(path, GIVE)
+    path = find_path(path)
     if path.is_dir() and not (path / "unet").is_dir():
         raise InputError(f"{path}: holds no unet/ folder; {_folder_advice(path)}")
     contents = look(path)

@@ -23,6 +23,7 @@ from ..errors import InputError
 
 PICKLE_ENDINGS = (".ckpt", ".bin", ".pt", ".pth", ".pkl", ".pickle")
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+GIVE = "give a .safetensors file, or a folder with unet/ vae/ text_encoder/"
 NAMED = 5  # names that an error lists before it only counts
 HEADER = "t2vz."  # how the keys of a single file's header begin that t2vz writes: "t2vz.unet", "t2vz.words" …
 LONGEST_HEADER = 100_000_000  # the format's own limit
@@ -68,7 +69,7 @@ def read_header(path: str | Path) -> dict[str, Entry]:
 
 def read_header_and_metadata(path: str | Path) -> tuple[dict[str, Entry], dict[str, str]]:
     """`read_header`, and the words that the file's maker left in its header ({} if none). Raises as `read_header`."""
-    path = find_path(path)
+    path = find_path(path, "give a .safetensors file")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the .safetensors file in it")
     try:
@@ -156,14 +157,14 @@ def find_weights(folder: Path, stem: str) -> list[Path]:
     raise InputError(f"{folder}: holds no {stem}.safetensors (nor its .fp16 edition, nor an index of shards)")
 
 
-def find_path(path: str | Path, advice: str = "give a .safetensors file") -> Path:
+def find_path(path: str | Path, advice: str = GIVE) -> Path:
     """The file or folder that a path names: of a folder of the Hugging Face hub's cache (models--A--B) the folder with
     the files, and ~ is the home.
 
     advice: what to give instead. Raises InputError: a pickle by its name, which is not touched; nothing there, a web
     address, a model's name on the hub; several revisions in the cache, and none the current one.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.suffix.lower() in PICKLE_ENDINGS:
         raise InputError(
             f"{path}: {path.suffix} files are pickles, which can run code when opened, so t2vz "

@@ -6,6 +6,7 @@ model's is nearly always CLIP's own, the same 49,408 tokens for every Stable Dif
 
 from __future__ import annotations
 
+import os
 import ssl
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -58,7 +59,7 @@ def find_tokenizer(path: str | Path, tokenizer: str | Path | None = None) -> Pat
     """
     path = Path(path)
     if tokenizer is not None:
-        return _complete(Path(tokenizer).expanduser())
+        return _complete(Path(os.path.expanduser(tokenizer)))
     beside = (path if path.is_dir() else path.parent) / "tokenizer"
     if beside.is_dir() or path.is_dir():
         return _complete(beside)

@@ -42,6 +42,7 @@ OPENERS = {
         ("there/is-none.safetensors", "no such file"),
         ("~/is-none.safetensors", "^/.*is-none.safetensors: no such file"),
         ("x" * 300, "File name too long"),
+        ("~nobody-here/x", "no such file"),
     ],
 )
 @pytest.mark.parametrize("wanted", OPENERS)
