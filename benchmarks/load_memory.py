@@ -101,10 +101,8 @@ def single_file_shapes():
     """(key, shape) of every SD 1.5 tensor, by its single-file name."""
     with torch.device("meta"):
         unet, vae, text = UNet(UNetConfig()), VAE(VAEConfig()), TextEncoder(TextConfig())
-    unet_names = layouts.inverse(dict(layouts.unet_modules(unet.config.has_attention, unet.config.layers_per_block)))
-    vae_names = layouts.inverse(
-        dict(layouts.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block))
-    )
+    unet_names = layouts.inverse(dict(layouts.unet_modules(unet.config)))
+    vae_names = layouts.inverse(dict(layouts.vae_modules(vae.config)))
     for key, tensor in unet.state_dict().items():
         yield layouts.UNET + layouts.rename(key, unet_names), list(tensor.shape)
     for key, tensor in vae.state_dict().items():

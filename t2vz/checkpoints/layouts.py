@@ -9,8 +9,11 @@ numbers.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
+
+from ..unet.config import ControlNetConfig, UNetConfig
+from ..vae.config import VAEConfig
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
@@ -46,20 +49,19 @@ EXTRAS = (
 )
 
 
-def unet_modules(attention: Sequence[bool], resnets: int) -> Iterator[tuple[str, str]]:
-    """(single-file name, folder name) of every UNet module, in running order, without the prefix `UNET`.
-
-    attention: for each level, whether it has transformers. resnets: per level going down; one more going up.
-    """
-    yield from _going_down(attention, resnets)
-    last = len(attention) - 1
+def unet_modules(config: UNetConfig) -> Iterator[tuple[str, str]]:
+    """(single-file name, folder name) of every UNet module, in running order, without the prefix `UNET`."""
+    yield from _going_down(config)
+    last, resnets = len(config.has_attention) - 1, config.layers_per_block + 1
     block = 0
-    for level, has_attention in enumerate(reversed(attention)):
-        for i in range(resnets + 1):
+    for level, has_attention in enumerate(reversed(config.has_attention)):
+        for i in range(resnets):
             yield from _inside(f"output_blocks.{block}.0", f"up_blocks.{level}.resnets.{i}", UNET_RESNET)
             if has_attention:
                 yield f"output_blocks.{block}.1", f"up_blocks.{level}.attentions.{i}"
-            if level < last and i == resnets:  # in the block of the level's last resnet, the next free slot
+            if (
+                level < last and i == config.layers_per_block
+            ):  # in the block of the level's last resnet, the next free slot
                 slot = 2 if has_attention else 1
                 yield f"output_blocks.{block}.{slot}.conv", f"up_blocks.{level}.upsamplers.0.conv"
             block += 1
@@ -67,29 +69,28 @@ def unet_modules(attention: Sequence[bool], resnets: int) -> Iterator[tuple[str,
     yield "out.2", "conv_out"
 
 
-def control_modules(attention: Sequence[bool], resnets: int, halvings: int) -> Iterator[tuple[str, str]]:
-    """(single-file name, folder name) of every ControlNet module, without the prefix `CONTROL`.
-
-    attention, resnets: as in `unet_modules`. halvings: how often its stem halves the condition picture.
-    """
-    yield from _going_down(attention, resnets)
-    for i in range(len(attention) * (resnets + 1)):  # conv_in, every resnet, all downsamplers
+def control_modules(config: ControlNetConfig) -> Iterator[tuple[str, str]]:
+    """(single-file name, folder name) of every ControlNet module, without the prefix `CONTROL`."""
+    yield from _going_down(config)
+    for i in range(
+        len(config.has_attention) * (config.layers_per_block + 1)
+    ):  # conv_in, every resnet, all downsamplers
         yield f"zero_convs.{i}.0", f"controlnet_down_blocks.{i}"
     yield "middle_block_out.0", "controlnet_mid_block"
-    stem = ["conv_in", *(f"blocks.{i}" for i in range(2 * halvings)), "conv_out"]
+    stem = ["conv_in", *(f"blocks.{i}" for i in range(2 * len(config.condition_out_channels) - 2)), "conv_out"]
     for i, name in enumerate(stem):
         yield f"input_hint_block.{2 * i}", f"controlnet_cond_embedding.{name}"  # odd numbers are activations
 
 
-def _going_down(attention: Sequence[bool], resnets: int) -> Iterator[tuple[str, str]]:
+def _going_down(config: UNetConfig) -> Iterator[tuple[str, str]]:
     """What UNet and ControlNet have in common: the timestep, the levels going down, the middle."""
     yield "time_embed.0", "time_embedding.linear_1"
     yield "time_embed.2", "time_embedding.linear_2"
     yield "input_blocks.0.0", "conv_in"
-    last = len(attention) - 1
+    last = len(config.has_attention) - 1
     block = 1
-    for level, has_attention in enumerate(attention):
-        for i in range(resnets):
+    for level, has_attention in enumerate(config.has_attention):
+        for i in range(config.layers_per_block):
             yield from _inside(f"input_blocks.{block}.0", f"down_blocks.{level}.resnets.{i}", UNET_RESNET)
             if has_attention:
                 yield f"input_blocks.{block}.1", f"down_blocks.{level}.attentions.{i}"
@@ -103,8 +104,9 @@ def _going_down(attention: Sequence[bool], resnets: int) -> Iterator[tuple[str, 
     yield from _inside("middle_block.2", "mid_block.resnets.1", UNET_RESNET)
 
 
-def vae_modules(levels: int, resnets: int) -> Iterator[tuple[str, str]]:
+def vae_modules(config: VAEConfig) -> Iterator[tuple[str, str]]:
     """(single-file name, folder name) of every VAE module, in running order, without the prefix `VAE`."""
+    levels, resnets = len(config.block_out_channels), config.layers_per_block
     yield "encoder.conv_in", "encoder.conv_in"
     for level in range(levels):
         for i in range(resnets):
@@ -140,35 +142,36 @@ def _inside(single: str, folder: str, names: dict[str, str]) -> Iterator[tuple[s
         yield f"{single}.{single_name}", f"{folder}.{folder_name}"
 
 
-def unet_table(keys: Iterable[str]) -> dict[str, str]:
-    """`unet_modules` of the UNet that has these keys, without the prefix `UNET`."""
-    return dict(unet_modules(*_levels(list(keys))))
+def unet_levels(keys: Collection[str]) -> UNetConfig:
+    """As much of a config as `unet_modules` asks for, by the keys of a single file's UNet.
 
-
-def control_table(keys: Iterable[str]) -> dict[str, str]:
-    """`control_modules` of the ControlNet that has these keys, without the prefix `CONTROL`."""
-    keys = list(keys)
-    stem = _numbers(keys, r"input_hint_block\.(\d+)\.")  # two convolutions, and two for each halving
-    return dict(control_modules(*_levels(keys), halvings=len(stem) // 2 - 1))
-
-
-def vae_table(keys: Iterable[str]) -> dict[str, str]:
-    """`vae_modules` of the VAE that has these keys, without the prefix `VAE`."""
-    keys = list(keys)
-    levels, resnets = _numbers(keys, r"encoder\.down\.(\d+)\."), _numbers(keys, r"encoder\.down\.0\.block\.(\d+)\.")
-    return dict(vae_modules(len(levels), len(resnets)))
-
-
-def _levels(keys: list[str]) -> tuple[list[bool], int]:
-    """For each level whether it has transformers, and its resnets. Block 0 is the first convolution; each level has a
-    block per resnet, and all but the last one more that halves the size (`op`)."""
+    Block 0 is the first convolution; each level has a block per resnet, and all but the last one more that halves the
+    size (`op`).
+    """
     blocks = _numbers(keys, r"input_blocks\.(\d+)\.")
     halving = sorted(_numbers(keys, r"input_blocks\.(\d+)\.0\.op\."))
     attends = _numbers(keys, r"input_blocks\.(\d+)\.1\.")
-    return [first + 1 in attends for first in (0, *halving)], (halving[0] if halving else len(blocks)) - 1
+    has_attention = tuple(first + 1 in attends for first in (0, *halving))
+    return UNetConfig(has_attention=has_attention, layers_per_block=(halving[0] if halving else len(blocks)) - 1)
 
 
-def _numbers(keys: Iterable[str], pattern: str) -> set[int]:
+def control_levels(keys: Collection[str]) -> ControlNetConfig:
+    """As much of a config as `control_modules` asks for, by the keys of a single file's ControlNet."""
+    levels, stem = unet_levels(keys), _numbers(keys, r"input_hint_block\.(\d+)\.")
+    widths = (0,) * (len(stem) // 2)  # the first and the last convolution, and two for each halving
+    return ControlNetConfig(
+        has_attention=levels.has_attention, layers_per_block=levels.layers_per_block, condition_out_channels=widths
+    )
+
+
+def vae_levels(keys: Collection[str]) -> VAEConfig:
+    """As much of a config as `vae_modules` asks for, by the keys of a single file's VAE."""
+    widths = (0,) * len(_numbers(keys, r"encoder\.down\.(\d+)\."))
+    resnets = len(_numbers(keys, r"encoder\.down\.0\.block\.(\d+)\."))
+    return VAEConfig(block_out_channels=widths, layers_per_block=resnets)
+
+
+def _numbers(keys: Collection[str], pattern: str) -> set[int]:
     """The numbers that the pattern's group matches at the start of keys."""
     return {int(match[1]) for key in keys if (match := re.match(pattern, key))}
 

@@ -240,7 +240,7 @@ def _refuse_other_models(path: Path, changes: Sequence[Change], checkpoint: Chec
 def _names(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[str, str]]]:
     """Every name that a LoRA file may give a weight of the model, and (part, tensor name)."""
     unet = checkpoint.unet.config
-    single = layouts.inverse(dict(layouts.unet_modules(unet.has_attention, unet.layers_per_block)))
+    single = layouts.inverse(dict(layouts.unet_modules(unet)))
     for path, name in _weights(checkpoint.unet):
         original = layouts.rename(name, single).removesuffix(".weight")
         for alias in (path, path.replace(".to_out.0", ".to_out"), original):

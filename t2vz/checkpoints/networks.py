@@ -3,7 +3,7 @@
 A row says where the tensors of a network lie in the two layouts, and how their names there become the module's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ..unet import ControlNet, UNet
 from ..vae import VAE
 from . import layouts
 from .config import Config
+from .layouts import control_levels, control_modules, unet_levels, unet_modules, vae_levels, vae_modules
 from .read import Entry
 
 STEM = "diffusion_pytorch_model"
@@ -30,12 +31,14 @@ class Network:
     name: str
     module: Callable[[Config], nn.Module]
     class_name: str  # of diffusers' or transformers' class, in config.json
-    folder: str  # in a checkpoint folder; `stem` is the name of its weight file
-    stem: str
+    folder: str  # in a checkpoint folder
     prefix: str  # of its keys in a single file
-    table: Callable[[Iterable[str]], dict[str, str]] | None  # single-file keys -> {single-file module: folder module}
+    # The two layouts' names of a config's modules, None if they are the same; a config by the keys of a single file.
+    modules: Callable[[Config], Iterable[tuple[str, str]]] | None = None
+    levels: Callable[[Collection[str]], Config] | None = None
     # Older names and shapes -> the module's; None for what is no weight of it.
     tidy: Callable[[str, Entry], tuple[str, Entry] | None] = _as_it_is
+    stem: str = STEM  # of its weight file's name in a folder
 
 
 def _tidy_vae(name: str, entry: Entry) -> tuple[str, Entry]:
@@ -53,10 +56,10 @@ def _tidy_text(name: str, entry: Entry) -> tuple[str, Entry] | None:
 NETWORKS = {
     row.name: row
     for row in (
-        Network("unet", UNet, "UNet2DConditionModel", "unet", STEM, layouts.UNET, layouts.unet_table),
-        Network("vae", VAE, "AutoencoderKL", "vae", STEM, layouts.VAE, layouts.vae_table, _tidy_vae),
-        Network("text", TextEncoder, "CLIPTextModel", "text_encoder", "model", layouts.TEXT, None, _tidy_text),
-        Network("ControlNet", ControlNet, "ControlNetModel", "", STEM, layouts.CONTROL, layouts.control_table),
+        Network("unet", UNet, "UNet2DConditionModel", "unet", layouts.UNET, unet_modules, unet_levels),
+        Network("vae", VAE, "AutoencoderKL", "vae", layouts.VAE, vae_modules, vae_levels, _tidy_vae),
+        Network("text", TextEncoder, "CLIPTextModel", "text_encoder", layouts.TEXT, tidy=_tidy_text, stem="model"),
+        Network("ControlNet", ControlNet, "ControlNetModel", "", layouts.CONTROL, control_modules, control_levels),
     )
 }
 PARTS = ("unet", "vae", "text")  # of a checkpoint; a ControlNet comes beside one
@@ -75,7 +78,7 @@ class Part:
 
 def by_module_names(row: Network, entries: Mapping[str, Entry], single: bool) -> dict[str, Entry]:
     """A network's tensors by the names its module has. What no module has keeps its key, and is refused by it."""
-    table = row.table(entries) if single and row.table else None
+    table = dict(row.modules(row.levels(entries))) if single and row.modules else None
     named = {}
     for key, entry in entries.items():
         name = key if table is None else layouts.rename(key, table) or row.prefix + key

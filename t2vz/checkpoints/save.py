@@ -139,19 +139,16 @@ def save_single_file(
     header |= {DEFAULTS_HEADER: json.dumps(defaults, ensure_ascii=False)} if defaults else {}
     header |= header_words("scheduler", schedule or usual, usual)
     tensors = {}
-    modules = {
-        "unet": layouts.unet_modules(unet.config.has_attention, unet.config.layers_per_block),
-        "vae": layouts.vae_modules(len(vae.config.block_out_channels), vae.config.layers_per_block),
-    }
     for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
         state = network.state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
         header |= header_words(name, network.config, FROM_SHAPES[name](shapes, str(path)))
-        table = layouts.inverse(dict(modules[name])) if name in modules else None
+        row = NETWORKS[name]
+        table = layouts.inverse(dict(row.modules(network.config))) if row.modules else None
         for key, tensor in state.items():
             if name == "vae" and ".attentions." in key and tensor.ndim == 2:
                 tensor = tensor[:, :, None, None]
-            tensors[NETWORKS[name].prefix + (layouts.rename(key, table) if table else key)] = tensor
+            tensors[row.prefix + (layouts.rename(key, table) if table else key)] = tensor
     _refuse_existing(path, overwrite)
     with atomic_path(path) as file:
         _write_weights(file, tensors, dtype, header)

@@ -44,7 +44,7 @@ def folder(original, tmp_path):
 
 def single_file(path, state, prefix=layouts.CONTROL, **more):
     """Write the weights under the original program's names."""
-    names = layouts.inverse(dict(layouts.control_modules(UNET.has_attention, UNET.layers_per_block, halvings=3)))
+    names = layouts.inverse(dict(layouts.control_modules(SIZES)))
     tensors = {prefix + layouts.rename(key, names): tensor.contiguous() for key, tensor in state.items()}
     save_file(tensors | more, path)
     return path
@@ -57,7 +57,7 @@ def assert_same(network, state, dtype=torch.float32):
 
 
 def test_names_equal_the_published_map_both_ways():
-    there = dict(layouts.control_modules((True, True, True, False), 2, halvings=3))
+    there = dict(layouts.control_modules(ControlNetConfig()))
     back = layouts.inverse(there)
     assert len(back) == len(there)
     for key, name, _ in ROWS:

@@ -6,12 +6,12 @@ import itertools
 import pytest
 
 from t2vz.checkpoints import layouts
-
-SD15_ATTENTION = (True, True, True, False)
+from t2vz.unet import UNetConfig
+from t2vz.vae import VAEConfig
 
 
 def modules(part):
-    return dict(layouts.unet_modules(SD15_ATTENTION, 2) if part == "unet" else layouts.vae_modules(4, 2))
+    return dict(layouts.unet_modules(UNetConfig()) if part == "unet" else layouts.vae_modules(VAEConfig()))
 
 
 @pytest.mark.parametrize("part, prefix, count", [("unet", layouts.UNET, 686), ("vae", layouts.VAE, 248)])
@@ -38,11 +38,11 @@ def test_text_names_equal_the_published_ones(manifest):
 @pytest.mark.parametrize("levels", [1, 2, 5])
 def test_names_are_bijective_at_any_size(levels, resnets):
     for attention in itertools.product([False, True], repeat=levels):
-        pairs = list(layouts.unet_modules(attention, resnets))
+        pairs = list(layouts.unet_modules(UNetConfig(has_attention=attention, layers_per_block=resnets)))
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
         blocks = {int(a.split(".")[1]) for a, _ in pairs if a.startswith("input_blocks.")}
         assert blocks == set(range(levels * (resnets + 1)))  # no number left out: conv_in, resnets, downsamplers
-    pairs = list(layouts.vae_modules(levels, resnets))
+    pairs = list(layouts.vae_modules(VAEConfig(block_out_channels=(1,) * levels, layers_per_block=resnets)))
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
