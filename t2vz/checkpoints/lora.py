@@ -28,7 +28,7 @@ from ..errors import InputError
 from . import layouts
 from .load import Checkpoint
 from .networks import Part
-from .read import Entry, read_header_and_metadata, read_tensors, some
+from .read import Entry, find_path, read_header_and_metadata, read_tensors, some
 
 # A factor's key: the module, what kind of name it is ("lora_down", "lora_A", ".lora.down", "_lora.down" …), its role,
 # and peft's name of the adapter, if it is kept.
@@ -111,7 +111,7 @@ def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) ->
     Every key of the file is used or named in an error. Raises InputError: not a LoRA, made for another architecture,
     another method (LoHa, LoKr, DoRA …), half a pair missing.
     """
-    path = Path(path)
+    path = find_path(path, "give a LoRA's .safetensors file")
     if not math.isfinite(weight):
         raise InputError(f"{path}: its weight is {weight}; give a number, usually between 0 and 1")
     _refuse_folder(path)

@@ -30,7 +30,7 @@ OPENERS = {
     "unet/ vae/ text_encoder/": lambda made, path: StableDiffusion.load(path),
     "VAE's folder": lambda made, path: StableDiffusion.load(made / "folder", vae=path),
     "ControlNet for Stable Diffusion": lambda made, path: load_controlnet(path),
-    "give a .safetensors file": lambda made, path: StableDiffusion.load(made / "folder", loras=[path]),
+    "give a LoRA's .safetensors file": lambda made, path: StableDiffusion.load(made / "folder", loras=[path]),
 }
 
 
@@ -57,7 +57,7 @@ def test_a_checkpoint_where_one_network_is_wanted(made):
         StableDiffusion.load(made / "folder", vae=made / "folder")
     with pytest.raises(InputError, match="no ControlNet's folder"):
         load_controlnet(made / "folder")
-    with pytest.raises(InputError, match="is a folder; give the .safetensors file in it"):
+    with pytest.raises(InputError, match="is a folder, and a LoRA is a file"):
         StableDiffusion.load(made / "folder", loras=[made / "folder"])
 
 
