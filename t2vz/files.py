@@ -79,9 +79,11 @@ def check_replaceable_folder(path: str | Path, replace_if: Callable[[Path], bool
 
 
 def check_name(path: str | Path) -> None:
-    """Raise InputError for a name that no file can have: empty, or longer than file systems take."""
+    """Raise InputError for a name that no file can have: empty, longer than file systems take, with a null byte."""
     if not os.fspath(path):
         raise InputError("the output path is empty; give a file name")
+    if "\0" in os.fspath(path):
+        raise InputError(f"{os.fspath(path)!r}: no file name can hold a null byte; give another")
     size = max(len(os.fsencode(part)) for part in Path(path).parts or [""])
     if size > LONGEST_NAME:
         raise InputError(f"{str(path)[:60]}…: a name of {size} bytes is too long; give one of at most {LONGEST_NAME}")
@@ -108,7 +110,7 @@ def _undo_on_failure(path: str | Path, target: Path) -> Iterator[Path]:
     """Make the parent folders, yield an unused name beside `target`; after any exception remove both."""
     created = []
     # A hidden name, cut short so that a long file name does not grow beyond what the file system takes.
-    temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(4)}{target.suffix}")
+    temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(4)}{target.suffix[:20]}")
     try:
         _make_parents(target.parent, created)
         yield temporary

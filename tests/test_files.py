@@ -95,7 +95,10 @@ def test_a_link_survives(tmp_path):
 
 def test_long_names_fit(tmp_path):
     files.write_bytes(tmp_path / ("n" * 250 + ".bin"), b"x")
-    assert len(tree(tmp_path)) == 1
+    files.write_bytes(tmp_path / ("a." + "x" * 250), b"x")
+    assert len(tree(tmp_path)) == 2
+    with pytest.raises(InputError, match="null byte"):
+        files.write_bytes("a\0b", b"x")
     for call in (lambda path: files.write_bytes(path, b"x"), check_output):
         with pytest.raises(InputError, match="300 bytes is too long"):
             call(tmp_path / ("é" * 150))
