@@ -88,7 +88,7 @@ class Share:
             yield frame
         for rank in range(1, self.ranks):
             for _ in Share(rank, self.ranks).frames(m)[1:]:
-                received = torch.empty(shape, dtype=torch.uint8)
+                received = torch.empty(shape, dtype=torch.uint8, device="cpu")
                 with self._together():
                     distributed.recv(received, rank)
                 yield received.numpy()
