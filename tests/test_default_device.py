@@ -72,8 +72,15 @@ def test_flows_are_made_on_the_cpu_under_any_default_device():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_new_tensor_is_told_its_device(path):
-    """Parameters aside, which torch.nn makes: those belong on the default device."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"torch.{name}" for name in MAKES}:
+    """Parameters aside: those belong on the default device."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    parameters = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "nn.Parameter"]
+    inside = {id(argument) for parameter in parameters for argument in parameter.args}
+    for node in nodes:
+        if (
+            id(node) not in inside
+            and isinstance(node, ast.Call)
+            and ast.unparse(node.func) in {f"torch.{name}" for name in MAKES}
+        ):
             told = any(keyword.arg in ("device", None) for keyword in node.keywords)  # None: **on_cpu
             assert told, f"{path}:{node.lineno}: {ast.unparse(node)}"

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import FailedError, InputError
+from ..video import Video
+from .costs import COSTS, EXACT, any_approximation, latent_error, with_costs
 from .hashes import code_hash, run_key
 from .measure import measure
 from .sources import SourceVideo
@@ -23,6 +25,8 @@ def keyed_trials(
     """
     task = TASKS[study.task]
     shared = {"task": study.task, "model": model, "code": code_hash()}
+    if costs := sorted(set(study.metrics) & set(COSTS)):
+        shared["costs"] = costs
     videos = {name: source and source.sha256 for name, source in sources.items()}
     keyed = []
     for trial in study.trials():
@@ -42,16 +46,35 @@ class Maker:
     """
 
     def __init__(self, study: Study, sd, clip, sources: dict, controlnet=None, progress=None):
-        self.task = TASKS[study.task]
+        self.task, self.costs = TASKS[study.task], set(study.metrics) & set(COSTS)
         self.sd, self.clip, self.sources, self.controlnet, self.progress = sd, clip, sources, controlnet, progress
+        self.warm = False
 
     def __call__(self, trial: Trial, folder: Path) -> dict:
         task, source = self.task, self.sources[trial.video]
         try:
-            video = task.make(self.sd, trial.settings, source, self.controlnet, self.progress)
+            video, costs = self._make(trial.settings, source)
             prompt = task.caption(trial.prompt) if task.caption else None
             metrics = measure(self.sd, self.clip, video, prompt, from_text=not task.needs_video)
         except (InputError, FailedError) as error:
             raise type(error)(f"{trial}: {error}") from error
         video.save(folder / VIDEO)
+        metrics |= {name: value for name, value in costs.items() if name in self.costs}
         return {"settings": video.settings, "video": trial.video, "metrics": metrics, "notes": video.notes}
+
+    def _make(self, settings: dict, source) -> tuple[Video, dict[str, float]]:
+        """The video, and what it cost, if the study asks for that; the exact one is made again to compare with."""
+
+        def make(settings: dict) -> Video:
+            return self.task.make(self.sd, settings, source, self.controlnet, self.progress)
+
+        if not self.costs:
+            return make(settings), {}
+        exact = {**settings, **EXACT}
+        if not self.warm:
+            make(exact)  # the first video of a process takes longer than others
+            self.warm = True
+        video, costs = with_costs(lambda: make(settings), self.sd.device)
+        if "latent_error" in self.costs:
+            costs["latent_error"] = latent_error(video, make(exact) if any_approximation(settings) else video)
+        return video, costs

@@ -7,9 +7,9 @@ import io
 import re
 
 from ..errors import InputError
-from ..metrics import MEASURES
 from ..metrics.motion import in_512ths
 from ..motion.flow import RELEASE_FIELD
+from .costs import MEASURES
 from .results import Results
 from .statistics import Estimate
 

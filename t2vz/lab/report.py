@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from ..files import write_bytes
-from ..metrics import MEASURES
 from ..pipelines.settings import in_words
 from ..video import read_video
+from .costs import MEASURES
 from .execute import words_for
 from .make import VIDEO
 from .page import render

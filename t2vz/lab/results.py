@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..files import write_bytes, write_json
-from ..metrics import MEASURES
+from .costs import MEASURES
 from .statistics import Estimate, estimate, paired
 from .study import Study, Trial
 

@@ -28,8 +28,8 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import InputError
-from ..metrics import MEASURES
 from ..pipelines.kinds import Choice, Kind, Number, Text, Whole, declared, optional, setting
+from .costs import MEASURES
 from .tasks import TASKS, Task
 
 KEYS = (

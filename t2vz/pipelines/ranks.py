@@ -104,7 +104,7 @@ class Share:
             parts = [x_0.cpu()]
             for rank in range(1, self.ranks):
                 count = len(Share(rank, self.ranks).frames(m)) - 1
-                parts.append(torch.empty(count, *x_0.shape[1:], dtype=x_0.dtype))
+                parts.append(torch.empty(count, *x_0.shape[1:], dtype=x_0.dtype, device="cpu"))
                 distributed.recv(parts[-1], rank)
             return torch.cat(parts)
 

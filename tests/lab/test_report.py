@@ -9,10 +9,10 @@ from browser import Browser
 from lab_study import MADE, STUDY, finished_study
 
 from t2vz.lab import report as report_module
+from t2vz.lab.costs import MEASURES
 from t2vz.lab.report import write_report
 from t2vz.lab.runs import RunFolder
 from t2vz.lab.words import MEANINGS
-from t2vz.metrics import MEASURES
 
 
 class Page(HTMLParser):

@@ -163,5 +163,13 @@ def test_the_papers_study_is_as_large_as_it_has_to_be():
     assert len(study.prompts) >= 32 and len(study.seeds) == 3 and len(study.variants) == 8
     assert study.variants[0].name == study.baseline
     assert study.variants[0].settings == {"attention": "own", "motion": None, "smooth_background": 0.0}
-    assert sorted(built_in_studies()) == ["attention", "delta-t", "lambda", "noise", "paper", "tune-a-video"]
-    assert len(load_study("attention").variants) == 6
+    assert sorted(built_in_studies()) == [
+        "approximations",
+        "attention",
+        "delta-t",
+        "lambda",
+        "noise",
+        "paper",
+        "tune-a-video",
+    ]
+    assert len(load_study("attention").variants) == 9
