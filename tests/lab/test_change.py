@@ -31,7 +31,7 @@ def sd(tmp_path_factory):
 @pytest.fixture(scope="module")
 def source():
     frames = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    return SourceVideo(frames, 4.0, "sha")
+    return SourceVideo(frames, 4.0, "sha", [])
 
 
 def test_an_instruction_is_followed_as_edit_video_does(sd, source):
