@@ -120,7 +120,9 @@ class StableDiffusion:
         The mean of the VAE's posterior times its scaling factor, frame by frame; H and W are multiples of 8. Raises
         InputError for anything else.
         """
-        frames = torch.as_tensor(frames)
+        if not isinstance(frames, Tensor | np.ndarray):
+            raise InputError(f"encode: got a {type(frames).__name__}; give frames as uint8 (m, H, W, 3)")
+        frames = frames if isinstance(frames, Tensor) else torch.from_numpy(np.ascontiguousarray(frames))
         f = self.vae.factor
         if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) == 0:
             raise InputError(f"encode: got {frames.dtype} {tuple(frames.shape)}; give frames as uint8 (m, H, W, 3)")
@@ -137,6 +139,8 @@ class StableDiffusion:
         Raises InputError for other shapes.
         """
         channels = self.vae.config.latent_channels
+        if not isinstance(latents, Tensor):
+            raise InputError(f"decode: got a {type(latents).__name__}; give a tensor (m, {channels}, h, w)")
         if latents.ndim != 4 or latents.shape[1] != channels or len(latents) == 0:
             raise InputError(f"decode: got latents {tuple(latents.shape)}; give (m, {channels}, h, w)")
         with torch.no_grad():

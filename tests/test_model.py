@@ -71,6 +71,9 @@ def test_frames_to_latents_by_hand(folder):
     pictures = torch.from_numpy(frames).double().permute(0, 3, 1, 2) / 127.5 - 1
     torch.testing.assert_close(latents, VAE_SIZES.scaling_factor * sd.vae.encode(pictures), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(sd.encode(torch.from_numpy(frames[1:2])), latents[1:2])
+    assert torch.equal(sd.encode(frames[:, ::-1]), sd.encode(frames[:, ::-1].copy()))
+    with torch.device("meta"):  # where new tensors go is nobody's business but the model's
+        assert torch.equal(sd.encode(frames), latents) and sd.decode(latents).shape == frames.shape
 
 
 def test_latents_to_frames_as_a_video_has_them(folder):
@@ -82,6 +85,9 @@ def test_latents_to_frames_as_a_video_has_them(folder):
 
 def test_wrong_shapes_are_refused(folder):
     sd = StableDiffusion.load(folder)
+    for call in (sd.encode, sd.decode):
+        with pytest.raises(InputError, match="got a list"):
+            call([[1, 2], [3]])
     for frames in (np.zeros((2, 16, 16, 3)), np.zeros((16, 16, 3), np.uint8), np.zeros((1, 12, 16, 3), np.uint8)):
         with pytest.raises(InputError, match="encode"):
             sd.encode(frames)
