@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import CLIPModel
 
-from t2vz.schedulers import NoiseSchedule, classifier_free_guidance, ddim_step
+from t2vz.pipelines.denoise import denoise
+from t2vz.schedulers import NoiseSchedule, classifier_free_guidance
 from t2vz.text import Tokenizer
 from t2vz.unet.config import UNetConfig
 from t2vz.unet.unet import UNet
@@ -188,10 +189,9 @@ def sample(
 ) -> Tensor:
     """Scaled latents (n, 4, h, w) by DDIM (E3) from pure noise. eps(x, t): the guided prediction."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    for t in SCHEDULE.timesteps(steps):
-        with torch.autocast(device.type, torch.bfloat16):
-            noise = eps(x, t).float()
-        x = ddim_step(x, noise, SCHEDULE.alpha_bar_at(t), SCHEDULE.alpha_bar_at(SCHEDULE.previous(t, steps)))
+    with torch.autocast(device.type, torch.bfloat16):
+        for step in denoise(eps, x, SCHEDULE.timesteps(steps), steps, SCHEDULE):
+            x = step.x_s
     return x
 
 
