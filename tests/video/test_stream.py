@@ -52,12 +52,12 @@ def test_without_a_constant_rate_every_frame_is_taken_once_and_the_duration_kept
     assert np.abs(np.subtract(numbers(resampled.frames), on_screen)).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.ts", "v.avi"])
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.mpg", "v.avi"])
 def test_a_constant_rate_stays_exact_though_times_are_rounded(tmp_path, name):
-    ffmpeg("-f", "lavfi", "-i", "testsrc=s=32x32:r=30000/1001:d=2", "-pix_fmt", "yuv420p", tmp_path / name)
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=32x32:r=30000/1001:d=2", "-g", 600, "-pix_fmt", "yuv420p", tmp_path / name)
     video = read_video(tmp_path / name)
     assert len(video) == 60 and video.fps == pytest.approx(30000 / 1001, rel=1e-9) and video.notes == []
-    assert len(read_video(tmp_path / name, start=1)) in (30, 31)  # a .ts has no index, and one key frame
+    assert len(read_video(tmp_path / name, start=1)) in (30, 31)  # an .mpg has no index; one key frame
 
 
 def test_a_film_that_begins_later_than_its_sound(tmp_path):
