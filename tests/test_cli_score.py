@@ -178,8 +178,10 @@ def test_sets_without_common_names_are_paired_in_order_and_it_is_said(two_sets, 
     code, out, err = score(capsys, "ours", "theirs")
     assert code == 0 and "paired in order" in err and "6 pairs" in out
     shutil.rmtree("theirs/video-12")
+    Video(np.zeros((2, 32, 48, 3), np.uint8)).save("theirs/video-7/")
     code, out, err = score(capsys, "ours", "theirs")
     assert code == 0 and "nothing is paired" in err and "against" not in out
+    assert "5 videos, 2 to 4 frames" in out and "not all of one size" in err
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,10 @@ def run(args: argparse.Namespace) -> None:
     clip = load_clip(args.clip, choose_machine(args.device, "float32")[0])
     with tqdm(total=len(films), unit="video", disable=True if alone else None, leave=False, file=sys.stderr) as bar:
         scores = [lab.score_set(one, clip, args.masks, tell=bar.update) for one in sets]
+    if len({film.shape[1:] for film in films}) > 1:
+        sets[0].notes.append(
+            "the videos are not all of one size, and motion is in pixels of each: compare it with care"
+        )
     found = lab.compare_sets(keys, scores)
     if args.csv:
         _write_csv(args.csv, sets, scores)
