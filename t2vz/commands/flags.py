@@ -47,7 +47,7 @@ def _add_setting(group, one: Field, defaults: Mapping) -> None:
     value = defaults.get(one.name, one.default)
     default = said.none if value is None else as_typed(value) or "nothing"
     choices = f": {', '.join(said.kind.phrases)}" if isinstance(said.kind, Choice) else ""
-    own = ", or the checkpoint's own" if said.by_checkpoint else ""
+    own = ", or the checkpoint's own" if said.by_checkpoint and "own" not in default else ""
     several = isinstance(said.kind, Numbers)
     group.add_argument(
         f"--{(said.flag or one.name).replace('_', '-')}",
@@ -55,7 +55,7 @@ def _add_setting(group, one: Field, defaults: Mapping) -> None:
         default=defaults.get(one.name, argparse.SUPPRESS),
         type=typed(one),
         action="append" if several else "store",
-        metavar=said.metavar,
+        metavar=said.metavar or said.kind.metavar,
         help=f"{said.help}{choices}{'; once, or for each --with' * several} ({default}{own})",
     )
 

@@ -21,8 +21,9 @@ class Declared:
     """What a field says of its setting besides name, type and default.
 
     words: the phrase of reports, with {} for the value. off: the phrase for None and 0, where it is another one.
-    none: what None means, in help texts. group: of the flags. by_checkpoint: whether a checkpoint may have a default of
-    its own for it (checkpoints/defaults.py). flag: its name on the command line, if another.
+    none: what None means, in help texts. metavar: in place of the kind's. group: of the flags. by_checkpoint: whether
+    a checkpoint may have a default of its own for it (checkpoints/defaults.py). flag: its name on the command line, if
+    another.
     """
 
     kind: "Kind"
@@ -62,9 +63,10 @@ def has_default(one: Field) -> bool:
 
 
 class Kind:
-    """A kind of value. typed: what messages about the command line call it."""
+    """A kind of value. typed: what messages about the command line call it. metavar: its place in help texts."""
 
     typed = "word"
+    metavar = "WORD"
 
     def parse(self, text: str):
         """The value that a word of the command line means. Raises InputError or ValueError."""
@@ -79,6 +81,7 @@ class Kind:
 class Text(Kind):
     """Words in any language. empty: the error for none, where some are needed."""
 
+    metavar: ClassVar[str] = "TEXT"
     empty: str = ""
 
     def check(self, name: str, value) -> str:
@@ -100,6 +103,7 @@ class Text(Kind):
 class Choice(Kind):
     """One of a few words, each with its phrase for reports."""
 
+    metavar: ClassVar[str] = "WHICH"
     phrases: Mapping[str, str]
 
     def check(self, name: str, value) -> str:
@@ -114,6 +118,7 @@ class Whole(Kind):
     """A whole number; numpy's become Python's."""
 
     typed: ClassVar[str] = "whole number"
+    metavar: ClassVar[str] = "N"
     least: float = -math.inf
     most: float = math.inf
 
@@ -132,6 +137,8 @@ class Whole(Kind):
 class Side(Whole):
     """A picture's side in pixels."""
 
+    metavar: ClassVar[str] = "PIXELS"
+
     def check(self, name: str, value) -> int:
         """A multiple of 8 from 8 to LARGEST_SIDE."""
         pixels = super().check(name, value)
@@ -144,6 +151,7 @@ class Number(Kind):
     """A finite number; numpy's become Python's."""
 
     typed: ClassVar[str] = "number"
+    metavar: ClassVar[str] = "X"
     least: float = -math.inf
     most: float = math.inf
     above: float = -math.inf
@@ -167,6 +175,8 @@ class Number(Kind):
 class Pair(Kind):
     """Two finite numbers, of x and y."""
 
+    metavar = "DX,DY"
+
     def parse(self, text: str) -> tuple[float, float]:
         """ "12,12" -> (12.0, 12.0)."""
         try:
@@ -184,6 +194,8 @@ class Pair(Kind):
 
 class Words(Kind):
     """Single words, at least one; a str is split."""
+
+    metavar = '"WORDS"'
 
     def parse(self, text: str) -> tuple[str, ...]:
         """ "red ball" -> ("red", "ball")."""
@@ -205,6 +217,7 @@ class Numbers(Kind):
     """A number of 0 or more for all ControlNets, or one for each."""
 
     typed: ClassVar[str] = "number"
+    metavar: ClassVar[str] = "X"
 
     def parse(self, text: str) -> float:
         """One of them: "0.5" -> 0.5."""

@@ -149,27 +149,19 @@ class Sampling(Declarations):
         Number(0),
         "E5's w: how strictly to follow the prompt, 1 is no guidance",
         "guidance scale {}",
-        metavar="W",
         by_checkpoint=True,
     )
     negative_prompt: str = setting(
-        "", Text(), "what to keep away from", "negative prompt: {}", off="no negative prompt", metavar="TEXT"
+        "", Text(), "what to keep away from", "negative prompt: {}", off="no negative prompt"
     )
     seed: int = setting(0, Whole(0, 2**64 - 1), "same seed, same video", "seed {}")
     attention: str = setting(
-        "first", Choice(ATTENTION), "which frames a frame attends to", metavar="WHICH", group=METHOD, by_checkpoint=True
+        "first", Choice(ATTENTION), "which frames a frame attends to", group=METHOD, by_checkpoint=True
     )
     initial_noise: str = setting(
-        "independent",
-        Choice(NOISE),
-        "how the frames' pure noise is related",
-        metavar="KIND",
-        group=METHOD,
-        by_checkpoint=True,
+        "independent", Choice(NOISE), "how the frames' pure noise is related", group=METHOD, by_checkpoint=True
     )
-    noise_strength: float = setting(
-        1.0, Number(0), "ρ or λ of the initial noise", "noise strength {}", metavar="X", group=METHOD
-    )
+    noise_strength: float = setting(1.0, Number(0), "ρ or λ of the initial noise", "noise strength {}", group=METHOD)
     chunk: int | None = setting(
         None,
         Whole(1),
@@ -177,7 +169,6 @@ class Sampling(Declarations):
         "{} frames at a time",
         off="all frames at once",
         none="all",
-        metavar="N",
         group=METHOD,
     )
     token_merging: float = setting(
@@ -186,7 +177,6 @@ class Sampling(Declarations):
         "an approximation: the share of tokens that are merged before attention, 0 is exact",
         "token merging: {} of the tokens (ToMe)",
         off="no token merging",
-        metavar="SHARE",
         group=METHOD,
     )
     deep_cache: int = setting(
@@ -194,7 +184,6 @@ class Sampling(Declarations):
         Whole(1),
         "an approximation: the deep UNet at every N-th step only, 1 is exact",
         "the deep half of the UNet at every {}th step (DeepCache)",
-        metavar="N",
         group=METHOD,
     )
     temporal_shift: float = setting(
@@ -203,7 +192,6 @@ class Sampling(Declarations):
         "the share of channels that frames exchange with their neighbours, as in Latent-Shift",
         "temporal shift of {} of the channels (Latent-Shift)",
         off="no temporal shift",
-        metavar="SHARE",
         group=METHOD,
     )
     fps: float = setting(
@@ -253,7 +241,6 @@ class Settings(Sampling):
         "motion dynamics: the camera moves by ({})/512 of the frame every frame (E7–E9)",
         off="no motion dynamics: every frame starts from pure noise",
         none="off",
-        metavar="DX,DY",
         group=METHOD,
         by_checkpoint=True,
     )
@@ -291,7 +278,6 @@ class Settings(Sampling):
         "E13's α, paper 0.6, 0 is off",
         "background smoothing, α = {} (E13)",
         off="no background smoothing",
-        metavar="ALPHA",
         group=METHOD,
     )
     foreground: tuple[str, ...] | None = setting(
@@ -301,14 +287,13 @@ class Settings(Sampling):
         "foreground: {}",
         off="foreground: a guess",
         none="a guess",
-        metavar='"WORDS"',
         group=METHOD,
     )
     eta: float = setting(0.0, Number(0, 1), "0 is DDIM, 1 as noisy as DDPM", "η = {}: 0 is DDIM, 1 is DDPM")
-    start_convention: str = setting("release", Choice(START), DIFFERENT, metavar="WHICH", group=METHOD)
-    jump_convention: str = setting("release", Choice(JUMP), DIFFERENT, metavar="WHICH", group=METHOD)
-    flow_convention: str = setting("release", Choice(FLOW), DIFFERENT, metavar="WHICH", group=METHOD)
-    background_convention: str = setting("release", Choice(BACKGROUND), DIFFERENT, metavar="WHICH", group=METHOD)
+    start_convention: str = setting("release", Choice(START), DIFFERENT, group=METHOD)
+    jump_convention: str = setting("release", Choice(JUMP), DIFFERENT, group=METHOD)
+    flow_convention: str = setting("release", Choice(FLOW), DIFFERENT, group=METHOD)
+    background_convention: str = setting("release", Choice(BACKGROUND), DIFFERENT, group=METHOD)
 
     def __post_init__(self):
         super().__post_init__()
@@ -350,7 +335,6 @@ class ControlSettings(Settings):
         Numbers(),
         "s of E14: how strongly to follow",
         "ControlNet's residuals times {}",
-        metavar="X",
         group="follow",
         by_checkpoint=True,
         flag="scale",
@@ -360,7 +344,6 @@ class ControlSettings(Settings):
         Numbers(),
         "share of the steps after which to follow",
         "ControlNet steers from {} of the steps on",
-        metavar="X",
         group="follow",
     )
     control_end: float | tuple[float, ...] = setting(
@@ -368,7 +351,6 @@ class ControlSettings(Settings):
         Numbers(),
         "share of the steps up to which to follow",
         "ControlNet steers up to {} of the steps",
-        metavar="X",
         group="follow",
     )
 
@@ -408,12 +390,7 @@ class EditSettings(Settings):
         "instruction: {}",
     )
     guidance_scale: float = setting(
-        7.5,
-        Number(0),
-        "E15's s_T: how strictly to follow the instruction",
-        "guidance scale {}",
-        metavar="S",
-        by_checkpoint=True,
+        7.5, Number(0), "E15's s_T: how strictly to follow the instruction", "guidance scale {}", by_checkpoint=True
     )
     motion: tuple[float, float] | None = with_default(Settings, "motion", None)
     t_prime: int = with_default(Settings, "t_prime", 999)
@@ -424,15 +401,10 @@ class EditSettings(Settings):
         Number(0),
         "E15's s_I: how strictly to hold on to the source; 1.5 keeps more",
         "image guidance {}",
-        metavar="S",
         by_checkpoint=True,
     )
     sampler: str = setting(
-        "euler_ancestral",
-        Choice(SAMPLER),
-        "how to denoise; ddim adds no noise on the way",
-        metavar="WHICH",
-        by_checkpoint=True,
+        "euler_ancestral", Choice(SAMPLER), "how to denoise; ddim adds no noise on the way", by_checkpoint=True
     )
 
     def __post_init__(self):
@@ -452,10 +424,8 @@ class TuneSettings(Declarations):
 
     prompt: str = with_default(Sampling, "prompt", MISSING)
     steps: int = setting(500, Whole(1), "steps of tuning", by_checkpoint=True)
-    learning_rate: float = setting(3e-5, Number(above=0), "of AdamW", metavar="X", by_checkpoint=True)
-    inversion_steps: int = setting(
-        50, Whole(1, 1000), "steps of the inversion (E17), and of the videos made later", metavar="N"
-    )
+    learning_rate: float = setting(3e-5, Number(above=0), "of AdamW", by_checkpoint=True)
+    inversion_steps: int = setting(50, Whole(1, 1000), "steps of the inversion (E17), and of the videos made later")
     seed: int = with_default(Sampling, "seed", 0)
 
 
