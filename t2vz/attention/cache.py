@@ -112,17 +112,18 @@ class FrameView:
         if self.earlier:
             k_earlier, v_earlier = self._left_for(layer)
             k, v = torch.cat([k_earlier, k], dim=1), torch.cat([v_earlier, v], dim=1)
-        if self.kept and tuple(self.kept) != self.earlier:
+        if self.cache is not None and self.kept and tuple(self.kept) != self.earlier:
             places = list(self.kept.values())  # indexing by a list copies: the chunk's tensors can be freed
             self.cache.entries[layer] = tuple(self.kept), k[:, places], v[:, places]
         return k, v
 
     def _left_for(self, layer: str) -> tuple[Tensor, Tensor]:
-        frames, k, v = self.cache.entries.get(layer, ((), None, None)) if self.cache is not None else ((), None, None)
-        if frames != self.earlier:
+        left = self.cache.entries.get(layer) if self.cache is not None else None
+        frames = left[0] if left else ()
+        if left is None or frames != self.earlier:
             missing = min(set(self.earlier) - set(frames), default=self.earlier[0])
             raise InputError(
                 f'attention "{self.variant}" from frame {self.first_frame} on needs frame {missing}, which no earlier '
                 "chunk left in the cache; run the chunks in order with one KeyValueCache per timestep"
             )
-        return k, v
+        return left[1], left[2]

@@ -206,9 +206,9 @@ class Job:
         if idle:
             raise InputError(f'noise "{sorted(idle)[0]}" has no use with motion {"on" if self.moves else "off"}')
         kind = settings.initial_noise
-        idle = {"independent": ["shared"], "progressive": ["shared"], "shared": ["initial"]}
-        idle["inverted"] = ["initial", "shared"]
-        unused = next((name for name in idle.get(kind, []) if name in given), None)
+        useless = {"independent": ["shared"], "progressive": ["shared"], "shared": ["initial"]}
+        useless["inverted"] = ["initial", "shared"]
+        unused = next((name for name in useless.get(kind, []) if name in given), None)
         if unused:
             raise InputError(f'noise "{unused}" has no use with initial noise "{kind}"')
         if "eta" in given and settings.eta == 0:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field
 from numbers import Integral, Real
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 from ..errors import InputError
 
@@ -37,12 +37,12 @@ class Declared:
     flag: str | None = None
 
 
-def setting(default, kind: "Kind", help: str, words: str = "", **more) -> Field:
+def setting(default, kind: "Kind", help: str, words: str = "", **more) -> Any:
     """A dataclass field that declares a setting. default: MISSING for none. more: other fields of `Declared`."""
     return field(default=default, metadata={"declared": Declared(kind, help, words, **more)})
 
 
-def with_default(settings: type, name: str, default) -> Field:
+def with_default(settings: Any, name: str, default) -> Any:
     """The field of that name of another settings class, with another default."""
     return field(default=default, metadata=settings.__dataclass_fields__[name].metadata)
 

@@ -95,6 +95,6 @@ def guided_by_text(
 
     def predict(x: Tensor, t: float, look: Look | None = None) -> Tensor:
         *negative, text = eps(x.expand(len(eps.context), *x.shape), t, look)
-        return classifier_free_guidance(*negative, text, guidance_scale) if negative else text  # E5
+        return classifier_free_guidance(negative[0], text, guidance_scale) if negative else text  # E5
 
     return predict

@@ -87,7 +87,8 @@ def text_to_video(
     Returns a Video with frames, latents (on the CPU), settings and notes. Raises InputError for impossible requests,
     FailedError if the latents stop being finite. Source: arXiv 2303.13439, Algorithm 1.
     """
-    settings, notes = Settings.of_arguments(locals()), []
+    settings = Settings.of_arguments(locals())
+    notes: list[str] = []
     if motion_from is not None:
         if flow is not None:
             raise InputError("flow and motion_from both say how the camera moves; give one")

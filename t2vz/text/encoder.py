@@ -9,6 +9,8 @@ Stable Diffusion 1.5 is conditioned on all 77 states after the final norm: no po
 Source: Radford et al. 2021 (arXiv 2103.00020); attribute names of the published checkpoints (text_model.encoder.…).
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -24,7 +26,7 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
 
 
 class Embedding(nn.Module):

@@ -72,7 +72,7 @@ class Tokenizer:
         Raises InputError for a word that the prompt does not contain, or only in the part that was cut.
         """
         text = self.text_ids(prompt)[: self.length - 2]
-        tokens = [self._encoding.id_to_token(number) for number in text]
+        tokens = [str(self._encoding.id_to_token(number)) for number in text]
         begins_word = [i == 0 or tokens[i - 1].endswith(END_OF_WORD) for i in range(len(text))]
         found = []
         for word in words:

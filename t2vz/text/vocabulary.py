@@ -82,11 +82,9 @@ def _openai(text: str) -> Vocabulary:
 
 
 def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """Lines "left right" as pairs, without the first line's version and empty ones."""
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError("a merge is two tokens")
-    return pairs
+    """Lines "left right" as pairs, without the first line's version and empty ones. Raises ValueError for others."""
+    words = (line.split(" ") for line in lines if line and not line.startswith("#version"))
+    return [(left, right) for left, right in words]
 
 
 def _check(vocabulary: Vocabulary, source: Path) -> None:
