@@ -72,14 +72,15 @@ def test_stop_ends_the_job_of_that_user_and_leaves_no_file(jobs, tmp_path):
         jobs.run("generate", ["a red ball", "--frames=2", "--steps=9"], out, "me", progress)
     assert len(seen) == 2 and os.listdir(out.parent) == []
     model = next(iter(jobs.models.values()))[1]
+    jobs.begin("me")
     jobs.run("generate", ["a red ball", "--frames=1", "--steps=1"], out, "me", lambda *told: None)
     assert out.exists() and next(iter(jobs.models.values()))[1] is model  # kept
 
 
-@pytest.mark.parametrize("motion, frames", [("20,-10", "5"), ("", ""), ("-30,0", "8")])
+@pytest.mark.parametrize("motion, frames", [("20,-10", "5"), ("12,12", "8"), ("-30,0", "8")])
 def test_the_arrow_ends_where_a_click_gives_that_motion(motion, frames):
-    x, y = map(float, (motion or "12,12").split(","))
-    steps = int(frames or 8) - 1
+    x, y = map(float, motion.split(","))
+    steps = int(frames) - 1
     tip = round(SIDE / 2 + x * steps), round(SIDE / 2 + y * steps)  # 512ths of the frame are its pixels
     assert motion_to(tip, frames) == f"{x:g},{y:g}"
     picture = np.asarray(arrow_picture(None, motion, frames))

@@ -18,8 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import FailedError, InputError
-from ..pipelines.kinds import Choice, Pair, as_typed, declared
+from ..pipelines.kinds import OFF, Choice, Pair, as_typed, declared
 from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
+from .explain import FRAMES
 from .flags import OF_THE_SOURCE, add_model, path
 from .output import SESSION, Session
 
@@ -68,9 +69,9 @@ def run(args: argparse.Namespace) -> None:
     """Check what can be checked, then serve the page until Ctrl-C."""
     from .machine import choose_machine
 
-    for name, extra in (("gradio", "app"), ("jinja2", "lab"), ("matplotlib", "lab")):
+    for name in ("gradio", "jinja2", "matplotlib"):
         if find_spec(name) is None:
-            raise InputError(f"the page needs {name}, which is not installed; run: pip install 't2vz[app,{extra}]'")
+            raise InputError(f"the page needs {name}, which is not installed; run: pip install 't2vz[app,lab]'")
     if not 0 <= args.port < 65536:
         raise InputError(f"--port {args.port}: a number from 0 to 65535 is needed")
     choose_machine(args.device, args.dtype)  # raises for a device that is not there
@@ -117,7 +118,7 @@ class Jobs:
     """
 
     def __init__(self, args: argparse.Namespace, folder: Path):
-        self.folder, self.models, self.stops = folder, {}, {}
+        self.folder, self.weights, self.models, self.stops = folder, args.weights, {}, {}
         names = [(name, getattr(args, name)) for name in ("weights", "tokenizer", "vae", "device", "dtype")]
         self.model = [f"--{name}={value}" for name, value in names if value not in (None, "auto")]
         self.model += [f"--lora={file}:{weight}" for file, weight in args.lora or []]
@@ -128,6 +129,21 @@ class Jobs:
         folder.mkdir()
         return folder
 
+    def defaults(self, command: str) -> dict[str, str]:
+        """{setting: what it is if it is left empty}, as typed: the checkpoint's own, else ours."""
+        from ..checkpoints import checkpoint_defaults  # here, so that --help does not wait for torch
+
+        own = checkpoint_defaults(self.weights, edit=command == "edit")
+        given = {"prompt": "…", **({"frames": FRAMES} if command == "explain" else {})}
+        settings = TABS[command].resolve(given, own)
+        said = {one.name: declared(one).none for one in fields(settings)}
+        values = {name: getattr(settings, name) for name in said}
+        return {name: said[name] if value is None else as_typed(value) for name, value in values.items()}
+
+    def begin(self, user: str) -> None:
+        """A job of a user begins: what was stopped before does not count."""
+        self.stops[user] = threading.Event()
+
     def stop(self, user: str) -> None:
         """End the job of a user, if one is at work, before its next step."""
         self.stops.setdefault(user, threading.Event()).set()
@@ -137,7 +153,7 @@ class Jobs:
 
         progress(done, total, stage), as a pipeline's. Raises InputError, FailedError and Stopped.
         """
-        stop = self.stops[user] = threading.Event()
+        stop = self.stops.setdefault(user, threading.Event())
 
         def heard(done: int, total: int, stage: str) -> None:
             if stop.is_set():
@@ -196,8 +212,9 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
         with gr.Column(scale=2):
             source = _source(gr, jobs, name) if name in ("control", "edit") else gr.State()
             prompt = gr.Textbox(PROMPTS[name], label="instruction" if name == "edit" else "prompt", lines=2)
-            controls = _settings(gr, settings, OF_THE_SOURCE if name in ("control", "edit") else ())
-            first = _arrow(gr, controls) if name == "generate" else gr.State()
+            own = jobs.defaults(name)
+            controls = _settings(gr, settings, own, OF_THE_SOURCE if name in ("control", "edit") else ())
+            first = _arrow(gr, controls, own) if name == "generate" else gr.State()
             choices = ["nothing", *WITHOUT]
             beside = gr.Radio(choices, value="nothing", label="beside it, without", visible=name == "generate")
             with gr.Row():
@@ -226,9 +243,10 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
         asked = Asked(name, given[prompt], values, given[beside], given[source])
         try:
             made = asked.make(jobs, request.session_hash, progress)
+        except Stopped:
+            return {said: "stopped"}
         except (InputError, FailedError) as error:
-            title = "stopped" if isinstance(error, Stopped) else "not made"
-            raise gr.Error(str(error), title=title, print_exception=False) from error
+            raise gr.Error(str(error), title="not made", print_exception=False) from error
         two = len(made.videos) > 1
         return {
             **dict(zip(videos, (gr.Video(video, visible=True) for video in made.videos))),
@@ -251,32 +269,28 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
     stop.click(end, None, None, cancels=[job], queue=False)
 
 
-def _settings(gr, settings: type[Sampling], without: tuple[str, ...]) -> dict:
+def _settings(gr, settings: type[Sampling], own: dict[str, str], without: tuple[str, ...]) -> dict:
     """{name: component} of all settings but the prompt; a few at once, the others behind a click."""
     shown = [one for one in fields(settings) if one.name not in ("prompt", *without)]
     components = {}
     with gr.Row():
         for one in shown:
             if one.name in FIRST:
-                components[one.name] = _component(gr, one)
+                components[one.name] = _component(gr, one, own[one.name])
     with gr.Accordion("more settings", open=False):
         for one in shown:
             if one.name not in FIRST:
-                components[one.name] = _component(gr, one)
+                components[one.name] = _component(gr, one, own[one.name])
     return components
 
 
-def _component(gr, one):
-    said = declared(one)
-    default = (said.none if one.default is None else as_typed(one.default)) or "nothing"
-    own = " or the checkpoint's own" if said.by_checkpoint else ""
-    label, info = one.name.replace("_", " "), said.help
+def _component(gr, one, default: str):
+    """A setting's control. Empty is the default, which is shown."""
+    said, label, info = declared(one), one.name.replace("_", " "), declared(one).help
     if isinstance(said.kind, Choice):
-        choices = [(f"{default}{own}", ""), *((word, word) for word in said.kind.phrases)]
+        choices = [(default, ""), *((word, word) for word in said.kind.phrases if word != default)]
         return gr.Dropdown(choices, value="", label=label, info=info, min_width=140, elem_id=f"set-{one.name}")
-    return gr.Textbox(
-        placeholder=f"{default}{own}", label=label, info=info, min_width=140, elem_classes=f"set-{one.name}"
-    )
+    return gr.Textbox(placeholder=default, label=label, info=info, min_width=140, elem_classes=f"set-{one.name}")
 
 
 def _source(gr, jobs: Jobs, name: str):
@@ -293,7 +307,7 @@ def _source(gr, jobs: Jobs, name: str):
     return source
 
 
-def _arrow(gr, controls: dict):
+def _arrow(gr, controls: dict, own: dict[str, str]):
     """The camera's path from the first frame to the last, as an arrow from the middle; a click says where it ends.
 
     Returns the state that holds the last video, whose first frame the arrow is drawn on.
@@ -301,7 +315,7 @@ def _arrow(gr, controls: dict):
     motion, frames, first = controls["motion"], controls["frames"], gr.State()
     gr.Markdown("The camera's path over all frames. Click where the arrow should end.")
     picture = gr.Image(
-        arrow_picture(None, "", ""),
+        arrow_picture(None, own["motion"], own["frames"]),
         show_label=False,
         height=300,
         interactive=False,
@@ -312,12 +326,12 @@ def _arrow(gr, controls: dict):
 
     def drawn(first, motion, frames):
         try:
-            return arrow_picture(first, motion, frames)
+            return arrow_picture(first, motion.strip() or own["motion"], frames.strip() or own["frames"])
         except (InputError, ValueError):  # half typed
             return gr.skip()
 
     def clicked(frames, event: gr.SelectData):
-        return motion_to(event.index, frames)
+        return motion_to(event.index, frames.strip() or own["frames"])
 
     picture.select(clicked, frames, motion, queue=False, show_progress="hidden")
     for changed in (motion, frames, first):
@@ -327,7 +341,7 @@ def _arrow(gr, controls: dict):
 
 def motion_to(tip: tuple[int, int], frames: str) -> str:
     """--motion for an arrow from the middle of the picture to `tip`, pixels of SIDE, walked over all frames."""
-    steps = max(int(frames or Settings.frames) - 1, 1)
+    steps = max(int(frames) - 1, 1)
     return ",".join(f"{(at - SIDE / 2) * 512 / SIDE / steps:.1f}".removesuffix(".0") for at in tip)
 
 
@@ -339,10 +353,9 @@ def arrow_picture(first: str | None, motion: str, frames: str):
 
     frame = Image.fromarray(read_video(first).frames[0]) if first else Image.new("RGB", (8, 8), (226, 230, 236))
     picture = frame.resize((SIDE, SIDE), Image.Resampling.NEAREST)
-    if motion.strip().lower() in ("off", "none"):
+    if motion.lower() in OFF:
         return picture
-    per_frame = Pair().check("motion", Pair().parse(motion) if motion.strip() else Settings.motion)
-    steps = max(int(frames or Settings.frames) - 1, 1)
+    per_frame, steps = Pair().check("motion", Pair().parse(motion)), max(int(frames) - 1, 1)
     middle = SIDE / 2
     tip = [middle + delta * steps * SIDE / 512 for delta in per_frame]
     draw = ImageDraw.Draw(picture)
@@ -398,6 +411,7 @@ class Asked:
         """Run the command, or two. progress: of gradio."""
         if self.command in ("control", "edit") and not self.source:
             raise InputError("give a source video, or draw an example")
+        jobs.begin(user)
         folder, variants, lines, outs = jobs.new_folder(), self.variants(), [], []
         for k, (name, values) in enumerate(variants):
 
