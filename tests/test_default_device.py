@@ -75,7 +75,7 @@ def test_every_new_tensor_is_told_its_device(path):
     """Parameters aside: those belong on the default device."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     parameters = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "nn.Parameter"]
-    inside = {id(argument) for parameter in parameters for argument in parameter.args}
+    inside = {id(node) for parameter in parameters for node in ast.walk(parameter)}
     for node in nodes:
         if (
             id(node) not in inside
