@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..attention import FrameView
 from .unet import UNet, add_residuals
 
 
@@ -37,10 +36,10 @@ class DeepCache:
         residuals: Sequence[Tensor] | None = None,
         **more,
     ) -> Tensor:
-        """x (b, f, c, h, w) -> ε; arguments as in `UNet.forward` (more: those of FrameView), but that t is a number."""
+        """x (b, f, c, h, w) -> ε; arguments as in `UNet.forward` (more: those of `UNet.view`), but that t is a number."""
         unet, (*blocks, last) = self.unet, self.unet.up_blocks
         maps, time = unet.begin(x, t, context)
-        view = FrameView(attention, x.shape[1], first_frame, **more, size=x.shape[-2:])
+        view = unet.view(x, attention, first_frame, **more)
         frames = first_frame, *x.shape
         deep, before, used = self.kept.get(frames, (None, t, 0))
         if deep is not None and t < before and used < self.interval:

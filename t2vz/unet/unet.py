@@ -161,10 +161,8 @@ class UNet(Encoder):
         shift: the share of channels that come from the neighbouring frames (shift.py), 0 is the network as trained.
         Raises InputError if the shapes do not fit the network.
         """
-        if self.config.temporal_attention and (first_frame > 0 or cache is not None):
-            raise InputError("temporal attention looks at all frames at once: give the whole video in one chunk")
         maps, time = self.begin(x, t, context)
-        view = FrameView(attention, x.shape[1], first_frame, cache, look, merge, shift, x.shape[-2:])
+        view = self.view(x, attention, first_frame, cache, look, merge, shift)
         skips, maps = self.go_down(maps, time, context, view)
         if residuals is not None:
             skips, maps = add_residuals(skips, maps, residuals)
@@ -177,6 +175,22 @@ class UNet(Encoder):
         self.check_inputs(x, t, context)
         b, f = x.shape[:2]
         return self.conv_in(rearrange(x, "b f c h w -> (b f) c h w")), self.embed_time(t, b, f, x)
+
+    def view(
+        self,
+        x: Tensor,
+        attention: str = "own",
+        first_frame: int = 0,
+        cache: KeyValueCache | None = None,
+        look: Look | None = None,
+        merge: float = 0.0,
+        shift: float = 0.0,
+    ) -> FrameView:
+        """What the layers are told about x's frames; the arguments of `forward`. Raises InputError for a chunk that
+        needs frames of another."""
+        if self.config.temporal_attention and (first_frame > 0 or cache is not None):
+            raise InputError("temporal attention looks at all frames at once: give the whole video in one chunk")
+        return FrameView(attention, x.shape[1], first_frame, cache, look, merge, shift, x.shape[-2:])
 
     def end(self, maps: Tensor, b: int) -> Tensor:
         """The last row's maps (b·f, c, h, w) -> ε (b, f, c, h, w)."""

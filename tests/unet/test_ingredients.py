@@ -10,6 +10,7 @@ from t2vz.attention import FrameView, KeyValueCache
 from t2vz.errors import InputError
 from t2vz.unet import DeepCache, UNet, UNetConfig
 from t2vz.unet.shift import temporal_shift
+from t2vz.unet.temporal import with_temporal_attention
 
 CONFIG = UNetConfig(
     block_out_channels=(16, 32),
@@ -97,6 +98,12 @@ def test_difference_5_chunks_equal_the_whole_with_deep_cache_and_merging(unet, i
         cache = KeyValueCache(3)
         rows = [parts(x[:, i : i + chunk], t, context, "first", first_frame=i, cache=cache) for i in range(0, 3, chunk)]
         torch.testing.assert_close(torch.cat(rows, dim=1), whole(x, t, context, "first"), rtol=1e-4, atol=1e-5)
+
+
+def test_deep_cache_refuses_chunks_where_the_unet_does(unet, inputs):
+    deep = DeepCache(with_temporal_attention(unet), 2)
+    with pytest.raises(InputError, match="whole video in one chunk"):
+        deep(inputs[0], 501, inputs[1], "first", cache=KeyValueCache(9))
 
 
 def test_token_merging_off_is_exact_and_on_leaves_out_tokens_of_the_full_size_only(unet, inputs):
