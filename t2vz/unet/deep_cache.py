@@ -36,7 +36,7 @@ class DeepCache:
         residuals: Sequence[Tensor] | None = None,
         **more,
     ) -> Tensor:
-        """x (b, f, c, h, w) -> ε; arguments as in `UNet.forward` (more: those of `UNet.view`), but that t is a number."""
+        """x (b, f, c, h, w) -> ε; arguments of `UNet.forward` (more: those of `UNet.view`); t is a number."""
         unet, (*blocks, last) = self.unet, self.unet.up_blocks
         maps, time = unet.begin(x, t, context)
         view = unet.view(x, attention, first_frame, **more)
