@@ -45,10 +45,22 @@ ARROWS = 4  # a side, where the flow is not the same everywhere
 def page(explained: Explained, sd, link_base: str = "", command: str = "t2vz explain …") -> str:
     """The page's HTML. sd: the model it was made with. link_base: see `page.Source.link`. command: what made it."""
     frames = small(explained.video.frames)
+    m, height, width = explained.video.frames.shape[:3]
     return render(
         "explain.html",
-        **_about(explained, sd),
-        **_text(explained, sd),
+        explained=explained,
+        settings=explained.settings,
+        moves=explained.settings.motion is not None,
+        attention=explained.settings.attention,
+        model="the embedded model" if sd.path is None or sd.path.name == "embedded" else sd.path.name,
+        frames=m,
+        fps=explained.video.fps,
+        aspect=round(width / height, 4),
+        cells=explained.trace["x_T"].shape[:-3:-1],
+        strips={"this": png_uri(strip(explained.video.frames)), "other": png_uri(strip(explained.other.frames))},
+        pixelated=max(height, width) < LARGE,
+        tokens=_tokens(explained, sd),
+        length=sd.tokenizer.length,
         **_motion(explained),
         **_together(explained, sd, frames),
         **_attention(explained, sd, frames),
@@ -56,103 +68,24 @@ def page(explained: Explained, sd, link_base: str = "", command: str = "t2vz exp
         sources={function.__name__: source_of(function) for function in FUNCTIONS},
         link_base=link_base,
         command=command,
+        version=__version__,
     )
 
 
-def _about(explained: Explained, sd) -> dict:
-    """The head and the foot of the page, and what its figures share."""
-    settings, video = explained.settings, explained.video
-    m, height, width = video.frames.shape[:3]
-    return {
-        "prompt": settings.prompt,
-        "facts": _facts(explained, sd),
-        "names": _names(explained),
-        "frames": m,
-        "fps": video.fps,
-        "aspect": round(width / height, 4),
-        "cells": explained.trace["x_T"].shape[:-3:-1],
-        "strips": {"this": png_uri(strip(video.frames)), "other": png_uri(strip(explained.other.frames))},
-        "pixelated": max(height, width) < LARGE,
-        "contents": _contents(settings),
-        "times": explained.timesteps,
-        "model": _model(sd),
-        "version": __version__,
-        "snippet": _snippet(settings),
-        "notes": video.notes,
-    }
-
-
-def _facts(explained: Explained, sd) -> list[str]:
-    """The settings that matter, in short."""
-    settings, times = explained.settings, explained.timesteps
-    facts = [
-        _model(sd),
-        f"m = {settings.frames} frames",
-        f"{settings.width} × {settings.height} pixels",
-        f"seed {settings.seed}",
-        f"{settings.steps} steps",
-    ]
-    if settings.motion is None:
-        return [*facts, "motion off"]
-    dx, dy = settings.motion
-    return [*facts, f"T = {times['T']}", f"T′ = {times['T_prime']}", f"λδ = ({dx:g}, {dy:g})"]
-
-
-def _model(sd) -> str:
-    return "the embedded model" if sd.path is None or sd.path.name == "embedded" else sd.path.name
-
-
-def _names(explained: Explained) -> dict[str, str]:
-    """What the two videos are called."""
-    said = {"first": "every frame looks at frame 1", "own": "every frame looks at itself"}
-    this, other = explained.settings.attention, explained.other_attention
-    return {"this": said.get(this, f"attention “{this}”"), "other": said[other]}
-
-
-def _contents(settings) -> list[tuple[str, str]]:
-    motion = [("e6", "Frame 1 alone"), ("e8", "Warp"), ("e9", "Noise again")]
+def _tokens(explained: Explained, sd) -> list[dict]:
+    """The prompt's tokens as CLIP cuts them, and which belong to the foreground's words."""
+    prompt = explained.settings.prompt
+    subject = set(sd.tokenizer.positions(prompt, explained.subject))
     return [
-        ("words", "The words"),
-        *(motion if settings.motion is not None else [("e9", "Pure noise")]),
-        ("e10", "All frames"),
-        ("e12", "Looking at frame 1"),
-        ("text", "Reading words"),
-        ("e13", "Foreground"),
-        ("result", "Result"),
+        {"text": text, "subject": place in subject} for place, text in enumerate(sd.tokenizer.texts(prompt), start=1)
     ]
-
-
-def _text(explained: Explained, sd) -> dict:
-    """The prompt's tokens as CLIP cuts them, and which belong to the foreground's words; guidance (E5)."""
-    settings = explained.settings
-    subject = set(sd.tokenizer.positions(settings.prompt, explained.subject))
-    tokens = [
-        {"text": text, "subject": place in subject}
-        for place, text in enumerate(sd.tokenizer.texts(settings.prompt), start=1)
-    ]
-    return {
-        "tokens": tokens,
-        "length": sd.tokenizer.length,
-        "negative": settings.negative_prompt,
-        "guidance": f"{settings.guidance_scale:g}",
-    }
 
 
 def _motion(explained: Explained) -> dict:
     """E6 to E9: frame 1 alone, the warps, the noise added; or with motion off, where the frames start."""
-    run, settings = explained.trace, explained.settings
-    values = {
-        "moves": settings.motion is not None,
-        "initial_noise": settings.initial_noise,
-        "alone": [],
-        "warped": [],
-        "x_T": _latents(run["x_T"]),
-        "channels": run["x_T"].shape[1],
-        "ratio": f"{explained.ratio:.3f}",
-        "share_kept": f"{explained.ratio:.0%}",
-        "share_new": f"{1 - explained.ratio:.0%}",
-    }
-    if settings.motion is None:
+    run = explained.trace
+    values = {"x_T": _latents(run["x_T"]), "channels": run["x_T"].shape[1]}
+    if explained.settings.motion is None:
         return values
     (x_T_prime,), flow = _latents(run["x_T'"]), run["flow"]
     values["x_T_prime"] = x_T_prime
@@ -222,9 +155,7 @@ def _attention(explained: Explained, sd, frames) -> dict:
     ]
     layers = sum(name.endswith("attn1.to_q.weight") for name in sd.unet.state_dict())
     return {
-        "attention": explained.settings.attention,
         "attention_layers": layers,
-        "look_t": explained.look_t,
         "looks": [_look(explained, frames, p) for p in range(len(explained.points))],
         "words": words,
     }
@@ -253,29 +184,9 @@ def _look(explained: Explained, frames, p: int) -> dict:
 
 def _foreground(explained: Explained, frames) -> dict:
     """E13: the masks, and the smoothed latents if there are any."""
-    alpha, run = explained.settings.smooth_background, explained.trace
+    run = explained.trace
     masks = [masked(frame, mask) for frame, mask in zip(frames, explained.foreground[:, 0], strict=True)]
-    return {
-        "subject": _list(explained.subject),
-        "smoothing": f"{alpha:g}" if alpha > 0 else "",
-        "masks": _uris(masks),
-        "smoothed": _latents(run["smoothed"]) if "smoothed" in run else [],
-    }
-
-
-def _list(words: list[str]) -> str:
-    """“red” and “ball”."""
-    quoted = [f"“{word}”" for word in words]
-    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
-
-
-def _snippet(settings) -> str:
-    return (
-        f'with t2vz.trace("x_T*", "warped", "x_0/*") as run:\n'
-        f"    video = t2vz.text_to_video(sd, {settings.prompt!r}, frames={settings.frames}, "
-        f"steps={settings.steps}, seed={settings.seed})\n"
-        f'run["x_T"], run.steps("x_0")'
-    )
+    return {"masks": _uris(masks), "smoothed": _latents(run["smoothed"]) if "smoothed" in run else []}
 
 
 def _uris(frames) -> list[str]:
