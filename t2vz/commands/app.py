@@ -97,6 +97,7 @@ def serve(args: argparse.Namespace):
             share=False,
             quiet=True,
             prevent_thread_lock=True,
+            allowed_paths=[str(folder)],
             ssr_mode=False,
             footer_links=[],
             css=CSS,

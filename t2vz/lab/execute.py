@@ -121,7 +121,7 @@ def _dask(address: str) -> Open:
 
     @contextmanager
     def open_(workers: int) -> Iterator[Executor]:
-        cluster = address or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        cluster = address or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
         try:
             client = Client(cluster)
         except OSError as error:

@@ -28,7 +28,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import InputError
-from ..pipelines.kinds import Choice, Kind, Number, Text, Whole, declared, optional, setting
+from ..pipelines.kinds import Choice, Kind, Number, Text, Whole, as_typed, declared, optional, setting
 from .costs import MEASURES
 from .tasks import TASKS, Task
 
@@ -269,7 +269,7 @@ def _axes(grid: dict, task: Task) -> dict[str, dict[str, object]]:
     axes = {}
     for name, values in grid.items():
         if isinstance(values, list):
-            named = {_name(value): value for value in values}
+            named = {as_typed(value): value for value in values}
         elif isinstance(values, dict):
             named = values
         else:
@@ -278,15 +278,6 @@ def _axes(grid: dict, task: Task) -> dict[str, dict[str, object]]:
             raise InputError(f"[grid]: {name} = {values}: give at least one value, and none twice")
         axes[name] = {label: _settings({name: value}, task, "[grid]")[name] for label, value in named.items()}
     return axes
-
-
-def _name(value) -> str:
-    """A value as a variant's name has it: [12, 12] -> "12,12", 0.5 -> "0.5", true -> "on"."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list):
-        return ",".join(_name(part) for part in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _variants(named: dict, axes: dict[str, dict], task: Task) -> tuple[Variant, ...]:
