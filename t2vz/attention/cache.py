@@ -78,9 +78,7 @@ class FrameView:
         if any(j >= stop for frames_now in now for j in frames_now):
             raise InputError(f'attention "{variant}" looks at later frames: give the whole video in one chunk')
         if shift and frames < m:
-            raise InputError(
-                "the temporal shift takes channels from later frames: make all frames at once (chunk: none)"
-            )
+            raise InputError(f"the temporal shift takes channels from later frames: make all at once, a chunk of {m}")
         self.variant, self.frames, self.first_frame, self.cache, self.look = variant, frames, first_frame, cache, look
         self.merge, self.shift, self.size = merge, shift, size
         self.earlier = tuple(j for j in wanted if j < first_frame)

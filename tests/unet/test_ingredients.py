@@ -159,5 +159,5 @@ def test_temporal_shift_in_the_unet(unet, inputs):
     changed[:, 2] += 1
     moved = (unet(changed, 501, context, shift=0.5) - unet(x, 501, context, shift=0.5)).abs().amax(dim=(0, 2, 3, 4))
     assert bool((moved > 1e-5).all())
-    with pytest.raises(InputError, match="all frames at once"):
+    with pytest.raises(InputError, match="all at once, a chunk of 3"):
         unet(x[:, :2], 501, context, shift=0.5, cache=KeyValueCache(3))
