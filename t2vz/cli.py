@@ -96,7 +96,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         _run(args)
+        sys.stdout.flush()
         return 0
+    except BrokenPipeError:  # who read our output has gone: t2vz … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's last flush says nothing
+        return 1
     except InputError as error:
         code, message = 2, str(error)
     except FailedError as error:

@@ -214,6 +214,17 @@ def test_what_fails_on_the_way_says_what_to_do_and_leaves_nothing(run, tmp_path,
     assert code == 1 and said in err and one_line(err) and os.listdir(tmp_path) == []
 
 
+def test_a_reader_that_leaves_early_is_no_error(models):
+    """As in t2vz inspect … | head: nothing is said."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "t2vz.cli", "inspect", str(models / "tiny")]
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    assert done.returncode == 1 and done.stderr == b""
+
+
+
 def test_ctrl_c_is_one_line_and_leaves_nothing(models, tmp_path):
     flags = "--frames 64 --height 256 --width 256 --steps 200 --out x.mp4 --device cpu".split()
     process = subprocess.Popen(

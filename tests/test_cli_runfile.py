@@ -120,6 +120,8 @@ def test_the_home_folder_may_be_written_as_a_tilde(call, models, tmp_path, monke
     assert code == 0, err
     assert call("inspect", "~/tiny")[0] == 0
     assert call("weights", "export", "~/out.safetensors", "--weights=~/tiny", "--quiet")[0] == 0
+    code, _, err = call("ablate", "~/is-none.toml", "--dry-run")
+    assert code == 2 and str(tmp_path / "home/is-none.toml") in err
     assert sorted(os.listdir(tmp_path)) == ["home"] and (tmp_path / "home/out.safetensors").exists()
 
 

@@ -24,7 +24,10 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of ablate's arguments."""
     parser.add_argument(
-        "study", metavar="STUDY", help="a .toml file, or: paper, attention, noise, delta-t, lambda, tune-a-video"
+        "study",
+        metavar="STUDY",
+        type=path,
+        help="a .toml file, or: paper, attention, noise, delta-t, lambda, tune-a-video",
     )
     add = parser.add_argument_group("the study").add_argument
     add("-o", "--out", type=path, metavar="DIR", help="where runs, tables and report go (ablate-NAME)")

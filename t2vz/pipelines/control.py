@@ -9,6 +9,7 @@ paper that noise is warped from frame to frame (docs/method.md, difference 10).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..attention import KeyValueCache, Look
 from ..errors import InputError
 from ..model import check_controlnet
 from ..unet import ControlNet
-from ..video import DEFAULT_FPS, Video
+from ..video import Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress, for_video, size_in_words
@@ -43,8 +44,8 @@ def control_video(
     seed: int = 0,
     height: int | None = None,
     width: int | None = None,
-    attention: str = "first",
-    motion: tuple[float, float] | None = None,
+    attention: str | None = None,
+    motion: tuple[float, float] | EllipsisType | None = ...,
     control_scale: float | Sequence[float] | None = None,
     control_start: float | Sequence[float] = 0.0,
     control_end: float | Sequence[float] = 1.0,
@@ -62,7 +63,7 @@ def control_video(
     rotation: float = 0.0,
     smooth_background: float = 0.0,
     foreground: tuple[str, ...] | str | None = None,
-    initial_noise: str = "shared",
+    initial_noise: str | None = None,
     noise_strength: float = 1.0,
     eta: float = 0.0,
     start_convention: str = "release",
@@ -78,8 +79,9 @@ def control_video(
     control: condition pictures, uint8 (m, H, W, 3), what the ControlNet was trained to read (white edges on black …):
         an array, a Video, or anything with a length whose slices are arrays (a `video.Clip`), which is read chunk by
         chunk. controlnet: from `load_controlnet`. For several at once: a list of each; their residuals add up.
-    steps, guidance_scale, control_scale, t_prime and t left out (None) are the checkpoint's own defaults (sd.defaults),
-        else the release's: 20, 9, 1, 881 and 941.
+    Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the release's: 20
+        steps, guidance_scale 9, control_scale 1, attention "first", motion None, initial_noise "shared", t_prime 881,
+        t 941.
     height, width: pixels; they must be those of the pictures (None: they are). Sides are multiples of 8.
     attention: in both networks. control_scale: s of E14. control_start, control_end: the share of the steps between
         which the ControlNet steers, 0 to 1. Each of the three: one number, or one for each ControlNet.
@@ -96,7 +98,7 @@ def control_video(
     frames, *size = picture_sizes(control, controlnet)
     if fps is None:
         first = control[0] if isinstance(controlnet, (list, tuple)) else control
-        fps = getattr(first, "fps", DEFAULT_FPS)
+        fps = getattr(first, "fps", None)
     for side, asked, found in (("height", height, size[0]), ("width", width, size[1])):
         if asked not in (None, found):
             raise InputError(f"{side} = {asked}, but the control pictures have {found}; resize them first")

@@ -11,6 +11,7 @@ Source: arXiv 2303.13439, §3.5; InstructPix2Pix: Brooks et al. 2022 (arXiv 2211
 """
 
 from collections.abc import Callable, Sequence
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from ..attention import Look
 from ..errors import InputError
 from ..schedulers import image_text_guidance
-from ..video import DEFAULT_FPS, Video
+from ..video import Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .encoding import encode, source_shape
@@ -41,7 +42,7 @@ def edit_video(
     negative_prompt: str = "",
     seed: int = 0,
     sampler: str | None = None,
-    attention: str = "first",
+    attention: str | None = None,
     chunk: int | None = None,
     noise: dict[str, Tensor] | None = None,
     *,
@@ -50,14 +51,14 @@ def edit_video(
     flow: Tensor | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
-    motion: tuple[float, float] | None = None,
+    motion: tuple[float, float] | EllipsisType | None = ...,
     t_prime: int | None = None,
     t: int | None = None,
     zoom: float = 1.0,
     rotation: float = 0.0,
     smooth_background: float = 0.0,
     foreground: tuple[str, ...] | str | None = None,
-    initial_noise: str = "independent",
+    initial_noise: str | None = None,
     noise_strength: float = 1.0,
     eta: float = 0.0,
     start_convention: str = "release",
@@ -73,8 +74,9 @@ def edit_video(
 
     video: the source, uint8 (m, H, W, 3), sides multiples of 8: an array, a Video, or anything with a length whose
         slices are arrays (a `video.Clip`), which is read frame by frame. (frames: its old name.)
-    steps, guidance_scale, image_scale, sampler, t_prime and t left out (None) are the checkpoint's own defaults
-        (sd.defaults), else the release's: 50, 7.5, 1, "euler_ancestral", and 999.
+    Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the release's: 50
+        steps, guidance_scale 7.5, image_scale 1, "euler_ancestral", attention "first", motion None, initial_noise
+        "independent", t_prime and t 999.
     guidance_scale: s_T of E15. image_scale: s_I. The three predictions weigh 1 − s_I, s_I − s_T and s_T; one of weight
         0 is not computed, so that s_I = 1 costs two UNet calls a step and not three.
     sampler: "euler_ancestral" (the release's) or "ddim". attention: as in `text_to_video`; "own" is the paper's
@@ -91,7 +93,7 @@ def edit_video(
     given = locals()
     source = video if frames is None else frames
     m, height, width = source_shape(source.frames if isinstance(source, Video) else source)
-    fps = getattr(source, "fps", DEFAULT_FPS) if fps is None else fps
+    fps = getattr(source, "fps", None) if fps is None else fps
     decided = {"prompt": instruction, "frames": m, "height": height, "width": width, "fps": fps}
     settings = EditSettings.of_arguments(given, **decided)
     inputs = {"noise": noise, "masks": masks, "flow": flow, "progress": progress, "on_step": on_step}

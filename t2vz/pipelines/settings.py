@@ -13,7 +13,7 @@ else the default below: `resolve` and `for_model` do that.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, fields, replace
 from typing import ClassVar
 
 from ..errors import InputError
@@ -94,10 +94,10 @@ class Declarations:
     def resolve(cls, given: Mapping, defaults: Mapping | None = None) -> "Declarations":
         """All settings: what is given, else the checkpoint's own `defaults` ({task: {setting: value}}), else ours.
 
-        given: a value None counts as left out, unless the setting may be None (motion: off).
+        given: ... counts as left out, and so does None, unless it says something itself (motion: off).
         """
         known = {one.name: one for one in fields(cls)}
-        given = {k: value for k, value in given.items() if value is not None or k not in known or optional(known[k])}
+        given = {k: value for k, value in given.items() if k not in known or not _left_out(known[k], value)}
         return cls.from_dict({**cls._defaults_of(defaults or {}), **given})
 
     @classmethod
@@ -131,6 +131,11 @@ class Declarations:
                     f"defaults.json: it may hold {', '.join(allowed)}"
                 )
         return own
+
+
+def _left_out(one: Field, value) -> bool:
+    """Whether a setting was not given: ..., or a None that is no value of its own (a side's None is "not known")."""
+    return value is ... or (value is None and (not optional(one) or isinstance(declared(one).kind, Side)))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Text2Video-Zero: from a prompt to a video with a frozen text-to-image model. The algorithm itself: algorithm_1.py."""
 
 from collections.abc import Callable
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ..conditions import motion_of_clip
 from ..errors import InputError
-from ..video import DEFAULT_FPS, Video
+from ..video import Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress
@@ -24,17 +25,17 @@ if TYPE_CHECKING:
 def text_to_video(
     sd: "StableDiffusion",
     prompt: str,
-    frames: int = 8,
+    frames: int | None = None,
     steps: int | None = None,
     guidance_scale: float | None = None,
     negative_prompt: str = "",
     seed: int = 0,
     height: int | None = None,
     width: int | None = None,
-    motion: tuple[float, float] | None = (12.0, 12.0),
+    motion: tuple[float, float] | EllipsisType | None = ...,
     t_prime: int | None = None,
     t: int | None = None,
-    attention: str = "first",
+    attention: str | None = None,
     smooth_background: float = 0.0,
     chunk: int | None = None,
     noise: dict[str, Tensor] | None = None,
@@ -48,7 +49,7 @@ def text_to_video(
     zoom: float = 1.0,
     rotation: float = 0.0,
     foreground: tuple[str, ...] | str | None = None,
-    initial_noise: str = "independent",
+    initial_noise: str | None = None,
     noise_strength: float = 1.0,
     eta: float = 0.0,
     start_convention: str = "release",
@@ -58,12 +59,13 @@ def text_to_video(
     token_merging: float = 0.0,
     deep_cache: int = 1,
     temporal_shift: float = 0.0,
-    fps: float = DEFAULT_FPS,
+    fps: float | None = None,
 ) -> Video:
     """Make a video of m = `frames` frames from a prompt (paper §3.3).
 
-    steps, guidance_scale, t_prime and t left out (None) are the checkpoint's own defaults (sd.defaults), else the
-        paper's: 50, 7.5, 881 and 941.
+    Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the paper's: 8 frames,
+        50 steps, guidance_scale 7.5, motion (12, 12), t_prime 881, t 941, attention "first", initial_noise
+        "independent", 4 frames per second.
     steps: DDIM steps. guidance_scale: w of E5 (1: none). height, width: pixels, multiples of 8 (None: the model's own).
     motion: λ·(δ_x, δ_y) per frame, in 1/512ths of the frame, the release's unit; positive moves the picture's content
         left and up. None: motion dynamics off, all frames start from pure noise (see initial_noise). t_prime, t: the

@@ -141,12 +141,15 @@ def test_settings_survive_json(changes):
     ],
 )
 def test_every_setting_is_an_argument_by_name_and_no_other_is_swallowed(function, settings, decided):
-    """None stands for a default of the checkpoint's own, and for all frames at once."""
+    """None, of motion "...", stands for a default that may be the checkpoint's own; chunk's for all frames at once."""
     arguments = inspect.signature(function).parameters
     for one in fields(settings):
         if one.name not in (*decided, "prompt"):
             default = arguments[one.name].default
-            assert default == one.default or default is None and (declared(one).by_checkpoint or one.name == "chunk")
+            if declared(one).by_checkpoint:
+                assert default is (... if one.name == "motion" else None)
+            else:
+                assert default == one.default or one.name == "chunk"
     with pytest.raises(TypeError, match="framse"):
         function(None, "a ball", framse=3)
 
@@ -210,6 +213,10 @@ def test_what_is_left_out_is_the_checkpoints_else_the_papers():
     assert Settings.resolve({"prompt": "a"}) == Settings("a") == Settings("a", steps=50, t_prime=881, t=941)
     assert ControlSettings.resolve({"prompt": "a"}, OWN) == ControlSettings("a", steps=20, guidance_scale=9)
     assert EditSettings.resolve({"prompt": "a", "steps": 3}, OWN) == EditSettings("a", steps=3, image_scale=1.5)
+    tuned = {"generate": {"motion": None, "height": 64, "frames": 3}}
+    found = Settings.resolve({"prompt": "a", "motion": ..., "height": None, "frames": None}, tuned)
+    assert (found.motion, found.height, found.width, found.frames) == (None, 64, None, 3)
+    assert Settings.resolve({"prompt": "a", "motion": (1, 2)}, tuned).motion == (1, 2)
     sd = SimpleNamespace(defaults=OWN, default_size=128)
     assert Settings.for_model(sd, prompt="a", width=64) == Settings.resolve(
         {"prompt": "a", "height": 128, "width": 64}, OWN

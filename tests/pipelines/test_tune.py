@@ -8,10 +8,9 @@ from tiny import tiny_edit_sd, tiny_sd, tiny_tokenizer
 from t2vz.checkpoints import save_folder
 from t2vz.errors import FailedError, InputError
 from t2vz.model import StableDiffusion
-from t2vz.pipelines.algorithm_1 import algorithm_1
 from t2vz.pipelines.denoise import denoise, invert
 from t2vz.pipelines.settings import Settings, TuneSettings
-from t2vz.pipelines.text_to_video import generate, text_job
+from t2vz.pipelines.text_to_video import generate, text_job, text_to_video
 from t2vz.pipelines.tune import tune
 
 PROMPT = "a red ball on a green meadow"
@@ -99,9 +98,9 @@ def test_the_tuned_model_starts_from_the_inverted_video(sd, video, tuned):
     settings = Settings.for_model(model, prompt=PROMPT, guidance_scale=1.0)
     assert (settings.frames, settings.motion, settings.attention) == (3, None, "first_previous")
     assert settings.initial_noise == "inverted" and settings.steps == 4
-    job, seen = text_job(model, settings), []
-    job.on_step = seen.append
-    algorithm_1(job)
+    seen = []
+    video = text_to_video(model, PROMPT, guidance_scale=1.0, on_step=seen.append)  # its defaults are the model's
+    assert Settings.from_dict(video.settings) == settings
     assert torch.equal(seen[0].x_t, model.inverted.double())
     assert model.inverted.shape == (3, 4, 8, 8) and sd.inverted is None
 
