@@ -63,8 +63,8 @@ def text_to_video(
 ) -> Video:
     """Make a video of m = `frames` frames from a prompt (paper §3.3).
 
-    Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the paper's: 8 frames,
-        50 steps, guidance_scale 7.5, motion (12, 12), t_prime 881, t 941, attention "first", initial_noise
+    Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the paper's: 8
+        frames, 50 steps, guidance_scale 7.5, motion (12, 12), t_prime 881, t 941, attention "first", initial_noise
         "independent", 4 frames per second.
     steps: DDIM steps. guidance_scale: w of E5 (1: none). height, width: pixels, multiples of 8 (None: the model's own).
     motion: λ·(δ_x, δ_y) per frame, in 1/512ths of the frame, the release's unit; positive moves the picture's content
