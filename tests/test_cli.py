@@ -224,7 +224,6 @@ def test_a_reader_that_leaves_early_is_no_error(models):
     assert done.returncode == 1 and done.stderr == b""
 
 
-
 def test_ctrl_c_is_one_line_and_leaves_nothing(models, tmp_path):
     flags = "--frames 64 --height 256 --width 256 --steps 200 --out x.mp4 --device cpu".split()
     process = subprocess.Popen(
