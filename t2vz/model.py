@@ -5,7 +5,6 @@ sd = StableDiffusion.load("v1-5-pruned-emaonly.safetensors")     # or a folder: 
 sd = StableDiffusion.load(edit=True)                             # the embedded model that edits videos (E15)
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from .checkpoints import (
     describe_words,
     edit_unet,
     embedded_controlnet,
+    find_tokenizer,
     open_controlnet,
     open_tokenizer,
     read_defaults,
@@ -95,7 +95,7 @@ class StableDiffusion:
             checkpoint.schedule,
             path,
             unet_path,
-            None if tokenizer is None else Path(os.path.expanduser(tokenizer)),
+            None if tokenizer is None else find_tokenizer(path, tokenizer),
             checkpoint.kind,
             read_words(source),
             read_defaults(source),

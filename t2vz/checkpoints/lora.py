@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -112,8 +113,8 @@ def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) ->
     another method (LoHa, LoKr, DoRA …), half a pair missing.
     """
     path = find_path(path, "give a LoRA's .safetensors file")
-    if not math.isfinite(weight):
-        raise InputError(f"{path}: its weight is {weight}; give a number, usually between 0 and 1")
+    if not isinstance(weight, Real) or not math.isfinite(weight):
+        raise InputError(f"{path}: its weight is {weight!r}; give a number, usually between 0 and 1")
     _refuse_folder(path)
     changes = read_changes(path, *read_header_and_metadata(path))
     _refuse_other_models(path, changes, checkpoint)

@@ -6,7 +6,6 @@ model's is nearly always CLIP's own, the same 49,408 tokens for every Stable Dif
 
 from __future__ import annotations
 
-import os
 import ssl
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from urllib.request import Request, urlopen
 from ..errors import InputError
 from ..text import TextConfig, Tokenizer
 from ..text.vocabulary import END, START, read_vocabulary
+from .read import find_path
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 ADDED_FILE = "added_tokens.json"  # beside them, where tokens were added later
@@ -59,7 +59,7 @@ def find_tokenizer(path: str | Path, tokenizer: str | Path | None = None) -> Pat
     """
     path = Path(path)
     if tokenizer is not None:
-        return _complete(Path(os.path.expanduser(tokenizer)))
+        return _complete(find_path(tokenizer, f"give the folder with {' and '.join(TOKENIZER_FILES)}"))
     beside = (path if path.is_dir() else path.parent) / "tokenizer"
     if beside.is_dir() or path.is_dir():
         return _complete(beside)

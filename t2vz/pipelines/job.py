@@ -121,7 +121,7 @@ class Job:
             made = denoise_ancestral(predict, x, steps, schedule, fresh, stage) if stretch else ()
         for step in made:
             x = step.x_s
-            check_finite(x, f"{stage}, timestep {step.t:.0f}", mine)
+            check_finite(x, f"{stage}, timestep {step.t:.0f}", mine, self.sd.dtype)
             observe_step(step)
             if self.on_step is not None:
                 self.on_step(step)

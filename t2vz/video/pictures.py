@@ -20,6 +20,7 @@ ENDINGS = tuple(".png .apng .jpg .jpeg .jfif .mpo .webp .gif .bmp .tif .tiff .pp
 ENDINGS += (".avif",) if "avif" in features.get_supported() else ()
 # Pictures that Pillow does not read. ffmpeg would show a piece of some, or their first frame.
 OTHERS = (".avif", ".heic", ".heif", ".jxl", ".svg", ".exr", ".hdr", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+MOVING = (".gif", ".webp", ".apng", ".avif")  # in a folder, pictures that may be animations
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # other files of several pictures hold previews, or views of a stereo camera
 STANDARD = Fraction(1, 10)  # seconds that browsers show a frame without a duration
 ROUNDING = 0.0051  # seconds: a GIF counts in 1/100 s
@@ -89,7 +90,9 @@ def pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
     others = [path.name for path in files if path not in set(pictures)]
     if not pictures:
         raise InputError(f"the folder {folder} holds no pictures; it should hold .png or .jpg files")
-    return pictures, left_out(folder, "picture", others)
+    moving = [path.name for path in pictures if path.suffix.lower() in MOVING and durations(path, 0) is not None]
+    notes = [f"{folder}: of animations only the first frame was taken: {', '.join(moving[:3])}"] if moving else []
+    return pictures, left_out(folder, "picture", others) + notes
 
 
 def left_out(folder: str | Path, what: str, names: list[str]) -> list[str]:

@@ -66,6 +66,8 @@ def examine(path: str | Path, start: float | None = None, end: float | None = No
     if "Input #0, tty" in text:  # ffmpeg would paint a text file as on a terminal
         raise InputError(_unreadable(path, "it is a text"))
     if not shown:
+        if damage and start and any("ended prematurely" in line for line in damage):
+            raise InputError(f"{path} is cut short: it ends before {start:g} s; start earlier, or copy the file again")
         if damage:
             raise InputError(_unreadable(path, complaint(damage)))
         return Stream(0, Fraction(1), [], [], [])

@@ -340,6 +340,7 @@ def test_no_lora_at_all(folder, tmp_path):
     save_file(GOOD, tmp_path / "good.safetensors")
     with pytest.raises(InputError, match="is a folder, and a LoRA is a file; give .*good.safetensors"):
         StableDiffusion.load(folder, loras=[tmp_path])
-    with pytest.raises(InputError, match="its weight is nan"):
-        StableDiffusion.load(folder, loras=[(tmp_path / "good.safetensors", math.nan)])
+    for weight in (math.nan, "0.5"):
+        with pytest.raises(InputError, match=f"its weight is {weight!r}"):
+            StableDiffusion.load(folder, loras=[(tmp_path / "good.safetensors", weight)])
     assert load_file(tmp_path / "good.safetensors").keys() == GOOD.keys()

@@ -30,6 +30,7 @@ OPENERS = {
     "unet/ vae/ text_encoder/": lambda made, path: StableDiffusion.load(path),
     "VAE's folder": lambda made, path: StableDiffusion.load(made / "folder", vae=path),
     "ControlNet for Stable Diffusion": lambda made, path: load_controlnet(path),
+    "vocab.json and merges.txt": lambda made, path: StableDiffusion.load(made / "folder", tokenizer=path),
     "give a LoRA's .safetensors file": lambda made, path: StableDiffusion.load(made / "folder", loras=[path]),
 }
 

@@ -390,7 +390,9 @@ def test_difference_7_a_nan_in_the_unet_is_an_error_that_names_step_and_frame(sd
     with pytest.raises(FailedError) as caught:
         make(sd)
     assert "frame 1 is not finite" in str(caught.value) and "timestep 801" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "the checkpoint is broken" in str(caught.value)
+    with pytest.raises(FailedError, match="overflowed in bfloat16"):
+        make(sd.to(dtype="bfloat16"))
 
 
 def test_difference_7_an_infinity_in_the_vae_is_an_error_that_names_the_frame(sd, monkeypatch):

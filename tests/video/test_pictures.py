@@ -162,6 +162,10 @@ def test_what_a_folder_holds_beside_pictures_is_said(tmp_path):
         assert any("notes.txt" in note for note in clip.notes)
     film(4)[3].save(tmp_path / "3.avif")
     assert numbers(read_video(tmp_path)) == [0, 1, 2, 3]
+    first, *others = film(4)
+    first.save(tmp_path / "more.gif", save_all=True, append_images=others)
+    video = read_video(tmp_path)
+    assert len(video.frames) == 5 and "only the first frame was taken: more.gif" in video.notes[-1]
     (tmp_path / "4.heic").write_text("x")
     with pytest.raises(InputError, match=r"4\.heic.* save them as"):
         read_video(tmp_path)

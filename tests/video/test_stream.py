@@ -148,3 +148,5 @@ def test_a_recording_that_stops_early_says_what_is_missing(tmp_path, name):
         assert 50 < len(clip) < 190 and f"only {len(clip)} frames, up to {len(clip) / 10:g} s of 20" in note
     with open_clip(tmp_path / name, end=3, resolution=64) as clip:
         assert len(clip) == 30 and clip.notes == []
+    with pytest.raises(InputError, match="cut short: it ends before 19 s"):
+        read_video(tmp_path / name, start=19)
