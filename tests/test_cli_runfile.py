@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_cli import FAST, one_line
 
-from t2vz.video import read_video
+from t2vz.video import read_video, write_frames
 
 TO_Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
@@ -50,6 +50,16 @@ def test_a_run_file_makes_the_same_video_again(call, made, models, tmp_path):
     (tmp_path / "first.json").write_text(json.dumps(record))
     code, _, err = call("generate", "--from", "first.json", "--out", "x.gif")
     assert code == 2 and "has changed since" in err and one_line(err)
+
+
+def test_other_masks_than_the_run_file_s_are_said(call, models, tmp_path):
+    flags = [*FAST, "--weights", models / "tiny", "--masks", "masks", "--smooth-background", "0.6"]
+    again = ["generate", "--from", "first.json", "--device", "cpu", "--overwrite", "--out", "again/"]
+    write_frames("masks/", np.full((2, 64, 64, 3), 255, np.uint8), 4)
+    assert call("generate", "a blue kite", *flags, "--out", "first/")[0] == 0
+    assert "other masks" not in call(*again)[2]
+    write_frames("masks/", np.zeros((2, 64, 64, 3), np.uint8), 4)
+    assert "other masks than those of first.json" in call(*again)[2]
 
 
 def test_tokenizer_and_moved_weights(call, made, models, tmp_path):

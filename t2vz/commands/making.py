@@ -1,11 +1,13 @@
 """From a request to its files: what generate, control and edit share once the model is loaded."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ..files import atomic_path, write_json
 from ..model import StableDiffusion
@@ -44,6 +46,7 @@ def make_video(
     """
     sizes = settings.frames, settings.height, settings.width
     masks = read_masks(request.masks, *sizes) if request.masks else None
+    more |= {"masks_sha256": hash_masks(request, masks)}
     began = time.perf_counter()
     with ProgressBar(request, _plan(request, settings, sd)) as progress:
         job = job_of(masks=masks, progress=progress, share=Share.here())
@@ -70,6 +73,15 @@ def make_video(
         f"{settings.frames / settings.fps:.1f} s at {settings.fps:g} fps, made in {seconds:.1f} s; settings in "
         f"{paths['run']}"
     )
+
+
+def hash_masks(request: Request, masks: Tensor | None) -> str | None:
+    """SHA-256 of masks, None without; said if the run file's masks were others."""
+    sha256 = None if masks is None else hashlib.sha256(masks.numpy().tobytes()).hexdigest()
+    before = request.run_file.get("masks_sha256")
+    if before and sha256 not in (None, before):
+        say(request, f"note: these are other masks than those of {request.from_}, so the video will differ")
+    return sha256
 
 
 def _plan(request: Request, settings: Sampling, sd) -> str:

@@ -243,11 +243,16 @@ class Job:
     def _check_tensors(self) -> None:
         """Refuse masks and a flow that do not fit, and settings that a flow replaces."""
         settings, m, masks, flow = self.settings, self.frames, self.masks, self.flow
+        for name, value in (("masks", masks), ("flow", flow)):
+            if value is not None and not isinstance(value, Tensor):
+                raise InputError(f"{name} must be a tensor; got a {type(value).__name__}: torch.as_tensor makes one")
         if masks is not None and (masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1):
             raise InputError(
                 f"masks must have shape ({m} or 1, 1, H, W), white (1) where the foreground is; "
                 f"got {tuple(masks.shape)}"
             )
+        if masks is not None and not bool(((masks >= 0) & (masks <= 1)).all()):
+            raise InputError("masks must lie between 0, background, and 1, foreground; divide pixels by 255")
         if flow is None:
             return
         expected = (m, 2, self.height, self.width)

@@ -30,6 +30,8 @@ class Noise:
 
     def __init__(self, seed: int, given: dict[str, Tensor] | None = None, names: tuple[str, ...] = NAMES):
         self.seed = int(seed)
+        if given is not None and not (isinstance(given, dict) and all(isinstance(z, Tensor) for z in given.values())):
+            raise InputError(f"noise must be a dict of tensors by name; noise may hold: {', '.join(names)}")
         self.given = dict(given or {})
         unknown = set(self.given) - set(names)
         if unknown:

@@ -322,6 +322,22 @@ def test_e13_masks_of_a_wrong_shape_are_refused(sd, shape):
         make(sd, smooth_background=0.6, masks=torch.ones(shape))
 
 
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"masks": torch.full((1, 1, 8, 8), 255, dtype=torch.uint8)}, "divide pixels by 255"),
+        ({"masks": torch.full((1, 1, 8, 8), float("nan"))}, "between 0"),
+        ({"masks": [1]}, "masks must be a tensor; got a list"),
+        ({"flow": "walk.mp4"}, "flow must be a tensor; got a str"),
+        ({"noise": torch.zeros(1)}, "a dict of tensors.*x_T"),
+        ({"noise": {"x_T": [0.0]}}, "a dict of tensors"),
+    ],
+)
+def test_other_kinds_of_tensors_than_promised_are_one_line(sd, given, words):
+    with pytest.raises(InputError, match=words):
+        make(sd, smooth_background=0.6, **given)
+
+
 def test_masks_without_a_guided_half_work_too(sd):
     assert bool(torch.isfinite(make(sd, smooth_background=0.6, guidance_scale=1.0).latents).all())
 
