@@ -21,10 +21,10 @@ Everything lies in --out and is continued there after an interruption: run the s
 Without --minutes and --steps the stages take about 8, 35, 55, 10, 20 and 12 minutes.
 
 examples:
-  python -m training all --out training --minutes 150         everything, in this time
-  python -m training unet --out training --device cuda        one stage
-  torchrun --nproc-per-node 2 -m training unet --out training --threads 1    the same by two processes
-  python -m training export --out training --to my-weights    what is finished, as checkpoint folders
+  python -m training all --out runs/embedded --minutes 150    everything, in this time
+  python -m training unet --out runs/embedded --device cuda   one stage
+  torchrun --nproc-per-node 2 -m training unet --out runs/embedded --threads 1    the same by two processes
+  python -m training export --out runs/embedded --to my-weights    what is finished, as checkpoint folders
   python -m training unpack --out more --from weights/embedded
   python -m training unet --out more --further --minutes 60                    and on from there"""
 

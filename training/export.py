@@ -18,7 +18,7 @@ from t2vz.checkpoints.words import WORDS_FILE
 from t2vz.errors import InputError
 from t2vz.files import atomic_path, write_bytes, write_json
 from t2vz.model import StableDiffusion
-from t2vz.world import BACKGROUNDS, COLOURS, OBJECTS, instruction_words, vocabulary
+from t2vz.world import BACKGROUNDS, COLOURS, KINDS, OBJECTS, STYLES, instruction_words, vocabulary
 
 from .clip import load_clip, measure_retrieval, sizes_of, text_tower
 from .fit import read_facts, save_network
@@ -45,14 +45,14 @@ def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
     """
     clip, vae, unet = load_clip(folder), load_vae(folder), folder.load("unet")
     tokenizer = folder.out / "tokenizer"
-    said = {"words": known_words(), "defaults": DEFAULTS}
+    said = {"words": known_words(style=folder.style), "defaults": DEFAULTS}
     save_folder(to, unet, vae, text_tower(clip), tokenizer, overwrite=overwrite, **said)
     write_clip(clip, to / "clip")
     write_bytes(to / "README.md", model_card(folder, to).encode())
     if folder.path("edit").is_file():
         beside = to.with_name(to.name + "-edit")
         save_unet(beside / "unet", folder.load("edit"), overwrite=overwrite)
-        write_json(beside / WORDS_FILE, known_words(instruction_words()))
+        write_json(beside / WORDS_FILE, known_words(instruction_words(), folder.style))
         write_json(beside / DEFAULTS_FILE, EDIT_DEFAULTS)
         write_bytes(beside / "README.md", edit_card(folder, to.name).encode())
     if folder.path("controlnet").is_file():
@@ -86,10 +86,16 @@ def unpack(checkpoint: Path, folder: Folder) -> None:
     save_network(folder.path("unet"), sd.unet, facts)
 
 
-def known_words(more: list[str] | None = None) -> dict[str, list[str]]:
+def things(style: str) -> list[str]:
+    """The things that the random scenes of a style show."""
+    return [kind for kind in OBJECTS if kind not in STYLES[style].leave_out]
+
+
+def known_words(more: list[str] | None = None, style: str = "bold") -> dict[str, list[str]]:
     """The picture world's words for words.json: what a prompt can be made of, and all others. more: further ones."""
-    groups = {"things": list(OBJECTS), "colours": list(COLOURS), "places": list(BACKGROUNDS)}
-    named = {word for group in groups.values() for word in group}
+    groups = {"things": things(style), "colours": list(COLOURS), "places": list(BACKGROUNDS)}
+    left_out = {word for kind in STYLES[style].leave_out for word in (kind, KINDS[kind].plural)}
+    named = {word for group in groups.values() for word in group} | left_out
     return groups | {"others": [word for word in sorted({*vocabulary(), *(more or [])}) if word not in named]}
 
 
@@ -192,7 +198,7 @@ def model_card(folder: Folder, checkpoint: Path) -> str:
     clip, vae, unet = (read_facts(folder.path(stage)) for stage in ("clip", "vae", "unet"))
     psnr = (read_facts(folder.path("decoder")) if folder.path("decoder").is_file() else vae)["psnr"]
     size = sum(os.path.getsize(file) for file in checkpoint.rglob("*") if file.is_file()) / 2**20
-    words = {"things": OBJECTS, "colours": COLOURS, "places": BACKGROUNDS}
+    words = {"things": things(folder.style), "colours": COLOURS, "places": BACKGROUNDS}
     words = {name: ", ".join(group) for name, group in words.items()}
     what = MODEL.format(
         name=checkpoint.name, mebibytes=size, scaling_factor=vae["config"]["scaling_factor"], **words, **unet

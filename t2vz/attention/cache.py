@@ -3,8 +3,8 @@
 With first-frame attention (E12) a frame needs nothing of the others but frame 1's keys and values in each layer. So m
 frames are denoised in chunks of any size, with the same result as in one batch: the first chunk leaves frame 1's keys
 and values in a KeyValueCache, the others read them. The cache does not grow with m. Other variants leave what their
-successors look at: "previous" the last frame so far, "first_previous" both, "causal" all frames (it grows), "own"
-nothing.
+successors look at: "previous" the last frame so far, "first_previous" frame 1 and the last frame so far, "causal" all
+frames (it grows), "own" nothing.
 
 A cache is valid for one timestep, one prompt and one set of latents: start every denoising step with a new one.
 """

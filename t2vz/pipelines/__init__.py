@@ -1,1 +1,1 @@
-"""From a prompt to a video: each pipeline reads top to bottom like the paper's algorithm."""
+"""From a prompt to a video: algorithm_1.py reads like the paper, each pipeline brings its ε_θ."""

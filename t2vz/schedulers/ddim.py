@@ -31,8 +31,9 @@ def ddim_step(
 ) -> Tensor:
     """E3: x_s = √ᾱ_s·x̂_0 + √(1−ᾱ_s−σ²)·ε + σ·z.
 
-    x_t, eps, noise (z ~ N(0, I), needed if η > 0): same shape, any. alpha_bar_s ≥ alpha_bar_t, both in (0, 1).
-    eta: 0 is DDIM, 1 has the variance of DDPM's posterior. Returns x_s. Raises InputError if η > 0 comes without noise.
+    x_t, eps, noise (z ~ N(0, I), needed if η > 0): same shape, any. alpha_bar_s ≥ alpha_bar_t, both in (0, 1); E17 goes
+    the other way. eta: 0 is DDIM, 1 has the variance of DDPM's posterior. Returns x_s. Raises InputError if η > 0 comes
+    without noise.
     """
     sigma = ddim_sigma(alpha_bar_t, alpha_bar_s, eta)
     direction = math.sqrt(max(1.0 - alpha_bar_s - sigma**2, 0.0))

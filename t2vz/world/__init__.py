@@ -7,6 +7,7 @@ and `clip` makes them move.
 
 from .clip import paint_clip, paint_clip_after
 from .edits import Edit, changed_mask, instruction_words, paint_after, sample_edit
+from .objects import KINDS
 from .scene import (
     BACKGROUNDS,
     COLOURS,
@@ -24,6 +25,7 @@ from .scene import (
 from .style import STYLES
 
 __all__ = [
+    "KINDS",
     "STYLES",
     "BACKGROUNDS",
     "COLOURS",
