@@ -33,7 +33,7 @@ DEFAULTS = {
     "control": {"guidance_scale": 4.0, "t_prime": 551, "t": 651},
     "tune": {"steps": 150, "learning_rate": 1e-3},
 }
-EDIT_DEFAULTS = {"edit": {"steps": 25, "guidance_scale": 4.0}}
+EDIT_DEFAULTS = {"edit": {"steps": 25, "guidance_scale": 4.0, "image_scale": 1.6}}
 
 
 def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
@@ -158,7 +158,7 @@ pipe = TextToVideoZeroPipeline.from_pretrained(
 - Things: {things}.
 - Colours: {colours}.
 - Places: {places}.
-- Counts "two", "three", "a row of", "many"; "small", "big"; "beside" another thing.
+- Counts "two", "three", "a row of"; "small", "big".
 
 **Data**: {pictures} pictures of the painter `t2vz.world`, seed {seed}. A tenth of all (thing, colour, place)
 combinations was held out. No photograph and no one's artwork was used.
@@ -167,12 +167,12 @@ combinations was held out. No photograph and no one's artwork was used.
 {scaling_factor:.5f}, measured.
 
 **Limits**: it was trained for hours on CPUs, not for days on GPUs. Places and colours come out as asked; things have
-the right colour, size and place, but not always a shape one could name. Fine patterns blur in the autoencoder, "beside"
-is unreliable, and words outside the world mean nothing to it (t2vz says which). At guidance 7.5 colours are glaring;
-`defaults.json`, which only t2vz reads, says what looks best. Group norms and heads are fewer than Stable Diffusion's,
-because widths are small; a single file of it (`t2vz weights export`) says so in its header, which t2vz alone reads. To
-do better: `python -m training all --size 256 --device cuda`, or on from here: `python -m training unpack`, then
-`python -m training unet --further`."""
+the right colour, size and place, but not always a shape one could name. Fine patterns blur in the autoencoder, and
+words outside the world mean nothing to it (t2vz says which). At guidance 7.5 colours are glaring; `defaults.json`,
+which only t2vz reads, says what looks best. Group norms and heads are fewer than Stable Diffusion's, because widths
+are small; a single file of it (`t2vz weights export`) says so in its header, which t2vz alone reads. To do better:
+`python -m training all --size 256 --device cuda`, or on from here: `python -m training unpack`, then `python -m
+training unet --further`."""
 MEASURED = """
 ## Measured
 - Autoencoder: {psnr:.2f} dB PSNR on {of} unseen scenes.
