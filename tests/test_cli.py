@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -237,6 +238,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(models, tmp_path):
     )
     plan = process.stderr.readline()  # said when the work begins
     assert "64 frames of 256×256" in plan
+    time.sleep(1)  # tqdm complains if it is stopped while it is being made
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "stopped" in err and one_line(err) and os.listdir(tmp_path) == []

@@ -6,7 +6,7 @@ the declaration. Nothing here imports torch, so that `--help` is quick.
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field
+from dataclasses import Field, dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar, get_args
 
@@ -55,11 +55,6 @@ def declared(one: Field) -> Declared:
 def optional(one: Field) -> bool:
     """Whether a setting may be None."""
     return type(None) in get_args(one.type)
-
-
-def has_default(one: Field) -> bool:
-    """Whether a setting may be left out."""
-    return one.default is not MISSING
 
 
 class Kind:
