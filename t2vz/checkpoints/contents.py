@@ -150,6 +150,7 @@ def _add_part(contents: Contents, name: str, path: Path, entries: dict[str, Entr
         contents.files.append(config)
 
     def part() -> Part:
+        """The network's entries under its modules' names, with its config. Raises what is wrong with them."""
         named = by_module_names(NETWORKS[name], entries, single)
         for entry in named.values():
             refuse_quantised(entry)

@@ -240,6 +240,7 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
             files = gr.File(label="to keep", file_count="multiple", interactive=False, visible=False)
 
     def make(given: dict, request: gr.Request, progress=gr.Progress()):
+        """Run what the page asks for, and give what it shows."""
         values = {one: given[component] or "" for one, component in controls.items()}
         asked = Asked(name, given[prompt], values, given[beside], given[source])
         try:

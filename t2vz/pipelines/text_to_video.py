@@ -126,6 +126,7 @@ def text_job(sd: "StableDiffusion", settings: Settings, unet: Callable | None = 
     chunk = None if temporal else settings.chunk
 
     def predictor() -> Predict:
+        """ε_θ guided by the prompt, E5; the text is encoded when the work begins."""
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         return guided_by_text(  # E5
             unet or with_ingredients(sd.unet, settings),
