@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder of the package t2vz
 NOT_COMPUTING = ("commands", "lab", "world", "cli.py", "__init__.py")  # these never change a video or its measures
-COMPUTING = ("lab/change.py", "lab/costs.py", "lab/make.py", "lab/measure.py", "lab/tasks.py")  # except these
+COMPUTING = ("lab/change.py", "lab/make.py", "lab/measure.py", "lab/tasks.py")  # except these
 
 
 def run_key(parts: dict) -> str:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from ..errors import FailedError, InputError
 from ..video import Video
-from .costs import COSTS, EXACT, any_approximation, latent_error, with_costs
 from .hashes import code_hash, run_key
-from .measure import measure
+from .measure import COSTS, EXACT, any_approximation, latent_error, measure, with_costs
 from .sources import SourceVideo
 from .study import Study, Trial
 from .tasks import TASKS

@@ -1,16 +1,25 @@
-"""Measuring a video that t2vz made: the measures of t2vz.metrics, told what was asked for and where the foreground is.
+"""Measuring a video that t2vz made: the measures of t2vz.metrics, and what it cost to make.
 
 Nobody draws foreground masks for a study. The model says where the subject is, as it does for background smoothing
 (E13): the finished latents are noised half way (E2), the UNet looks at them once, and the cells that read the subject's
 words are foreground.
+
+Costs are no measures of the frames but of how these were made, and the first two of them are never the same twice. So
+only a study that names them in its `metrics` has them.
 """
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..metrics import MEASURES as OF_FRAMES
 from ..metrics import score_video
 from ..metrics.motion import in_512ths
+from ..metrics.score import Measure
 from ..pipelines.masks import AttentionRecord, foreground_from_attention, layer_sizes, subject_positions
 from ..pipelines.prediction import guided_by_text
 from ..pipelines.randomness import Noise
@@ -18,6 +27,13 @@ from ..pipelines.settings import Settings
 from ..schedulers import forward_jump
 from ..video import Video
 
+COSTS = {
+    "cpu_seconds": Measure("processor time to make it, without writing and measuring", "seconds", "lower"),
+    "peak_memory": Measure("most memory held meanwhile, above what was held before", "MB", "lower"),
+    "latent_error": Measure("how far the latents are from those without approximations", "relative", "lower"),
+}
+MEASURES = {**OF_FRAMES, **COSTS}
+EXACT = {"token_merging": 0.0, "deep_cache": 1}  # the settings of the approximations, off
 TIMESTEP = 401  # shapes are settled, and the words still matter
 LEAST_BACKGROUND = 0.2  # of the frame; with less there is nothing to measure on
 
@@ -58,3 +74,43 @@ def find_foreground(sd, video: Video) -> Tensor | None:
     if float(1 - masks.mean(dim=(1, 2, 3)).max()) < LEAST_BACKGROUND:
         return None
     return F.interpolate(masks, size=video.frames.shape[1:3], mode="nearest")
+
+
+def with_costs(make: Callable[[], Video], device: torch.device) -> tuple[Video, dict[str, float]]:
+    """A video, and what making it cost. Memory is the GPU's there, this process's on a CPU (under Linux only)."""
+    held = _memory_from_here(device)
+    began = time.process_time()
+    video = make()
+    cost = {"cpu_seconds": time.process_time() - began}
+    if held is not None:
+        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _memory_of_process("VmHWM")
+        cost["peak_memory"] = (peak - held) / 1e6
+    return video, cost
+
+
+def any_approximation(settings: Mapping) -> bool:
+    """Whether the settings ask for one."""
+    return any(settings.get(name, off) != off for name, off in EXACT.items())
+
+
+def latent_error(video: Video, exact: Video) -> float:
+    """|x_0 − exact x_0| / |exact x_0| over all frames."""
+    return float((video.latents - exact.latents).norm() / exact.latents.norm())
+
+
+def _memory_from_here(device: torch.device) -> int | None:
+    """Forget earlier peaks; the bytes held now, or None where that cannot be told."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is counted from here on
+    except OSError:
+        return None
+    return _memory_of_process("VmRSS")
+
+
+def _memory_of_process(name: str) -> int:
+    """One of Linux's counts of this process's memory, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

@@ -4,14 +4,32 @@ A function is cited by its place in the source tree, with its code, so that a pa
 """
 
 import inspect
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import library
 
 TEMPLATES = Path(__file__).parent / "templates"
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds t2vz/
+
+
+def render(template: str, **values) -> str:
+    """A template of templates/, filled in. A name the template uses and `values` lacks is an error.
+
+    In templates, source_of("motion:warp") is the `Source` of t2vz.motion's warp.
+    """
+    jinja2 = library("jinja2", "pages need")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals["source_of"] = lambda name: source_of(pkgutil.resolve_name(f"t2vz.{name}"))
+    return environment.get_template(template).render(**values)
 
 
 @dataclass(frozen=True)
@@ -35,19 +53,3 @@ def source_of(function: Callable) -> Source:
     named = next(i for i, line in enumerate(lines) if line.lstrip().startswith(("def ", "class ")))
     path = Path(inspect.getsourcefile(function)).resolve().relative_to(ROOT).as_posix()
     return Source(path, first + named, function.__qualname__, inspect.cleandoc("".join(lines)))
-
-
-def render(template: str, **values) -> str:
-    """A template of templates/, filled in. A name the template uses and `values` lacks is an error."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise InputError("pages need jinja2, which is not installed; run: pip install 't2vz[lab]'") from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(template).render(**values)

@@ -7,17 +7,22 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import library
 
 RANGE = 2.5  # standard deviations of a noisy latent that the false colours span
 SIDE = 256  # the larger side of pictures that stand in a grid, in pixels
 
 
-def png_uri(picture: np.ndarray) -> str:
-    """uint8 (H, W, 3) or (H, W) as a data: address, PNG, no pixel changed."""
+def data_uri(kind: str, data: bytes) -> str:
+    """Bytes as a data: address. kind: as "video/mp4"."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def picture_uri(picture: np.ndarray, format: str = "PNG", **options) -> str:
+    """uint8 (H, W, 3) or (H, W) as a data: address, as PNG with no pixel changed. options: of Pillow's `save`."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format, **(options or {"optimize": True}))
+    return data_uri(f"image/{format.lower()}", buffer.getvalue())
 
 
 def false_colours(latents: Tensor) -> np.ndarray:
@@ -42,14 +47,11 @@ def strip(frames: np.ndarray) -> np.ndarray:
 
 def heat_over(frame: np.ndarray, weights: Tensor) -> np.ndarray:
     """A frame (H, W, 3) in grey under weights (h, w) in colour, dark the least and bright the most; no blurring."""
-    try:
-        from matplotlib import colormaps
-    except ImportError as error:
-        raise InputError("heat maps need matplotlib, which is not installed; run: pip install 't2vz[lab]'") from error
+    colormap = library("matplotlib", "heat maps need").colormaps["inferno"]
     weights = weights.detach().float().cpu().numpy()
     scaled = (weights - weights.min()) / max(float(weights.max() - weights.min()), 1e-12)
     scaled = _enlarged(scaled, frame.shape[:2])[:, :, None]
-    colours = colormaps["inferno"](scaled[:, :, 0])[:, :, :3] * 255
+    colours = colormap(scaled[:, :, 0])[:, :, :3] * 255
     grey = frame.mean(axis=2, keepdims=True)
     opacity = 0.45 + 0.5 * scaled
     return np.clip((1 - opacity) * grey * 0.8 + opacity * colours, 0, 255).astype(np.uint8)

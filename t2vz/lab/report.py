@@ -4,38 +4,61 @@ Tables with the best marked, plots with intervals, differences to the baseline, 
 seed, every setting that differs in words, and how all of it was made.
 """
 
-import base64
-import io
 import math
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from ..files import write_bytes
 from ..pipelines.settings import in_words
 from ..video import read_video
-from .costs import MEASURES
 from .execute import words_for
 from .make import VIDEO
+from .measure import MEASURES
 from .page import render
-from .pictures import small, strip
-from .plots import interval_plot, judge
-from .results import Results
+from .pictures import data_uri, picture_uri, small, strip
+from .plots import interval_plot
+from .results import Results, Table, judge
 from .runs import RunFolder
 from .statistics import LEVEL, Estimate
 from .tasks import TASKS
-from .words import measure_in_words
 
-BUDGET = 2.6 * 2**20  # bytes of videos and strips, before base64; the whole page stays under 4 MiB
+BUDGET = 3.5 * 2**20  # letters of videos and strips in base64; the whole page stays under 4 MiB
 STRIP_SIDE = 144  # pixels of a frame in a film strip
 QUALITY = 82  # of the strips' WebP
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+MEANINGS = {
+    "clip_score": "How well the frames show what the prompt says, to a CLIP: 100 · the mean cosine of frame and text.",
+    "consistency_next": "Mean cosine of the CLIP vectors of neighbouring frames: does the look stay? Stills have 1.",
+    "consistency_first": "The same between every frame and frame 1: a slow drift lowers it too.",
+    "histogram_similarity": "Overlap of the colour histograms of neighbouring frames: are the colours the same?",
+    "motion_x": "How far the camera was seen to move to the right each frame, by phase correlation of the background.",
+    "motion_y": "The same downwards.",
+    "motion_match": "Correlation of frame 1 and the others after undoing the measured motion: below about 0.5 the "
+    "frames have nothing in common that could have moved.",
+    "motion_error": "Mean distance between measured motion and the motion asked for (none, where motion is off). The "
+    "latent is warped by whole cells of 8 pixels, so up to about 4 pixels are the method's own.",
+    "warp_error": "Mean grey level difference to frame 1 after undoing the measured motion.",
+    "warp_error_asked": "Mean grey level difference to frame 1 after undoing the motion that was asked for.",
+    "cpu_seconds": "Processor time of all threads, from the noise to the frames.",
+    "peak_memory": "The most memory held while the video was made, above what was held before.",
+    "latent_error": "|x_0 − exact x_0| / |exact x_0|: the latents, compared with those of the same video made without "
+    "approximations. 0 is the same video; two videos of other seeds have about √2.",
+    "background_change": "The same outside the foreground, which the model's own text attention marks.",
+}
 
 
 def write_report(results: Results, made: dict, store: RunFolder, keys: list[str], path: Path) -> None:
     """Write the page. made: how the results came about; keys: of results.runs, in the same order."""
     study = results.study
+    heads = {name: (name, "baseline" if name == study.baseline else "") for name in results.means}
+    changes = {
+        effect: (f"{effect.setting.replace('_', ' ')} {effect.value}", f"against {effect.against}")
+        for effect in results.effects
+    }
+    means = _columns(results.means, heads, results.metrics, signed=False)
+    for metric in results.metrics:
+        for name in results.best(metric):
+            means[list(results.means).index(name)]["cells"][metric] |= {"best": True, "role": "best"}
+    variants, common = _settings(results)
     page = render(
         "report.html",
         study=study,
@@ -43,13 +66,13 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
         task=TASKS[study.task],
         level=f"{100 * LEVEL:.0f} %",
         measures=[_measure(results, name) for name in results.metrics],
-        effects=_effects(results),
-        means=_means(results),
-        differences=_differences(results),
+        effects=_columns(results.effects, changes, results.metrics, signed=True),
+        means=means,
+        differences=_columns(results.differences, heads, results.metrics, signed=True),
         films=_films(results, store, keys),
-        variants=_variants(results),
-        common=_common(results),
-        notes=_notes(results),
+        variants=variants,
+        common=common,
+        notes=list(dict.fromkeys(note for _, record in results.runs for note in record["notes"])),
         time=words_for(made["seconds"]),
         count=len(results.runs),
     )
@@ -57,68 +80,34 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
 
 
 def _measure(results: Results, name: str) -> dict:
-    """A measure as the page shows it: label, an arrow that says which way is better, meaning, plot."""
+    """A measure as the page shows it: its label, an arrow to the better end, what it says and its range, the plot."""
     measure = MEASURES[name]
+    better = f"{measure.best} is better" if measure.best else "neither end is better"
+    scale = (measure.scale[0].upper() + measure.scale[1:]).replace("-1 to", "−1 to")
     return {
         "name": name,
         "label": measure.label,
         "arrow": ARROWS[measure.best],
-        "words": measure_in_words(name),
+        "words": f"{MEANINGS[name]} {scale}; {better}.",
         "plot": interval_plot(results, name),
     }
 
 
-def _means(results: Results) -> list[dict]:
-    """One column a variant: its means, the best marked."""
-    columns = []
-    for variant in results.study.variants:
-        cells = {name: c.value for name in results.metrics if (c := results.of(variant.name, name))}
-        baseline = variant.name == results.study.baseline
-        columns.append({"name": variant.name, "under": "baseline" if baseline else "", "cells": cells})
-    _show(columns, results.metrics, signed=False)
-    for column in columns:
-        for name, cell in column["cells"].items():
-            if cell and column["name"] in results.best(name):
-                cell.update(best=True, role="best")
-    return columns
+def _columns(table: Table, heads: dict, metrics: tuple[str, ...], signed: bool) -> list[dict]:
+    """A table's columns, the estimates as text; all of a measure with the same number of decimals.
 
-
-def _differences(results: Results) -> list[dict]:
-    """One column a variant but the baseline: its paired differences to it."""
-    columns = []
-    for variant in results.study.variants:
-        if variant.name != results.study.baseline:
-            found = {name: results.of(variant.name, name) for name in results.metrics}
-            cells = {name: c.difference for name, c in found.items() if c and c.difference}
-            columns.append({"name": variant.name, "under": "", "cells": cells})
-    return _show(columns, results.metrics, signed=True)
-
-
-def _effects(results: Results) -> list[dict]:
-    """One column an effect: what a setting does over all settings of the others."""
-    columns: dict[tuple, dict] = {}
-    for effect in results.effects:
-        name, under = f"{effect.axis.replace('_', ' ')} {effect.value}", f"against {effect.against}"
-        column = columns.setdefault((effect.axis, effect.value), {"name": name, "under": under, "cells": {}})
-        column["cells"][effect.metric] = effect.difference
-    return _show(list(columns.values()), results.metrics, signed=True)
-
-
-def _show(columns: list[dict], metrics: tuple[str, ...], signed: bool) -> list[dict]:
-    """A table's estimates as text, None where there is none; all of a measure with the same number of decimals.
-
-    role: of a difference (signed), clearly better, clearly worse, a clear change that is neither, or unclear.
+    heads: (name, line below it) of each column. role: of a difference (signed), clearly better, clearly worse, a clear
+    change that is neither, or unclear.
     """
+    columns = [{"name": heads[key][0], "under": heads[key][1], "cells": dict.fromkeys(metrics)} for key in table]
     for metric in metrics:
-        places = _places([column["cells"][metric] for column in columns if metric in column["cells"]])
-        for column in columns:
-            found = column["cells"].get(metric)
-            column["cells"][metric] = found and {
-                "mean": number(found.mean, places, signed),
-                "interval": _interval(found, places, signed),
-                "role": judge(metric, found) if signed else "",
-                "best": False,
-            }
+        places = _places([found[metric] for found in table.values() if metric in found])
+        for column, found in zip(columns, table.values()):
+            if one := found.get(metric):
+                ends = [number(end, places, signed) for end in (one.low, one.high) if end is not None]
+                role = judge(metric, one) if signed else ""
+                mean = number(one.mean, places, signed)
+                column["cells"][metric] = {"mean": mean, "interval": "\u00a0… ".join(ends), "role": role, "best": False}
     return columns
 
 
@@ -126,12 +115,6 @@ def _places(found: list[Estimate]) -> int:
     """As many decimals as the intervals allow: the last is worth a thirtieth to a third of half a usual one."""
     widths = [one.high - one.low for one in found if one.low is not None and one.high > one.low]
     return max(0, -math.floor(math.log10(sum(widths) / len(widths) / 6))) if widths else 3
-
-
-def _interval(found: Estimate, places: int, signed: bool) -> str:
-    if found.low is None:
-        return ""
-    return f"{number(found.low, places, signed)}\u00a0… {number(found.high, places, signed)}"
 
 
 def number(value: float, places: int, signed: bool) -> str:
@@ -150,7 +133,7 @@ def _films(results: Results, store: RunFolder, keys: list[str]) -> list[dict]:
             for (trial, _), key in zip(results.runs, keys, strict=True)
             if trial.place == place
         ]
-        spent += sum(film["bytes"] for film in shown)
+        spent += sum(len(film["video"]) + len(film["strip"]) for film in shown)
         if films and spent > BUDGET:
             break
         films.append({"prompt": prompt, "seed": study.seeds[0], "variants": shown})
@@ -159,47 +142,28 @@ def _films(results: Results, store: RunFolder, keys: list[str]) -> list[dict]:
 
 def _film(name: str, path: Path) -> dict:
     """A video as data, and its frames in one row."""
-    video = read_video(path)
-    row = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(strip(small(video.frames, STRIP_SIDE)))).save(row, "WEBP", quality=QUALITY)
-    data = path.read_bytes()
-    m, height, width, _ = video.frames.shape
-    return {
-        "name": name,
-        "video": _uri("video/mp4", data),
-        "strip": _uri("image/webp", row.getvalue()),
-        "frames": m,
-        "width": width,
-        "height": height,
-        "bytes": len(data) + len(row.getvalue()),
-    }
+    frames = read_video(path).frames
+    m, height, width, _ = frames.shape
+    row = picture_uri(strip(small(frames, STRIP_SIDE)), "WEBP", quality=QUALITY)
+    video = data_uri("video/mp4", path.read_bytes())
+    return {"name": name, "video": video, "strip": row, "frames": m, "width": width, "height": height}
 
 
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _variants(results: Results) -> list[dict]:
-    """Every variant's own settings, in words: those that are not the same for all."""
-    rows = []
-    for variant in results.study.variants:
-        settings = next(record["settings"] for trial, record in results.runs if trial.variant is variant)
-        rows.append({"name": variant.name, "settings": settings})
-    differing = [
-        name for name in rows[0]["settings"] if any(row["settings"][name] != rows[0]["settings"][name] for row in rows)
-    ]
-    settings = TASKS[results.study.task].settings
-    return [
-        {"name": row["name"], "words": [in_words(name, row["settings"][name], settings) for name in differing]}
-        for row in rows
-    ]
-
-
-def _common(results: Results) -> list[tuple[str, str]]:
-    """The settings that are the same in all runs, as (name, value)."""
+def _settings(results: Results) -> tuple[list[dict], list[tuple[str, str]]]:
+    """Every variant's own settings, those that differ, in words; and (name, value) of those that all runs share."""
     every = [record["settings"] for _, record in results.runs]
-    same = [name for name in every[0] if all(settings[name] == every[0][name] for settings in every)]
-    return [(name.replace("_", " "), _plain(every[0][name])) for name in same]
+    first = {trial.variant.name: record["settings"] for trial, record in reversed(results.runs)}
+
+    def shared(name: str, by: list[dict]) -> bool:
+        return all(settings[name] == by[0][name] for settings in by)
+
+    differing = [name for name in every[0] if not shared(name, list(first.values()))]
+    declared = TASKS[results.study.task].settings
+    variants = [
+        {"name": variant, "words": [in_words(name, first[variant][name], declared) for name in differing]}
+        for variant in results.means
+    ]
+    return variants, [(name.replace("_", " "), _plain(every[0][name])) for name in every[0] if shared(name, every)]
 
 
 def _plain(value) -> str:
@@ -208,8 +172,3 @@ def _plain(value) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _notes(results: Results) -> list[str]:
-    """The pipeline's remarks, each once."""
-    return list(dict.fromkeys(note for _, record in results.runs for note in record["notes"]))

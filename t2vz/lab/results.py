@@ -1,116 +1,135 @@
-"""From finished runs to tables: one row a run, one row a variant and metric; as CSV and JSON.
+"""From finished runs to tables: means, differences to the baseline, effects of a grid's axes; as CSV and JSON.
 
 The tables hold nothing that depends on who did which run, or when: any number of workers writes the same bytes.
 """
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 from ..files import write_bytes, write_json
-from .costs import MEASURES
-from .statistics import Estimate, estimate, paired
+from .measure import MEASURES
+from .statistics import Estimate, estimate, minus
 from .study import Study, Trial
 
 DIGITS = 6  # significant digits in the tables
-Values = dict[str, dict[str, dict[tuple, float]]]  # variant -> metric -> place (video, prompt, seed) -> value
+Values = dict[str, dict[tuple, float]]  # metric -> place (video, prompt, seed) -> value
+Table = dict[Hashable, dict[str, Estimate]]  # what is compared -> metric -> estimate
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One variant on one metric. difference: to the baseline, pair by pair; None for the baseline itself."""
+class Effect(NamedTuple):
+    """One value of a grid's axis, against the axis' first, all other settings the same."""
 
-    variant: str
-    metric: str
-    value: Estimate
-    difference: Estimate | None
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What one value of a grid's axis changes against the axis' first value, all other settings the same."""
-
-    axis: str
+    setting: str
     value: str
     against: str
-    metric: str
-    difference: Estimate
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that a finished study found. metrics: those with a value, in MEASURES' order."""
+    """All that a finished study found. metrics: those with a value, in MEASURES' order.
+
+    means: of every variant. differences: of every variant but the baseline, to it, pair by pair. effects: by `Effect`,
+    if the grid has two axes or more.
+    """
 
     study: Study
     runs: Sequence[tuple[Trial, dict]]  # with the record of each
     metrics: tuple[str, ...]
-    comparisons: tuple[Comparison, ...]
-    effects: tuple[Effect, ...]
-
-    def of(self, variant: str, metric: str) -> Comparison | None:
-        """The comparison of a variant on a metric, None if it has none."""
-        found = (c for c in self.comparisons if (c.variant, c.metric) == (variant, metric))
-        return next(found, None)
+    means: Table
+    differences: Table
+    effects: Table
 
     def best(self, metric: str) -> set[str]:
         """The variants with the best mean as the tables show it; none for a metric that is neither good nor bad."""
         better = MEASURES[metric].best
-        means = {c.variant: _rounded(c.value.mean) for c in self.comparisons if c.metric == metric}
+        means = {name: _rounded(found[metric].mean) for name, found in self.means.items() if metric in found}
         if not better or len(means) < 2:
             return set()
         top = (max if better == "higher" else min)(means.values())
-        return {variant for variant, mean in means.items() if mean == top}
+        return {name for name, mean in means.items() if mean == top}
+
+
+def judge(metric: str, difference: Estimate | None) -> str:
+    """ "good" clearly better, "accent" clearly worse, "clear" clearly other (neither end is better), "soft" unclear."""
+    sign = difference.sign if difference else 0
+    if not sign:
+        return "soft"
+    wanted = {"higher": 1, "lower": -1}.get(MEASURES[metric].best)
+    return "clear" if wanted is None else "good" if sign == wanted else "accent"
 
 
 def collect(study: Study, runs: Sequence[tuple[Trial, dict]]) -> Results:
     """Statistics over the records of all runs, in the study's order."""
-    values: Values = {variant.name: {} for variant in study.variants}
+    values: dict[str, Values] = {variant.name: {} for variant in study.variants}
     for trial, record in runs:
         for metric, value in record["metrics"].items():
             if metric in MEASURES and (not study.metrics or metric in study.metrics):
                 values[trial.variant.name].setdefault(metric, {})[trial.place] = value
     metrics = tuple(name for name in MEASURES if any(name in found for found in values.values()))
-    return Results(
-        study, runs, metrics, tuple(_comparisons(study, values, metrics)), tuple(_effects(study, values, metrics))
-    )
+
+    def table(columns: Mapping[Hashable, Values]) -> Table:
+        return {
+            column: {name: estimate(found[name], study.resample) for name in metrics if found.get(name)}
+            for column, found in columns.items()
+        }
+
+    base = values[study.baseline]
+    others = {name: _minus(found, base) for name, found in values.items() if name != study.baseline}
+    return Results(study, runs, metrics, table(values), table(others), table(_effects(study, values)))
+
+
+def _minus(values: Values, base: Values) -> Values:
+    """The differences at every place that both have."""
+    return {metric: minus(found, base.get(metric, {})) for metric, found in values.items()}
+
+
+def _effects(study: Study, values: dict[str, Values]) -> dict[Effect, Values]:
+    """For every axis of a grid of two axes or more: its further values against its first.
+
+    At each place the mean over what the other axes may be: so every place counts once.
+    """
+    found = {}
+    named = {tuple(variant.axes.items()): variant.name for variant in study.variants}
+    for axis, (first, *others) in study.axes.items() if len(study.axes) > 1 else ():
+        for value in others:
+            changes: dict[str, dict[tuple, list[float]]] = {}
+            for variant in study.variants:
+                if variant.axes.get(axis) == value:
+                    against = named[tuple({**variant.axes, axis: first}.items())]
+                    for metric, difference in _minus(values[variant.name], values[against]).items():
+                        for place, number in difference.items():
+                            changes.setdefault(metric, {}).setdefault(place, []).append(number)
+            found[Effect(axis, value, first)] = {
+                metric: {place: fmean(numbers) for place, numbers in places.items()}
+                for metric, places in changes.items()
+            }
+    return found
 
 
 def write_results(results: Results, folder: Path, made: dict) -> None:
     """results.csv (runs), summary.csv (variants × metrics) and results.json (both, and how it was made) in `folder`."""
-    rows, summary = run_rows(results), summary_rows(results)
+    rows, summary, study = run_rows(results), summary_rows(results), results.study
     write_bytes(folder / "results.csv", _csv(rows))
     write_bytes(folder / "summary.csv", _csv(summary))
-    study = results.study
-    write_json(
-        folder / "results.json",
-        {
-            "study": {
-                "name": study.name,
-                "title": study.title,
-                "about": study.about,
-                "task": study.task,
-                "settings": study.settings,
-                "baseline": study.baseline,
-                "resample": study.resample,
-                "variants": [asdict(variant) for variant in study.variants],
-            },
-            "made": made,
-            "summary": summary,
-            "effects": [
-                {
-                    "setting": e.axis,
-                    "value": e.value,
-                    "against": e.against,
-                    "metric": e.metric,
-                    **_numbers("difference", e.difference),
-                }
-                for e in results.effects
-            ],
-            "runs": rows,
-        },
-    )
+    told = ("name", "title", "about", "task", "settings", "baseline", "resample")
+    effects = [
+        {**effect._asdict(), "metric": metric, **_numbers("difference", difference)}
+        for effect, found in results.effects.items()
+        for metric, difference in found.items()
+    ]
+    whole = {
+        "study": {name: getattr(study, name) for name in told} | {"variants": [asdict(one) for one in study.variants]},
+        "made": made,
+        "summary": summary,
+        "effects": effects,
+        "runs": rows,
+    }
+    write_json(folder / "results.json", whole)
 
 
 def run_rows(results: Results) -> list[dict]:
@@ -129,53 +148,16 @@ def summary_rows(results: Results) -> list[dict]:
     """One row a variant and metric: number of units, mean, interval, paired difference to the baseline, interval."""
     return [
         {
-            "variant": c.variant,
-            "metric": c.metric,
-            "better": MEASURES[c.metric].best,
-            "count": c.value.count,
-            **_numbers("mean", c.value),
-            **_numbers("difference", c.difference),
+            "variant": variant,
+            "metric": metric,
+            "better": MEASURES[metric].best,
+            "count": mean.count,
+            **_numbers("mean", mean),
+            **_numbers("difference", results.differences.get(variant, {}).get(metric)),
         }
-        for c in results.comparisons
+        for variant, means in results.means.items()
+        for metric, mean in means.items()
     ]
-
-
-def _comparisons(study: Study, values: Values, metrics: Sequence[str]):
-    for variant in study.variants:
-        for metric in metrics:
-            own = values[variant.name].get(metric)
-            if own is None:
-                continue
-            base = values[study.baseline].get(metric, {}) if variant.name != study.baseline else {}
-            yield Comparison(variant.name, metric, estimate(own, study.resample), paired(own, base, study.resample))
-
-
-def _effects(study: Study, values: Values, metrics: Sequence[str]):
-    """For every axis of a grid of two axes or more: its further values against its first, averaged over the others."""
-    for axis, named in study.axes.items() if len(study.axes) > 1 else ():
-        first, *others = named
-        for value in others:
-            for metric in metrics:
-                changed = _where(study, values, metric, axis, value)
-                base = _where(study, values, metric, axis, first)
-                places: dict[tuple, list[float]] = {}
-                for rest, place in changed:
-                    if (rest, place) in base:
-                        places.setdefault(place, []).append(changed[rest, place] - base[rest, place])
-                means = {place: sum(numbers) / len(numbers) for place, numbers in places.items()}
-                if means:  # every place counts once, however many combinations the other axes have
-                    yield Effect(axis, value, first, metric, estimate(means, study.resample))
-
-
-def _where(study: Study, values: Values, metric: str, axis: str, value: str) -> dict[tuple, float]:
-    """{(values of the other axes, place): number} of the variants that have this value on the axis."""
-    found = {}
-    for variant in study.variants:
-        if variant.axes.get(axis) == value:
-            rest = tuple(item for item in variant.axes.items() if item[0] != axis)
-            for place, number in values[variant.name].get(metric, {}).items():
-                found[rest, place] = number
-    return found
 
 
 def _numbers(name: str, found: Estimate | None) -> dict:

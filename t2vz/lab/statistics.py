@@ -8,18 +8,20 @@ the mean of its seeds ("prompts"); with fewer every run stands for itself ("runs
 little of their spread for any interval.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import library
 
 LEVEL = 0.95
 AGREE = 1e-12  # values closer than this, in parts of the largest, differ by rounding
 FEWEST = 5  # of two values a bootstrap would say that the truth lies between them, which is right half the time
 RESAMPLES = 9999
+
+At = Mapping[tuple, float]  # place, as (video, prompt, seed) -> a measure's value there
 
 
 @dataclass(frozen=True)
@@ -39,28 +41,28 @@ class Estimate:
         return int(self.low > 0) - int(self.high < 0)
 
 
-def estimate(values: Mapping[tuple, float], resample: str = "runs") -> Estimate | None:
-    """Mean and interval of a metric. values: {(video, prompt, seed): value}; None if there are none."""
+def estimate(values: At, resample: str = "runs") -> Estimate | None:
+    """Mean and interval of a metric; None if there are no values."""
     numbers = units(values, resample)
-    if not numbers:
-        return None
-    low, high = interval(numbers)
-    return Estimate(len(numbers), math.fsum(numbers) / len(numbers), low, high)
+    return Estimate(len(numbers), fmean(numbers), *interval(numbers)) if numbers else None
 
 
-def paired(values: Mapping[tuple, float], baseline: Mapping[tuple, float], resample: str = "runs") -> Estimate | None:
-    """Mean and interval of value − baseline over the places (video, prompt, seed) that both have."""
-    return estimate({place: values[place] - baseline[place] for place in values if place in baseline}, resample)
+def paired(values: At, baseline: At, resample: str = "runs") -> Estimate | None:
+    """Mean and interval of value − baseline over the places that both have."""
+    return estimate(minus(values, baseline), resample)
 
 
-def units(values: Mapping[tuple, float], resample: str) -> list[float]:
+def minus(values: At, baseline: At) -> dict[tuple, float]:
+    """value − baseline at every place that both have."""
+    return {place: values[place] - baseline[place] for place in values if place in baseline}
+
+
+def units(values: At, resample: str) -> list[float]:
     """What is drawn again: the values themselves, or for every (video, prompt) the mean over its seeds."""
-    if resample == "runs":
-        return list(values.values())
     groups: dict[tuple, list[float]] = {}
     for place, value in values.items():
-        groups.setdefault(place[:-1], []).append(value)
-    return [math.fsum(group) / len(group) for group in groups.values()]
+        groups.setdefault(place[:-1] if resample == "prompts" else place, []).append(value)
+    return [fmean(group) for group in groups.values()]
 
 
 def interval(values: list[float], level: float = LEVEL, resamples: int = RESAMPLES) -> tuple:
@@ -72,21 +74,13 @@ def interval(values: list[float], level: float = LEVEL, resamples: int = RESAMPL
     if len(values) < FEWEST:
         return None, None
     if max(values) - min(values) <= AGREE * max(map(abs, values)):
-        mean = math.fsum(values) / len(values)
-        return mean, mean
-    try:
-        from scipy.stats import bootstrap
-    except ImportError as error:
-        raise InputError("statistics need scipy; pip install 't2vz[lab]'") from error
+        return fmean(values), fmean(values)
+    bootstrap = library("scipy.stats", "statistics need").bootstrap
+    options = {"confidence_level": level, "n_resamples": resamples}
     for method in ("BCa", "percentile"):
-        found = bootstrap(
-            (np.asarray(values),),
-            np.mean,
-            confidence_level=level,
-            n_resamples=resamples,
-            method=method,
-            random_state=np.random.default_rng(0),
-        ).confidence_interval
-        if np.isfinite(found).all():
+        draws = np.random.default_rng(0)
+        found = bootstrap((np.asarray(values),), np.mean, method=method, random_state=draws, **options)
+        low, high = found.confidence_interval
+        if np.isfinite(low + high):
             break
-    return float(found.low), float(found.high)
+    return float(low), float(high)

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..pipelines.kinds import Choice, Kind, Number, Text, Whole, as_typed, declared, optional, setting
-from .costs import MEASURES
+from .measure import MEASURES
 from .tasks import TASKS, Task
 
 KEYS = (

@@ -6,8 +6,8 @@ from tiny import tiny_sd
 
 from t2vz import text_to_video
 from t2vz.attention import VARIANTS
-from t2vz.lab.costs import COSTS, latent_error, with_costs
 from t2vz.lab.make import Maker, keyed_trials
+from t2vz.lab.measure import COSTS, latent_error, with_costs
 from t2vz.lab.study import load_study, parse_study
 from t2vz.motion import NOISES
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from t2vz.lab.page import ROOT, TEMPLATES, Source, render, source_of
-from t2vz.lab.pictures import false_colours, heat_over, masked, png_uri, small, strip
+from t2vz.lab.pictures import false_colours, heat_over, masked, picture_uri, small, strip
 from t2vz.motion import warp
 from t2vz.schedulers import NoiseSchedule
 from t2vz.text import encode_text
@@ -23,7 +23,7 @@ def some_frames(*shape, seed=0):
 
 def test_a_picture_comes_back_from_its_address_unchanged():
     frame = some_frames(5, 7)
-    head, _, data = png_uri(frame).partition(",")
+    head, _, data = picture_uri(frame).partition(",")
     assert head == "data:image/png;base64"
     assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) == frame).all()
 

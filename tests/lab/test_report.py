@@ -9,10 +9,9 @@ from browser import Browser
 from lab_study import MADE, STUDY, finished_study
 
 from t2vz.lab import report as report_module
-from t2vz.lab.costs import MEASURES
-from t2vz.lab.report import write_report
+from t2vz.lab.measure import MEASURES
+from t2vz.lab.report import MEANINGS, write_report
 from t2vz.lab.runs import RunFolder
-from t2vz.lab.words import MEANINGS
 
 
 class Page(HTMLParser):

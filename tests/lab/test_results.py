@@ -30,33 +30,30 @@ def test_means_and_paired_differences(results):
     for name in NAMES:
         for metric in results.metrics:
             own, base = by_hand(results, name, metric), by_hand(results, NAMES[0], metric)
-            found = results.of(name, metric)
-            assert found.value.mean == pytest.approx(sum(own.values()) / 6) and found.value.count == 6
-            if name == NAMES[0]:
-                assert found.difference is None
-            else:
-                assert found.difference.mean == pytest.approx(sum(own[p] - base[p] for p in own) / 6)
-    assert results.of(NAMES[2], "consistency_first").difference.sign == 1
+            found = results.means[name][metric]
+            assert found.mean == pytest.approx(sum(own.values()) / 6) and found.count == 6
+            if name != NAMES[0]:
+                difference = results.differences[name][metric]
+                assert difference.mean == pytest.approx(sum(own[p] - base[p] for p in own) / 6)
+    assert results.differences[NAMES[2]]["consistency_first"].sign == 1 and NAMES[0] not in results.differences
 
 
 def test_effects_average_over_the_other_axes(results):
-    assert [(e.axis, e.value, e.against) for e in results.effects[:1]] == [("attention", "first", "own")]
-    for effect in results.effects:
-        changed = [name for name in NAMES if f"{effect.axis} {effect.value}" in name]
-        total = 0.0
-        for name in changed:
-            base = name.replace(f"{effect.axis} {effect.value}", f"{effect.axis} {effect.against}")
-            own, other = by_hand(results, name, effect.metric), by_hand(results, base, effect.metric)
-            total += sum(own[place] - other[place] for place in own)
-        assert effect.difference.mean == pytest.approx(total / 12) and effect.difference.count == 6
-    assert {(e.axis, e.metric) for e in results.effects} == {
-        (axis, metric) for axis in ("attention", "motion") for metric in results.metrics
-    }
+    assert list(results.effects) == [("attention", "first", "own"), ("motion", "on", "off")]
+    for (axis, value, against), found in results.effects.items():
+        assert tuple(found) == results.metrics
+        for metric, difference in found.items():
+            total = 0.0
+            for name in (name for name in NAMES if f"{axis} {value}" in name):
+                base = name.replace(f"{axis} {value}", f"{axis} {against}")
+                own, other = by_hand(results, name, metric), by_hand(results, base, metric)
+                total += sum(own[place] - other[place] for place in own)
+            assert difference.mean == pytest.approx(total / 12) and difference.count == 6
 
 
 def test_the_best_is_the_highest_or_the_lowest_or_nobody(results):
     for metric, choose in (("consistency_first", max), ("background_change", min)):
-        means = {name: results.of(name, metric).value.mean for name in NAMES}
+        means = {name: results.means[name][metric].mean for name in NAMES}
         assert results.best(metric) == {choose(means, key=means.get)}
     assert results.best("motion_x") == set()
 
