@@ -1,6 +1,6 @@
 """Reading and writing videos: MP4, GIF, folders of PNGs, contact sheets.
 
-video.py   Video, what every pipeline returns          read.py     read_video, iter_frames, read_masks
+video.py   Video, what every pipeline returns          read.py     read_video, open_frames, read_masks
 write.py   the writers and `check_output`              stream.py   video files: when each frame is shown, its pixels
 sheet.py   the contact sheet                           pictures.py pictures, animations, folders of pictures
 ffmpeg.py  the program, and how it makes an MP4        clip.py     open_clip: a video as input, kept on disk
@@ -8,7 +8,7 @@ frames.py  what a frame is
 """
 
 from .clip import Clip, FramesOnDisk, open_clip
-from .read import iter_frames, open_frames, read_masks, read_video
+from .read import open_frames, read_masks, read_video
 from .video import DEFAULT_FPS, Video
 from .write import check_output, write_frames
 
@@ -18,7 +18,6 @@ __all__ = [
     "FramesOnDisk",
     "Video",
     "check_output",
-    "iter_frames",
     "open_clip",
     "open_frames",
     "read_masks",

@@ -6,21 +6,20 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, compress, repeat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, features
 
 from ..errors import FailedError, InputError
-from .stream import varying_rate
+from .stream import Opened, varying_rate
 from .video import DEFAULT_FPS
 
 ENDINGS = tuple(".png .apng .jpg .jpeg .jfif .mpo .webp .gif .bmp .tif .tiff .ppm .pgm .pfm".split())
 ENDINGS += (".avif",) if "avif" in features.get_supported() else ()
 # Pictures that Pillow does not read. ffmpeg would show a piece of some, or their first frame.
 OTHERS = (".avif", ".heic", ".heif", ".jxl", ".svg", ".exr", ".hdr", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
-MOVING = (".gif", ".webp", ".apng", ".avif")  # in a folder, pictures that may be animations
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # other files of several pictures hold previews, or views of a stereo camera
 STANDARD = Fraction(1, 10)  # seconds that browsers show a frame without a duration
 ROUNDING = 0.0051  # seconds: a GIF counts in 1/100 s
@@ -35,32 +34,28 @@ def is_picture(path: Path) -> bool:
     return ending in ENDINGS
 
 
-def open_pictures(
-    path: Path, start: Fraction, end: Fraction | float, fps: float | Fraction | None
-) -> tuple[Fraction, Iterator[np.ndarray], list[str]]:
-    """(fps, iterator of frames, notes) of a folder of pictures, an animation, or another file with pictures.
+def open_pictures(path: Path, start: Fraction, end: Fraction | float, fps: float | Fraction | None) -> Opened:
+    """What is seen from start to end, in seconds, of a folder of pictures, an animation, or another file with pictures.
 
-    What is seen from start to end, in seconds. Raises InputError for what cannot be read, FailedError for an animation
-    that is damaged before `end`.
+    Raises InputError for what cannot be read, FailedError for an animation that is damaged before `end`.
     """
     if path.is_dir():
         files, notes = pictures_of(path)
-        shown, seconds = map(picture, files), None
+        shown, seconds = (next(frames(file)) for file in files), None
     else:
         shown, seconds, notes = frames(path), durations(path, end), []
-    if seconds is None:
+    if seconds is None:  # they have no times: fps says how many a second has
         rate = Fraction(DEFAULT_FPS if fps is None else fps)
-        return rate, _on_screen(((1 / rate, frame) for frame in shown), rate, start, end), notes
+        return rate, _on_screen(zip(repeat(1 / rate), shown), rate, start, end), notes
     rate = regular_rate(seconds) if fps is None else Fraction(fps)
     if rate is not None:
-        if fps is None and rate * sum(seconds) > len(seconds):
-            made = rate * sum(seconds)
+        if fps is None and (made := rate * sum(seconds)) > len(seconds):
             notes = [f"{path}: {len(seconds)} pictures make {made} frames, since some are shown longer than others"]
         return rate, _on_screen(zip(seconds, shown), rate, start, end), notes
-    chosen = [k for k, stops in enumerate(accumulate(seconds)) if start <= stops - seconds[k] < end]
-    rate = len(chosen) / sum(seconds[k] for k in chosen) if chosen else Fraction(1)
+    chosen = [start <= stops - stays < end for stays, stops in zip(seconds, accumulate(seconds))]
+    rate = Fraction(sum(chosen) / sum(compress(seconds, chosen))) if any(chosen) else Fraction(1)
     notes = [varying_rate(path, min(seconds), max(seconds), rate)]
-    return rate, (frame for k, (_, frame) in enumerate(zip(seconds, shown)) if k in chosen), notes
+    return rate, (frame for wanted, frame in zip(chosen, shown) if wanted), notes
 
 
 def _on_screen(
@@ -87,12 +82,13 @@ def pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
     files = [path for path in folder.iterdir() if path.name[0] != "."]
     files.sort(key=lambda path: natural_order(path.name))
     pictures = [path for path in files if path.is_file() and is_picture(path)]
-    others = [path.name for path in files if path not in set(pictures)]
     if not pictures:
         raise InputError(f"the folder {folder} holds no pictures; it should hold .png or .jpg files")
-    moving = [path.name for path in pictures if path.suffix.lower() in MOVING and durations(path, 0) is not None]
-    notes = [f"{folder}: of animations only the first frame was taken: {', '.join(moving[:3])}"] if moving else []
-    return pictures, left_out(folder, "picture", others) + notes
+    kept = set(pictures)
+    notes = left_out(folder, "picture", [path.name for path in files if path not in kept])
+    if moving := [path.name for path in pictures if durations(path, 0) is not None]:
+        notes.append(f"{folder}: of animations only the first frame was taken: {', '.join(moving[:3])}")
+    return pictures, notes
 
 
 def left_out(folder: str | Path, what: str, names: list[str]) -> list[str]:
@@ -104,12 +100,6 @@ def left_out(folder: str | Path, what: str, names: list[str]) -> list[str]:
 def natural_order(name: str) -> list[int | str]:
     """What names are sorted by, so that frame_2 comes before frame_10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-def picture(path: Path) -> np.ndarray:
-    """The picture in a file, or the first one: uint8 (H, W, 3)."""
-    with _opened(path) as image:
-        return _rgb(image, path)
 
 
 def durations(path: Path, end: Fraction | float) -> list[Fraction] | None:
@@ -128,11 +118,9 @@ def durations(path: Path, end: Fraction | float) -> list[Fraction] | None:
         except (OSError, SyntaxError, struct.error) as error:
             if not seconds:
                 raise
-            if sum(seconds) < end:
-                until = float(sum(seconds))
-                raise FailedError(
-                    f"{path} is damaged after {len(seconds)} frames; copy the file again, or end at {until:g} s"
-                ) from error
+            if (until := sum(seconds)) < end:
+                much = f"after {len(seconds)} frames; copy the file again, or end at {float(until):g} s"
+                raise FailedError(f"{path} is damaged {much}") from error
     return seconds
 
 

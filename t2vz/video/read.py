@@ -6,7 +6,6 @@ Underneath is a generator of frames, so that a long video can be worked through 
 
 import math
 import os
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,7 @@ from PIL import Image
 from ..errors import InputError
 from .frames import of_one_size
 from .pictures import is_picture, open_pictures
-from .stream import decode_frames, examine
+from .stream import Opened, open_stream
 from .video import Video
 from .write import check_fps
 
@@ -42,27 +41,25 @@ def read_video(
     return Video(np.stack(list(frames)), fps=float(rate), settings={"source": str(path)}, notes=notes)
 
 
-def iter_frames(
-    path: str | Path, start: float | None = None, end: float | None = None, fps: float | Fraction | None = None
-) -> Iterator[np.ndarray]:
-    """Yield the frames `read_video` would hold, uint8 (H, W, 3), one at a time. Raises as `read_video`."""
-    yield from open_frames(path, start, end, fps)[1]
-
-
 def open_frames(
     path: str | Path, start: float | None = None, end: float | None = None, fps: float | Fraction | None = None
-) -> tuple[Fraction, Iterator[np.ndarray], list[str]]:
+) -> Opened:
     """(fps, iterator of frames, notes): rate and notes are known before a frame is given. Raises as `read_video`."""
-    _check_times(start, end, fps)
+    for name, value in (("start", start), ("end", end)):
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{name} is {value}; it must be a time in seconds, 0 or later")
+    if end is not None and end <= (start or 0):
+        raise InputError(f"end is {end} s and start {start or 0} s; the end must come later")
+    if fps is not None:
+        check_fps(fps)
     if not os.path.exists(path):  # unlike Path.exists, no error for a name that is too long
         raise InputError(f"there is no file or folder {path}; check the name")
-    if os.path.isdir(path) or is_picture(Path(path)):
-        # Fractions: as floats, times would fall on the wrong side of a frame's edge (0.2 is a little more than 1/5).
-        begin, stop = (Fraction(t).limit_denominator(10**6) if t else t for t in (start or 0, end))
-        rate, frames, notes = open_pictures(Path(path), begin, math.inf if end is None else stop, fps)
-    else:
-        stream = examine(path, start, end, fps)
-        rate, frames, notes = stream.fps, decode_frames(stream), stream.notes
+    # Fractions: as floats, times would fall on the wrong side of a frame's edge (0.2 is a little more than 1/5).
+    begin, stop = Fraction(start or 0).limit_denominator(10**6), math.inf
+    if end is not None:
+        stop = Fraction(end).limit_denominator(10**6)
+    opened = open_pictures if os.path.isdir(path) or is_picture(Path(path)) else open_stream
+    rate, frames, notes = opened(Path(path), begin, stop, fps)
     until = "the end" if end is None else f"{end} s"
     none = f"{path} has no frame between {start or 0} s and {until}; choose other times"
     return rate, of_one_size(frames, f"{path}: picture", none), notes
@@ -77,7 +74,7 @@ def read_masks(path: str | Path, frames: int, height: int, width: int) -> torch.
     Colours count by the mean of red, green and blue; transparent is background.
     Raises: InputError when there are neither m masks nor one; otherwise as `read_video`.
     """
-    masks = list(islice(iter_frames(path), frames + 1))  # one too many is enough to know
+    masks = list(islice(open_frames(path)[1], frames + 1))  # one too many is enough to know
     if len(masks) not in (1, frames):
         seen = f"more than {frames}" if len(masks) > frames else len(masks)
         raise InputError(f"{path} holds {seen} masks for {frames} frames; give {frames}, or one for all")
@@ -87,13 +84,3 @@ def read_masks(path: str | Path, frames: int, height: int, width: int) -> torch.
         planes.append(np.asarray(grey.resize((width, height), Image.Resampling.BOX)))
     stack = torch.from_numpy(np.stack(planes))[:, None].clamp(0, 1)
     return stack.expand(frames, -1, -1, -1).clone()
-
-
-def _check_times(start: float | None, end: float | None, fps: float | Fraction | None) -> None:
-    for name, value in (("start", start), ("end", end)):
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{name} is {value}; it must be a time in seconds, 0 or later")
-    if end is not None and end <= (start or 0):
-        raise InputError(f"end is {end} s and start {start or 0} s; the end must come later")
-    if fps is not None:
-        check_fps(fps)

@@ -4,10 +4,10 @@ Videos of phones, browsers and screen recorders have no constant frame rate. Lef
 and dropping frames. Here every frame that is there is taken once, unless the caller asks for a rate.
 """
 
+import math
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -25,97 +25,86 @@ SHOWN = re.compile(
     r"showinfo.* pts: *(?P<at>-?\d+|NOPTS) (?:.*duration: *(?P<lasts>\d+) )?.*fmt:(?P<format>\S+) "
     r".*sar:(?P<pixel>\d+/\d+) s:(?P<size>\d+x\d+) i:(?P<scan>\w)"
 )
-DAMAGE = re.compile(r"Packet corrupt|partial file|ended prematurely")
+ENDED = "ended prematurely"
+DAMAGE = re.compile(rf"Packet corrupt|partial file|{ENDED}")
 FAILURE = re.compile(r"\[(error|fatal)\]")  # of decoders too, which also say so of what they can mend
 ALPHA = re.compile(r"yuva|gbrap|rgba|argb|bgra|abgr|ya\d|pal8")  # names of pixel formats with transparency
+OWN_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders ignore the transparency of these
+
+Opened = tuple[Fraction, Iterator[np.ndarray], list[str]]  # frames per second, the frames, notes for the user
 
 
-@dataclass(frozen=True)
-class Stream:
-    """The frames between two times of a video file, as ffmpeg will be asked for them.
-
-    count: how many frames; fps: how many a second, so that they last count / fps seconds; notes: one-line remarks for
-    the user. file, filters: of ffmpeg's command line; the filters make the pixels those that a player shows.
-    """
-
-    count: int
-    fps: Fraction
-    notes: list[str]
-    file: list[str]
-    filters: list[str]
-
-
-def examine(path: str | Path, start: float | None = None, end: float | None = None, fps: float | None = None) -> Stream:
-    """Decode the first video stream of `path` once, from `start` to `end` seconds, and see when each frame is shown.
+def open_stream(path: Path, start: Fraction, end: Fraction | float, fps: float | Fraction | None) -> Opened:
+    """The first video stream of `path` from start to end, in seconds: decoded once to see when each frame is shown.
 
     With `fps` frames are repeated or dropped to that rate by their times; without, every frame is taken once. Raises
     InputError when there is no video in the file or its size changes on the way, FailedError when it is damaged before
-    `end`.
+    `end`, and while frames are read, when ffmpeg gives fewer than it showed.
     """
-    origin, file, filters = _stretch(path, float(start or 0), end, fps)
+    start, end = float(start), float(end)
+    origin = early = max(0.0, start - SEEK_EARLY)  # the second that ffmpeg's times count from
+    file = ["-xerror", "-fflags", "+discardcorrupt"]  # damaged packets are left out, and a damaged frame is the last
+    file += ["-ss", f"{early:.6f}"] * bool(early) + ["-i", str(path.resolve()), "-map", "0:V:0"]
+    begin = f"{start - early:.6f}"
+    filters = [f"trim=start={begin}" + (f":end={end - early:.6f}" if math.isfinite(end) else "")]
+    if fps is not None:  # the frames made are counted from start; "-r" in place of fps would add some at the end
+        origin, filters = start, [*filters, f"setpts=PTS-{begin}/TB", f"fps={as_rate(fps)}"]
+    shown, text, damage = _look(file, filters)
+    if "Input #0, tty" in text:  # ffmpeg would paint a text file as on a terminal
+        raise InputError(_unreadable(path, "it is a text"))
+    if not shown and not damage:
+        return Fraction(1), iter(()), []
+    if not shown:
+        if start and any(ENDED in line for line in damage):
+            raise InputError(f"{path} is cut short: it ends before {start:g} s; start earlier, or copy the file again")
+        raise InputError(_unreadable(path, complaint(damage)))
+    rate, stops, notes = _timing(path, shown, text, fps)
+    until = origin + stops
+    if damage and until < end - 0.5 / rate:
+        notes.append(_cut_short(path, len(shown), until, damage, text))
+    decoder, more, remarks = _as_displayed(path, shown, text)
+    return rate, _decode(len(shown), decoder + file, filters + more), notes + remarks
+
+
+def _look(file: list[str], filters: list[str]) -> tuple[list[re.Match], str, list[str]]:
+    """Decode without keeping pixels: (what SHOWN finds of each frame, all else ffmpeg says, its lines on damage)."""
     command = [find_ffmpeg(), "-hide_banner", "-nostats", "-loglevel", "level+info", *file]
     command += ["-vf", ",".join([*filters, "showinfo=checksum=0"]), "-f", "null", "-"]
     with running(command) as (process, log):
-        process.wait()
+        failed = process.wait() != 0
         shown = [found for found in map(SHOWN.search, log()) if found]
         lines = [line for line in log() if "showinfo" not in line or "config in" in line]
-    failed = process.returncode != 0
     damage = [line for line in lines if DAMAGE.search(line) or (failed and FAILURE.search(line))]
-    damage = damage or [""] * failed
-    text = "\n".join(lines)
-    if "Input #0, tty" in text:  # ffmpeg would paint a text file as on a terminal
-        raise InputError(_unreadable(path, "it is a text"))
-    if not shown:
-        if damage and start and any("ended prematurely" in line for line in damage):
-            raise InputError(f"{path} is cut short: it ends before {start:g} s; start earlier, or copy the file again")
-        if damage:
-            raise InputError(_unreadable(path, complaint(damage)))
-        return Stream(0, Fraction(1), [], [], [])
-    rate, stops, notes = _timing(path, shown, text, fps)
-    until = origin + stops
-    if damage and (end is None or until < end - 0.5 / rate):
-        notes.append(_cut_short(path, len(shown), until, damage, text))
-    decoder, more, remarks = _as_displayed(path, shown, text)
-    return Stream(len(shown), rate, notes + remarks, decoder + file, filters + more)
+    return shown, "\n".join(lines), damage or [""] * failed
 
 
-def decode_frames(stream: Stream) -> Iterator[np.ndarray]:
-    """Yield the frames of a stream, uint8 (H, W, 3), upright and with square pixels.
-
-    Raises FailedError when ffmpeg gives fewer than it showed.
-    """
-    command = [find_ffmpeg(), "-loglevel", "error", *stream.file]
+def _decode(frames: int, file: list[str], filters: list[str]) -> Iterator[np.ndarray]:
+    """Yield so many frames, uint8 (H, W, 3), as the filters make them."""
+    command = [find_ffmpeg(), "-loglevel", "error", *file]
     # Frame n is put at n seconds of a video with one frame a second: so each comes out once, whenever it is shown.
-    command += ["-vf", ",".join([*stream.filters, "setpts=N/TB"]), "-r", "1"]
+    command += ["-vf", ",".join([*filters, "setpts=N/TB"]), "-r", "1"]
     command += ["-sws_flags", "accurate_rnd+full_chroma_int+full_chroma_inp"]
     # PPM: each frame carries its own size, so nothing about the pixels has to be known beforehand.
     command += ["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
     with running(command, stdout=subprocess.PIPE) as (process, log):
-        for count in range(stream.count):
+        for count in range(frames):
             frame = _read_ppm(process.stdout)
             if frame is None:
-                raise FailedError(f"only {count} of {stream.count} frames could be read ({complaint(log())})")
+                raise FailedError(f"only {count} of {frames} frames could be read ({complaint(log())})")
             yield frame
 
 
-def _stretch(
-    path: str | Path, start: float, end: float | None, fps: float | None
-) -> tuple[float, list[str], list[str]]:
-    """(the second that ffmpeg's times count from, options, filters) for the part of a file from start to end.
-
-    Damaged packets are left out, and a damaged frame is the last.
-    """
-    early = max(0.0, start - SEEK_EARLY)
-    options = ["-xerror", "-fflags", "+discardcorrupt"] + (["-ss", f"{early:.6f}"] if early else [])
-    options += ["-i", str(Path(path).resolve()), "-map", "0:V:0"]
-    begin, stop = f"{start - early:.6f}", "" if end is None else f":end={float(end) - early:.6f}"
-    if fps is None:
-        return early, options, [f"trim=start={begin}{stop}"]
-    # the frames made are counted from start; "-r" in place of fps would add some at the end
-    return start, options, [f"trim=start={begin}{stop}", f"setpts=PTS-{begin}/TB", f"fps={as_rate(fps)}"]
+def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
+    """The next picture of a stream of binary PPMs ("P6\\nW H\\n255\\n" and the bytes), or None at the end."""
+    if stream.readline() != b"P6\n":
+        return None
+    width, height = map(int, stream.readline().split())
+    stream.readline()
+    data = stream.read(height * width * 3)
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3).copy() if len(data) == height * width * 3 else None
 
 
-def _timing(path: str | Path, shown: list[re.Match], text: str, fps: float | None) -> tuple[Fraction, float, list[str]]:
+def _timing(path: Path, shown: list[re.Match], text: str, fps: float | None) -> tuple[Fraction, float, list[str]]:
     """(frames per second, seconds at which the last frame ends, notes)."""
     nominal = Fraction(fps or _said(r"frame_rate: (\d+/[1-9]\d*)", text) or 25)
     count, tick = len(shown), Fraction(_said(r"time_base: (\d+/\d+)", text))
@@ -132,7 +121,7 @@ def _timing(path: str | Path, shown: list[re.Match], text: str, fps: float | Non
     return rate, stops, [] if even else [varying_rate(path, intervals.min(), intervals.max(), rate)]
 
 
-def varying_rate(path: str | Path, least: float, most: float, rate: Fraction) -> str:
+def varying_rate(path: Path, least: float, most: float, rate: Fraction) -> str:
     """The note on a video whose frames last from `least` to `most` seconds, and are read at `rate`."""
     return (
         f"{path} has no constant frame rate (frames last {1000 * float(least):.0f} to {1000 * float(most):.0f} ms): "
@@ -140,18 +129,18 @@ def varying_rate(path: str | Path, least: float, most: float, rate: Fraction) ->
     )
 
 
-def _cut_short(path: str | Path, count: int, until: float, damage: list[str], text: str) -> str:
+def _cut_short(path: Path, count: int, until: float, damage: list[str], text: str) -> str:
     """The note on a recording that stops early, which Matroska allows. Raises FailedError for any other damage."""
-    if not any("ended prematurely" in line for line in damage):
+    if not any(ENDED in line for line in damage):
         raise FailedError(
             f"{path} is damaged after {count} frames ({complaint(damage)}); copy the file again, or end at {until:g} s"
         )
-    hours, minutes, seconds = (float(part) for part in (_said(r"Duration: ([\d:.]+)", text) or "0:0:0").split(":"))
+    hours, minutes, seconds = map(float, (_said(r"Duration: ([\d:.]+)", text) or "0:0:0").split(":"))
     whole = f" of {3600 * hours + 60 * minutes + seconds:g} s" if hours + minutes + seconds else ""
     return f"{path} is cut short: only {count} frames, up to {until:g} s{whole}, are in it"
 
 
-def _as_displayed(path: str | Path, shown: list[re.Match], text: str) -> tuple[list[str], list[str], list[str]]:
+def _as_displayed(path: Path, shown: list[re.Match], text: str) -> tuple[list[str], list[str], list[str]]:
     """(options of the decoder, filters, notes) for frames as a player shows them: their shape, black where transparent.
 
     Raises InputError when the size changes on the way.
@@ -164,23 +153,17 @@ def _as_displayed(path: str | Path, shown: list[re.Match], text: str) -> tuple[l
     wide, high = map(int, first["pixel"].split("/"))  # 0: unknown
     if wide and high and wide != high:
         filters.append("scale=w=iw*max(sar\\,1):h=ih*max(1/sar\\,1)")
-        notes.append(
-            f"{path} has pixels that are {wide / high:.3g} times as wide as high; it is read in the shape shown"
-        )
+        notes.append(f"has pixels that are {wide / high:.3g} times as wide as high; it is read in the shape shown")
     codec = _said(r"Stream #0.*Video: (vp8|vp9)\b", text)
     if codec and _said(r"(alpha_mode +: 1)", text):
-        decoder = ["-c:v", {"vp8": "libvpx", "vp9": "libvpx-vp9"}[codec]]  # ffmpeg's own decoder ignores transparency
+        decoder = ["-c:v", OWN_ALPHA[codec]]
     if decoder or ALPHA.match(first["format"]):
         filters.append("format=gbrap,premultiply=inplace=1")
     if curve := _said(r"Stream #0.*Video:.*(smpte2084|arib-std-b67)", text):
-        notes.append(
-            f"{path} is HDR ({curve}); its colours are read as they are and look pale: convert it to SDR first"
-        )
+        notes.append(f"is HDR ({curve}); its colours are read as they are and look pale: convert it to SDR first")
     if sum(frame["scan"] in "TB" for frame in shown) > len(shown) / 2:
-        notes.append(
-            f"{path} is interlaced: what moves has combs; deinterlace it first, for example with ffmpeg -vf yadif"
-        )
-    return decoder, filters, notes
+        notes.append("is interlaced: what moves has combs; deinterlace it first, for example with ffmpeg -vf yadif")
+    return decoder, filters, [f"{path} {note}" for note in notes]
 
 
 def _said(pattern: str, text: str) -> str | None:
@@ -189,19 +172,7 @@ def _said(pattern: str, text: str) -> str | None:
     return found and found[1]
 
 
-def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
-    """The next picture of a stream of binary PPMs ("P6\\nW H\\n255\\n" and the bytes), or None at the end."""
-    if stream.readline() != b"P6\n":
-        return None
-    width, height = map(int, stream.readline().split())
-    stream.readline()
-    data = stream.read(height * width * 3)
-    if len(data) < height * width * 3:
-        return None
-    return np.frombuffer(data, np.uint8).reshape(height, width, 3).copy()
-
-
-def _unreadable(path: str | Path, complaint: str) -> str:
+def _unreadable(path: Path, complaint: str) -> str:
     if "matches no streams" in complaint:
         return f"{path} has no video stream, only sound or text; give a video file, a .gif or a folder of images"
     return f"{path} is not a video ffmpeg can read ({complaint}); give a video, a .gif or a folder of images"

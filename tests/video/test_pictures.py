@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from t2vz.errors import FailedError, InputError
-from t2vz.video import iter_frames, open_clip, read_video
+from t2vz.video import open_clip, open_frames, read_video
 
 RAMP = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(48, axis=0)
 RGB = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -176,4 +176,4 @@ def test_what_a_folder_holds_beside_pictures_is_said(tmp_path):
 @pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + ".gif", "é" * 150 + ".mp4", "a\0b.gif"])
 def test_impossible_names_are_one_line(tmp_path, name):
     with pytest.raises(InputError, match="no file or folder"):
-        list(iter_frames(tmp_path / name))
+        open_frames(tmp_path / name)
