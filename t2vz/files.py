@@ -33,10 +33,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises: InputError when `path` is a folder or a device; FailedError when the system refuses the write.
     Every OSError of the block is taken for a failed write of `path`, so only writing belongs in it.
     """
-    target = _resolve(path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        kind = "a folder" if target.is_dir() else "not a regular file"
-        raise InputError(f"{path} is {kind}, and a file is to be written there; choose another name")
+    target = check_replaceable_file(path)
     with _undo_on_failure(path, target) as temporary:
         yield temporary
         _flush(temporary)
@@ -53,8 +50,7 @@ def atomic_folder(path: str | Path, replace_if: Callable[[Path], bool]) -> Itera
     Raises: InputError when `path` is a file, the current folder, or a folder that may not be replaced;
     FailedError as in `atomic_path`.
     """
-    target = _resolve(path)
-    check_replaceable_folder(path, replace_if)
+    target = check_replaceable_folder(path, replace_if)
     with _undo_on_failure(path, target) as temporary:
         temporary.mkdir()
         yield temporary
@@ -65,17 +61,30 @@ def atomic_folder(path: str | Path, replace_if: Callable[[Path], bool]) -> Itera
         _swap_folders(temporary, target)
 
 
-def check_replaceable_folder(path: str | Path, replace_if: Callable[[Path], bool]) -> None:
-    """Raise InputError unless a new folder may appear at `path` (see `atomic_folder`); touches nothing."""
+def check_replaceable_file(path: str | Path) -> Path:
+    """The absolute path; through a symbolic link, what it points to, so that the link survives the rename.
+
+    Raises InputError unless a file may appear there; touches nothing.
+    """
     target = _resolve(path)
-    if not os.path.exists(target):  # unlike Path.exists, False and no error for a name that is too long
-        return
+    if os.path.exists(target) and not os.path.isfile(target):  # no error for a long name, unlike Path.exists
+        kind = "a folder" if target.is_dir() else "not a regular file"
+        raise InputError(f"{path} is {kind}, and a file is to be written there; choose another name")
+    return target
+
+
+def check_replaceable_folder(path: str | Path, replace_if: Callable[[Path], bool]) -> Path:
+    """The same for a folder: see `atomic_folder`."""
+    target = _resolve(path)
+    if not os.path.exists(target):
+        return target
     if not target.is_dir():
         raise InputError(f"{path} is a file, and a folder is to be written there; choose another name")
     if target == Path.cwd():
         raise InputError(f"{path} is the current folder, which is never replaced; name a folder inside it")
     if any(target.iterdir()) and not replace_if(target):
         raise InputError(f"the folder {path} holds other files, so it is not replaced; choose another name")
+    return target
 
 
 def check_name(path: str | Path) -> None:
@@ -108,11 +117,13 @@ def write_json(path: str | Path, obj: object) -> None:
 @contextlib.contextmanager
 def _undo_on_failure(path: str | Path, target: Path) -> Iterator[Path]:
     """Make the parent folders, yield an unused name beside `target`; after any exception remove both."""
-    created = []
+    created = []  # folders, outermost first
     # A hidden name, cut short so that a long file name does not grow beyond what the file system takes.
     temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(4)}{target.suffix[:20]}")
     try:
-        _make_parents(target.parent, created)
+        for folder in reversed([p for p in target.parents if not os.path.exists(p)]):
+            folder.mkdir(exist_ok=True)
+            created.append(folder)
         yield temporary
     except BaseException as error:
         _remove(temporary)
@@ -122,14 +133,6 @@ def _undo_on_failure(path: str | Path, target: Path) -> Iterator[Path]:
         if isinstance(error, OSError) or _is_disk_full(error):
             raise FailedError(_one_line(path, error)) from error
         raise
-
-
-def _make_parents(folder: Path, created: list[Path]) -> None:
-    """Create `folder` and what is missing above it; append each folder made to `created`, outermost first."""
-    missing = [p for p in (folder, *folder.parents) if not os.path.exists(p)]
-    for parent in reversed(missing):
-        parent.mkdir(exist_ok=True)
-        created.append(parent)
 
 
 def _swap_folders(new: Path, target: Path) -> None:
@@ -165,7 +168,6 @@ def _remove(path: Path) -> None:
 
 
 def _resolve(path: str | Path) -> Path:
-    """The absolute path; through a symbolic link, what it points to, so that the link survives the rename."""
     check_name(path)
     return Path(path).resolve()
 

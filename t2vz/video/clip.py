@@ -27,11 +27,11 @@ MULTIPLE = 8  # pixels of a latent cell: sides of a video that comes in. The aut
 RESOLUTIONS = (8, 4096)
 
 
-class FramesOnDisk:
+class FramesOnDisk(contextlib.AbstractContextManager):
     """Frames of one size, written to a temporary file one after the other; read in slices; gone when closed.
 
     frames: uint8 (H, W, 3) each, at least one; a generator is used up. `shape`, len() and slices as of an array
-    (m, H, W, 3), but every slice is read from the disk and is the reader's own copy. The file has no name where the
+    (m, H, W, 3), but every slice is read from the disk and is the reader's own copy. height, width: H and W, pixels. The file has no name where the
     system allows it, so nothing is left behind even if the program is killed. Raises InputError for what is no frame or
     of another size, FailedError when the disk is full.
     """
@@ -39,14 +39,14 @@ class FramesOnDisk:
     def __init__(self, frames: Iterable[np.ndarray]):
         self._file, self._digest, count = tempfile.TemporaryFile(prefix="t2vz-"), hashlib.sha256(), 0
         try:
-            for frame in of_one_size(frames):
+            for count, frame in enumerate(of_one_size(frames), start=1):
                 self._write(np.ascontiguousarray(frame).data)
-                count += 1
         except BaseException:
             with contextlib.suppress(OSError):  # closing writes what is left, and the disk may be full
                 self._file.close()
             raise
         self.shape = (count, *frame.shape)
+        self.height, self.width = frame.shape[:2]
         self._frames = np.memmap(self._file, np.uint8, "r", shape=self.shape)
 
     def _write(self, data: memoryview) -> None:
@@ -55,10 +55,9 @@ class FramesOnDisk:
             self._file.write(data)
             self._file.flush()
         except OSError as error:
-            raise FailedError(
-                f"frames could not be kept in {tempfile.gettempdir()} ({error.strerror}); free some "
-                "space there, or name another folder in TMPDIR"
-            ) from error
+            place = f"{tempfile.gettempdir()} ({error.strerror})"
+            hint = "free some space there, or name another folder in TMPDIR"
+            raise FailedError(f"frames could not be kept in {place}; {hint}") from error
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -66,16 +65,6 @@ class FramesOnDisk:
     def __getitem__(self, which: int | slice) -> np.ndarray:
         """clip[k] -> uint8 (H, W, 3); clip[a:b] -> uint8 (b − a, H, W, 3)."""
         return np.array(self._frames[which])
-
-    @property
-    def height(self) -> int:
-        """H, pixels."""
-        return self.shape[1]
-
-    @property
-    def width(self) -> int:
-        """W, pixels."""
-        return self.shape[2]
 
     def hash(self) -> str:
         """SHA-256 of all frames' bytes, for run files."""
@@ -85,9 +74,6 @@ class FramesOnDisk:
         """Give the disk space back."""
         self._frames = None
         self._file.close()
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *exception) -> None:
         self.close()
@@ -102,11 +88,7 @@ class Clip(FramesOnDisk):
     def __init__(self, frames: Iterable[np.ndarray], fps: float | Fraction, notes: list[str]):
         super().__init__(frames)
         self.fps, self.notes = float(fps), notes
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds."""
-        return len(self) / self.fps
+        self.duration = len(self) / self.fps
 
     def __repr__(self) -> str:
         return f"Clip({len(self)} frames, {self.height}×{self.width}, {self.fps:g} fps)"
@@ -137,9 +119,13 @@ def open_clip(
         raise InputError(f"resolution = {resolution}: the larger side in pixels, from {least} to {most}, is needed")
     rate, frames, notes = open_frames(path, start, end, fps)
     first = next(frames)
-    height, width = size or fitting_size(*first.shape[:2], resolution, multiple)
-    if size is None:
-        notes = [*notes, *_size_notes(path, first.shape[:2], height, width, multiple)]
+    seen = first.shape[:2]
+    height, width = size or fitting_size(*seen, resolution, multiple)
+    if size is None and seen != (height, width):
+        stretch = (width / seen[1]) / (height / seen[0]) - 1
+        shape = f", {abs(stretch):.0%} {'wider' if stretch > 0 else 'narrower'}" if abs(stretch) > 0.005 else ""
+        rounded = f"(sides rounded to multiples of {multiple}{shape})"
+        notes = [*notes, f"{path} is {seen[1]}×{seen[0]}; worked on at {width}×{height} {rounded}"]
     clip = Clip((resized(frame, height, width) for frame in chain([first], frames)), rate, notes)
     if len(clip) < 2:
         clip.close()
@@ -164,16 +150,4 @@ def fitting_size(height: int, width: int, resolution: int, multiple: int = MULTI
 
 def resized(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """uint8 (h, w, 3) -> uint8 (height, width, 3), bilinear, averaging where it shrinks, as in the release."""
-    if frame.shape[:2] == (height, width):
-        return frame
     return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _size_notes(path: str | Path, seen: tuple[int, int], height: int, width: int, multiple: int) -> list[str]:
-    """How the size was changed, if it was; seen: height and width in the file."""
-    if seen == (height, width):
-        return []
-    stretch = (width / seen[1]) / (height / seen[0])
-    shape = f", {abs(stretch - 1):.0%} {'wider' if stretch > 1 else 'narrower'}" if abs(stretch - 1) > 0.005 else ""
-    rounded = f"sides rounded to multiples of {multiple}{shape}"
-    return [f"{path} is {seen[1]}×{seen[0]}; worked on at {width}×{height} ({rounded})"]

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,7 @@ def encode_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float | Frac
     command += ["-movflags", "+faststart"]  # the index first: a browser plays while it still downloads
     with running([*command, "-f", "mp4", str(path)], stdin=subprocess.PIPE) as (process, log):
         try:
-            process.stdin.write(np.ascontiguousarray(first))
-            for frame in frames:
+            for frame in chain([first], frames):
                 process.stdin.write(np.ascontiguousarray(frame))
             process.stdin.close()
         except BrokenPipeError:

@@ -30,19 +30,15 @@ def contact_sheet(
         raise InputError(f"{columns} columns do not fit into {max_width} pixels; ask for fewer columns")
     cell_height = max(1, round(height * cell_width / width))
 
-    rows = -(-m // columns)
-    sheet_width = gap + columns * (cell_width + gap)
+    sheet_width, sheet_height = gap + columns * (cell_width + gap), gap + -(-m // columns) * (cell_height + gap)
     text = _caption(caption, sheet_width, gap) if caption else None
-    sheet_height = gap + rows * (cell_height + gap) + (text.height if text else 0)
-    sheet = Image.new("RGB", (sheet_width, sheet_height), PAPER)
+    sheet = Image.new("RGB", (sheet_width, sheet_height + (text.height if text else 0)), PAPER)
     for k, frame in enumerate(frames):
         row, column = divmod(k, columns)
-        cell = Image.fromarray(np.ascontiguousarray(frame))
-        if cell.size != (cell_width, cell_height):
-            cell = cell.resize((cell_width, cell_height), Image.Resampling.LANCZOS)
+        cell = Image.fromarray(frame).resize((cell_width, cell_height), Image.Resampling.LANCZOS)
         sheet.paste(cell, (gap + column * (cell_width + gap), gap + row * (cell_height + gap)))
     if text:
-        sheet.paste(text, (0, sheet_height - text.height))
+        sheet.paste(text, (0, sheet_height))
     return np.asarray(sheet)
 
 
@@ -53,9 +49,8 @@ def _caption(caption: str, width: int, gap: int) -> Image.Image:
     line = " ".join(caption.split())
     room = width - 2 * (gap + 2)
     if font.getlength(line) > room:
-        while line and font.getlength(line + "…") > room:
-            line = line[:-1]
-        line = line.rstrip() + "…"
+        fits = (line[:end] for end in range(len(line), -1, -1) if font.getlength(line[:end] + "…") <= room)
+        line = next(fits, "").rstrip() + "…"
     picture = Image.new("RGB", (width, round(1.9 * size)), PAPER)
     ImageDraw.Draw(picture).text((gap + 2, picture.height / 2), line, font=font, fill=INK, anchor="lm")
     return picture

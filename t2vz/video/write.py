@@ -1,6 +1,6 @@
 """The writers: H.264 in MP4, GIF, a folder of PNGs, one picture. Each appears whole or not at all.
 
-All take frames as uint8 arrays (H, W, 3), values 0..255, in red, green, blue.
+All take an iterable of frames, uint8 (H, W, 3), values 0..255, in red, green, blue: at least one, all of one size.
 """
 
 import io
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import FailedError, InputError
-from ..files import atomic_folder, atomic_path, check_name, check_replaceable_folder, write_bytes
+from ..files import atomic_folder, atomic_path, check_replaceable_file, check_replaceable_folder, write_bytes
 from .ffmpeg import encode_mp4, find_ffmpeg
 from .frames import of_one_size
 
@@ -37,21 +37,15 @@ def output_kind(path: str | Path) -> str:
 def check_output(path: str | Path, overwrite: bool = True, fps: float | None = None) -> str:
     """Return `output_kind(path)`, or raise what saving there would raise, as far as it shows beforehand.
 
-    Worth calling before minutes of sampling. InputError for a wrong ending, an existing file with
-    overwrite=False, a file where a folder should be or the reverse, a folder that holds other things, an fps
-    (if given) that the format cannot hold;
-    FailedError when ffmpeg is missing or the folder may not be written to.
+    Worth calling before minutes of sampling. InputError for a wrong ending, an existing file with overwrite=False, a
+    file where a folder should be or the reverse, a folder that holds other things, an fps (if given) that the format
+    cannot hold; FailedError when ffmpeg is missing or the folder may not be written to.
     """
     kind = output_kind(path)
-    check_name(path)
-    target = Path(path)
-    if kind == "folder":
-        check_replaceable_folder(path, holds_only_frames)
-    elif target.is_dir():
-        raise InputError(f"{path} is a folder, and a file is to be written there; choose another name")
+    target = check_replaceable_folder(path, holds_only_frames) if kind == "folder" else check_replaceable_file(path)
     if not overwrite and target.exists():
         raise InputError(f"{path} exists already; choose another name, or allow overwriting")
-    nearest = next(p for p in target.resolve().parents if os.path.exists(p))
+    nearest = next(p for p in target.parents if os.path.exists(p))
     if not nearest.is_dir():
         raise InputError(f"cannot write {path}: {nearest.name} is a file, not a folder; choose another name")
     if not os.access(nearest, os.W_OK):
@@ -65,58 +59,49 @@ def check_output(path: str | Path, overwrite: bool = True, fps: float | None = N
 
 def write_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:
     """Write frames by the ending of `path`: .mp4, .gif, or a folder. A generator is taken frame by frame, and only a
-    GIF needs them all at once. Raises as the writers below."""
-    kind = output_kind(path)
-    if kind == "mp4":
-        write_mp4(path, frames, fps)
-    elif kind == "gif":
-        write_gif(path, frames, fps)
-    else:
-        write_folder(path, frames)
+    GIF needs them all at once.
+
+    Raises InputError for no frames, frames of several sizes, and a rate that the format cannot hold; FailedError when
+    the disk is full, the folder may not be written to, or there is no ffmpeg for an MP4.
+    """
+    {"mp4": write_mp4, "gif": write_gif, "folder": write_folder}[output_kind(path)](path, frames, fps)
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:
     """Write an MP4 that plays in every browser: H.264, yuv420p, BT.709 colours, index first (faststart).
 
-    frames: iterable of uint8 (H, W, 3), at least one, all of one size; a generator is taken frame by frame.
     H.264 with halved colour resolution needs even sizes: an odd height or width is padded by one row or
-    column that repeats the edge. fps: 0.01 to 1000.
-    Raises: FailedError (no ffmpeg, disk full, not allowed), InputError (no frames, sizes differ, fps).
+    column that repeats the edge. fps: 0.01 to 1000. Raises as `write_frames`.
     """
-    check_fps(fps, "mp4")
-    padded = (_pad_to_even(frame) for frame in of_one_size(frames))
-    find_ffmpeg()
+    check_fps(fps)
     with atomic_path(path) as temporary:
-        encode_mp4(temporary, padded, fps)
+        encode_mp4(temporary, (_pad_to_even(frame) for frame in of_one_size(frames)), fps)
 
 
 def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> None:
     """Write a GIF that loops for ever, with one palette of 255 colours chosen for the whole video.
 
-    frames: uint8 (m, H, W, 3). fps: at most 50. No dithering: its noise would flicker from frame to frame.
-    A video of few colours (drawings, masks) is stored exactly. GIF counts time in 1/100 s: durations are
-    rounded so that the error does not add up. Frames equal to the one before are stored as a longer pause.
-    Raises: InputError (fps above 50, no frames, sizes differ), FailedError (disk full, not allowed).
+    fps: at most 50. No dithering: its noise would flicker from frame to frame. A video of few colours (drawings, masks)
+    is stored exactly. GIF counts time in 1/100 s: durations are rounded so that the error does not add up. Frames equal
+    to the one before are stored as a longer pause. Raises as `write_frames`.
     """
     check_fps(fps, "gif")
-    pictures = _to_palette(np.stack(list(of_one_size(frames))))
-    ends = [round(100 * k / fps) for k in range(len(pictures) + 1)]
+    first, *others = _to_palette(np.stack(list(of_one_size(frames))))
+    ends = [round(100 * k / fps) for k in range(len(others) + 2)]
     durations = [10 * (b - a) for a, b in pairwise(ends)]  # Pillow counts in milliseconds
-    data = io.BytesIO()
-    pictures[0].save(data, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False)
-    write_bytes(path, data.getvalue())
+    times = {"save_all": True, "append_images": others, "duration": durations, "loop": 0, "optimize": False}
+    write_bytes(path, _encoded(first, "GIF", **times))
 
 
-def write_folder(path: str | Path, frames: Iterable[np.ndarray]) -> None:
+def write_folder(path: str | Path, frames: Iterable[np.ndarray], fps: float | None = None) -> None:
     """Write frame_0001.png, frame_0002.png, … into the folder `path`, which appears with all frames at once.
 
-    frames: iterable of uint8 (H, W, 3). A folder that is there already is replaced if it is empty or holds
-    nothing but such frames; a folder with anything else in it is never touched (InputError).
-    Raises otherwise as `write_gif`.
+    A folder that is there already is replaced if it is empty or holds nothing but such frames; a folder with anything
+    else in it is never touched (InputError). fps is stored nowhere. Raises otherwise as `write_frames`.
     """
     with atomic_folder(path, holds_only_frames) as folder:
         for k, frame in enumerate(of_one_size(frames), start=1):
-            (folder / f"frame_{k:04d}.png").write_bytes(_encode_image(frame, "PNG"))
+            (folder / f"frame_{k:04d}.png").write_bytes(_encoded(Image.fromarray(frame), "PNG"))
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
@@ -125,7 +110,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     ending = Path(path).suffix.lower()
     if ending not in formats:
         raise InputError(f"cannot save a picture as {str(path)!r}; the ending must be {', '.join(formats)}")
-    write_bytes(path, _encode_image(image, formats[ending]))
+    write_bytes(path, _encoded(Image.fromarray(image), formats[ending], quality=95))
 
 
 def holds_only_frames(folder: Path) -> bool:
@@ -146,10 +131,10 @@ def _pad_to_even(frame: np.ndarray) -> np.ndarray:
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _encode_image(image: np.ndarray, kind: str) -> bytes:
+def _encoded(image: Image.Image, kind: str, **options) -> bytes:
     """The bytes of a picture file. In memory first: on a full disk Pillow would not say why it failed."""
     data = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(data, kind, quality=95)
+    image.save(data, kind, **options)
     return data.getvalue()
 
 
@@ -158,26 +143,15 @@ def _to_palette(frames: np.ndarray) -> list[Image.Image]:
 
     "Best": median cut, then k-means, on pixels taken evenly from all frames. Nearest colour, no dithering.
     """
-    seen = np.zeros(1 << 24, bool)  # one entry for each colour there is: quicker than sorting the pixels
-    for frame in frames:
-        seen[_colour_number(frame)] = True
-    colours = np.flatnonzero(seen)
-    if len(colours) <= 255:
-        place = np.zeros(1 << 24, np.uint8)
-        place[colours] = np.arange(len(colours))
-        palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
-        pictures = [Image.fromarray(place[_colour_number(frame)]) for frame in frames]
-        for picture in pictures:
-            picture.putpalette(palette.tobytes())
-        return pictures
-    pixels = frames.reshape(-1, 3)
-    sample = pixels[:: -(-len(pixels) // PALETTE_SAMPLE)]
-    sample = Image.fromarray(np.ascontiguousarray(sample[None]))
-    palette = sample.quantize(255, Image.Quantize.MEDIANCUT, kmeans=1)
-    return [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-
-
-def _colour_number(frame: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) -> uint32 (H, W), red·2¹⁶ + green·2⁸ + blue."""
-    red, green, blue = np.moveaxis(frame.astype(np.uint32), -1, 0)
-    return red << 16 | green << 8 | blue
+    numbers = [frame.astype(np.uint32) @ np.uint32([1 << 16, 1 << 8, 1]) for frame in frames]  # one for each colour
+    colours = np.unique(np.concatenate([np.unique(plane) for plane in numbers]))
+    if len(colours) > 255:
+        pixels = frames.reshape(1, -1, 3)
+        sample = Image.fromarray(pixels[:, :: -(-pixels.shape[1] // PALETTE_SAMPLE)])
+        palette = sample.quantize(255, Image.Quantize.MEDIANCUT, kmeans=1)
+        return [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8).tobytes()
+    pictures = [Image.fromarray(np.searchsorted(colours, plane).astype(np.uint8)) for plane in numbers]
+    for picture in pictures:
+        picture.putpalette(palette)
+    return pictures
