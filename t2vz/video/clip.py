@@ -39,8 +39,9 @@ class FramesOnDisk(contextlib.AbstractContextManager):
     def __init__(self, frames: Iterable[np.ndarray]):
         self._file, self._digest, count = tempfile.TemporaryFile(prefix="t2vz-"), hashlib.sha256(), 0
         try:
-            for count, frame in enumerate(of_one_size(frames), start=1):
+            for frame in of_one_size(frames):
                 self._write(np.ascontiguousarray(frame).data)
+                count += 1
         except BaseException:
             with contextlib.suppress(OSError):  # closing writes what is left, and the disk may be full
                 self._file.close()
