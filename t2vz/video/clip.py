@@ -31,9 +31,9 @@ class FramesOnDisk(contextlib.AbstractContextManager):
     """Frames of one size, written to a temporary file one after the other; read in slices; gone when closed.
 
     frames: uint8 (H, W, 3) each, at least one; a generator is used up. `shape`, len() and slices as of an array
-    (m, H, W, 3), but every slice is read from the disk and is the reader's own copy. height, width: H and W, pixels. The file has no name where the
-    system allows it, so nothing is left behind even if the program is killed. Raises InputError for what is no frame or
-    of another size, FailedError when the disk is full.
+    (m, H, W, 3), but every slice is read from the disk and is the reader's own copy; height, width: H and W. The file
+    has no name where the system allows it, so nothing is left behind even if the program is killed. Raises InputError
+    for what is no frame or of another size, FailedError when the disk is full.
     """
 
     def __init__(self, frames: Iterable[np.ndarray]):
