@@ -27,10 +27,8 @@ from t2vz.metrics import clip_score, content_shift, embed_images, embed_texts, l
 from t2vz.model import StableDiffusion, load_controlnet
 from t2vz.motion import global_motion, translation_flow, warp
 from t2vz.pipelines.control import control_video
-from t2vz.pipelines.decoding import decode
 from t2vz.pipelines.denoise import denoise, invert
 from t2vz.pipelines.edit import edit_video
-from t2vz.pipelines.encoding import encode
 from t2vz.pipelines.prediction import guided_by_text
 from t2vz.pipelines.randomness import Noise
 from t2vz.pipelines.settings import Settings, TuneSettings
@@ -94,7 +92,7 @@ class Studio:
     def scene(self, words: str = PROMPT) -> Tensor:
         """The painter's picture of a scene as a scaled latent (1, 4, h, w)."""
         painted = np.array(paint(scene_from_words(words, SEED), self.sd.default_size))
-        return encode(self.sd, painted[None]) * self.sd.vae.config.scaling_factor
+        return self.sd.encode(painted[None])
 
     def source(self) -> np.ndarray:
         """A painted clip to control and to edit: uint8 (FRAMES, H, W, 3)."""
@@ -186,7 +184,7 @@ def e02(studio: Studio) -> Figure:
     x_0, times = studio.scene(), (0, 200, 400, 600, 800, 999)
     noise = Noise(SEED).draw("forward", 0, tuple(x_0.shape))
     x = torch.cat([forward_jump(x_0, SCHEDULE.jump_ratio(0, t, "paper"), noise) for t in times])
-    return grid([("$x_t$", false_colours(x)), ("decoded", decode(studio.sd, x))], [f"t = {t}" for t in times])
+    return grid([("$x_t$", false_colours(x)), ("decoded", studio.sd.decode(x))], [f"t = {t}" for t in times])
 
 
 @picture("e03-ddim")
@@ -196,7 +194,7 @@ def e03(studio: Studio) -> Figure:
     steps = run.steps("x_t")
     times = evenly(list(steps), FRAMES)
     x_t, x_0 = (torch.cat([run.steps(name)[t] for t in times]) for name in ("x_t", "x_0"))
-    return grid([("$x_t$", false_colours(x_t)), (r"$\hat x_0$", decode(studio.sd, x_0))], [f"t = {t}" for t in times])
+    return grid([("$x_t$", false_colours(x_t)), (r"$\hat x_0$", studio.sd.decode(x_0))], [f"t = {t}" for t in times])
 
 
 @picture("e04-ddpm")
@@ -211,7 +209,7 @@ def e04(studio: Studio) -> Figure:
         x = ddpm_step(x, predict(x, t), sd.schedule.alpha_bar_at(t), sd.schedule.alpha_bar_at(s), fresh)
     alone, _ = studio.video(frames=1, motion=None, initial_noise="shared")
     names = ["E3", *(f"E4, draw {i + 1}" for i in range(draws))]
-    return grid([("same $x_T$", [alone.frames[0], *decode(sd, x)])], names)
+    return grid([("same $x_T$", [alone.frames[0], *sd.decode(x)])], names)
 
 
 @picture("e05-guidance")
@@ -235,7 +233,7 @@ def e06(studio: Studio) -> Figure:
     times = evenly(list(alone), FRAMES)
     names = [f"t = {t}" + {T: " = $T$", T_prime: " = $T'$"}.get(t, "") for t in times]
     x_t, x_0 = (torch.cat([found[t] for t in times]) for found in (alone, clean))
-    return grid([("$x^1_t$", false_colours(x_t)), (r"$\hat x^1_0$", decode(studio.sd, x_0))], names)
+    return grid([("$x^1_t$", false_colours(x_t)), (r"$\hat x^1_0$", studio.sd.decode(x_0))], names)
 
 
 @picture("e07-global-motion")
@@ -272,7 +270,7 @@ def e08(studio: Studio) -> Figure:
     x_0 = _clean_at(run, SCHEDULE.snap(made.settings["t_prime"], studio.steps))
     rows = [
         (r"$\tilde x^k_{T'}$", false_colours(torch.cat([x, run["warped"]]))),
-        (r"$W_k(\hat x^1_0)$", decode(studio.sd, warp(x_0, flow))),
+        (r"$W_k(\hat x^1_0)$", studio.sd.decode(warp(x_0, flow))),
     ]
     figure = grid(rows, frames_named())
     for row, scale in ((0, 1), (1, studio.sd.vae.factor)):
@@ -297,7 +295,7 @@ def e09(studio: Studio) -> Figure:
         [
             (r"$\tilde x^k_{T'}$", false_colours(torch.cat([run["x_T'"], run["warped"]]))),
             ("$x^k_T$", false_colours(run["x_T"])),
-            (r"$\hat x^k_0$ at $T$", decode(studio.sd, first)),
+            (r"$\hat x^k_0$ at $T$", studio.sd.decode(first)),
         ],
         frames_named(),
     )
@@ -308,7 +306,7 @@ def e10(studio: Studio) -> Figure:
     """All frames together, from T to the end."""
     made, run = studio.video()
     steps = run.steps("x_0")
-    rows = [(rf"$\hat x_0$, t = {t}", decode(studio.sd, steps[t])) for t in evenly(list(steps), 4)[:-1]]
+    rows = [(rf"$\hat x_0$, t = {t}", studio.sd.decode(steps[t])) for t in evenly(list(steps), 4)[:-1]]
     return grid([*rows, ("the video", made.frames)], frames_named())
 
 
@@ -418,12 +416,12 @@ def e17(studio: Studio) -> Figure:
     """A painted clip, its inverted latents, the way back from them, and two prompts of a model tuned on the clip."""
     sd, source = studio.sd, studio.source()
     settings = TuneSettings(PROMPT, steps=3 * studio.steps, learning_rate=1e-3, inversion_steps=studio.steps)
-    x_0 = encode(sd, source) * sd.vae.config.scaling_factor
+    x_0 = sd.encode(source)
     eps = guided_by_text(sd.unet, sd.encode_text(["", ""]), 1.0, "own")
     x_T = invert(eps, x_0, studio.steps, sd.schedule)
     *_, back = denoise(eps, x_T, sd.schedule.timesteps(studio.steps), studio.steps, sd.schedule)
     tuned = tune(sd, source, settings)
-    rows = [("source", source), ("$x_T$ (E17)", false_colours(x_T)), ("back (E3)", decode(sd, back.x_s))]
+    rows = [("source", source), ("$x_T$ (E17)", false_colours(x_T)), ("back (E3)", sd.decode(back.x_s))]
     for words in ("a blue ball on a green meadow", "a red ball in the snow"):
         rows.append((fill(words, 13), generate(tuned, Settings.for_model(tuned, prompt=words)).frames))
     return grid(rows, frames_named())

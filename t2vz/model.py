@@ -34,7 +34,7 @@ from .errors import InputError
 from .schedulers import NoiseSchedule
 from .text import TextEncoder, Tokenizer, encode_text, foreign_syntax
 from .unet import ControlNet, UNet
-from .vae import VAE, from_pixels, to_pixels
+from .vae import VAE, decode_frames, encode_frames
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -122,16 +122,12 @@ class StableDiffusion:
         """
         if not isinstance(frames, Tensor | np.ndarray):
             raise InputError(f"encode: got a {type(frames).__name__}; give frames as uint8 (m, H, W, 3)")
-        frames = frames if isinstance(frames, Tensor) else torch.from_numpy(np.ascontiguousarray(frames))
-        f = self.vae.factor
-        if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) == 0:
-            raise InputError(f"encode: got {frames.dtype} {tuple(frames.shape)}; give frames as uint8 (m, H, W, 3)")
+        frames, f = np.asarray(frames), self.vae.factor
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) == 0:
+            raise InputError(f"encode: got {frames.dtype} {frames.shape}; give frames as uint8 (m, H, W, 3)")
         if frames.shape[1] % f or frames.shape[2] % f:
             raise InputError(f"encode: frames of {frames.shape[2]}×{frames.shape[1]}; both sides must divide by {f}")
-        with torch.no_grad():
-            pictures = (from_pixels(frame[None].to(self.device), self.vae_dtype) for frame in frames)
-            latents = torch.cat([self.vae.encode(picture) for picture in pictures])
-        return (latents * self.vae.config.scaling_factor).to(self.dtype)
+        return (torch.cat([*encode_frames(self.vae, frames)]) * self.vae.config.scaling_factor).to(self.dtype)
 
     def decode(self, latents: Tensor) -> np.ndarray:
         """The UNet's latents, (m, 4, h, w), to frames, uint8 (m, 8h, 8w, 3), frame by frame: the way back.
@@ -143,9 +139,7 @@ class StableDiffusion:
             raise InputError(f"decode: got a {type(latents).__name__}; give a tensor (m, {channels}, h, w)")
         if latents.ndim != 4 or latents.shape[1] != channels or len(latents) == 0:
             raise InputError(f"decode: got latents {tuple(latents.shape)}; give (m, {channels}, h, w)")
-        with torch.no_grad():
-            scaled = (latents.to(self.device) / self.vae.config.scaling_factor).to(self.vae_dtype)
-            return np.concatenate([to_pixels(self.vae.decode(latent[None])).cpu().numpy() for latent in scaled])
+        return np.stack([*decode_frames(self.vae, latents)])
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """Text states of some prompts: (prompts, tokens, dim). Only a prompt's first 75 tokens are read."""

@@ -1,6 +1,5 @@
 """E11 and E12: attention, cross-frame attention and its variants, the key/value cache. Tensors in, tensors out."""
 
-from .cache import FrameView, KeyValueCache, Look
 from .frames import (
     VARIANTS,
     cross_frame_attention,
@@ -10,6 +9,7 @@ from .frames import (
     looks_ahead,
 )
 from .softmax import attention, attention_plain, attention_weights
+from .view import FrameView, KeyValueCache, Look
 
 __all__ = [
     "VARIANTS",

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from ..attention import frames_seen
 from ..errors import InputError
-from ..pipelines.decoding import decode
 from ..pipelines.job import Progress
 from ..pipelines.masks import (
     AttentionRecord,
@@ -98,7 +97,7 @@ def explain(
         timesteps={"start": grid[0], "T": T, "T_prime": T_prime},
         ratio=sd.schedule.jump_ratio(T_prime, T, settings.jump_convention),
         alone=_frame_1_alone(sd, run),
-        together={t: decode(sd, run[f"x_0/{STAGE}/{t}"]) for t in shown},
+        together={t: sd.decode(run[f"x_0/{STAGE}/{t}"]) for t in shown},
         words={word: attention_share(record, positions, used, h, w)[:, 0] for word, positions in words.items()},
         subject=[word for word, positions in words.items() if set(positions) & set(subject)],
         foreground=run["foreground"] if "foreground" in run else found,
@@ -180,7 +179,7 @@ def _frame_1_alone(sd, run: Trace) -> dict[int, tuple[Tensor, np.ndarray]]:
     """Some of the steps that only frame 1 took (E6), noisiest first."""
     steps = {int(name.rpartition("/")[2]): name for name in run.names if name.startswith("x_t/frame 1")}
     chosen = {t: steps[t] for t in evenly(list(steps), SHOWN)}
-    return {t: (run[name], decode(sd, run[name.replace("x_t", "x_0", 1)])[0]) for t, name in chosen.items()}
+    return {t: (run[name], sd.decode(run[name.replace("x_t", "x_0", 1)])[0]) for t, name in chosen.items()}
 
 
 def _words(sd, settings: Settings) -> dict[str, list[int]]:

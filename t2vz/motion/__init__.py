@@ -1,6 +1,5 @@
 """E6–E9 and E13: flow fields, warp, motion dynamics, background smoothing. Pure functions on tensors."""
 
-from .dynamics import motion_dynamics
 from .flow import global_motion, similarity_flow, translation_flow
 from .noise import NOISES, correlate
 from .smoothing import background_mask, dilate, mask_to_latent, smooth_background
@@ -13,7 +12,6 @@ __all__ = [
     "dilate",
     "global_motion",
     "mask_to_latent",
-    "motion_dynamics",
     "similarity_flow",
     "smooth_background",
     "translation_flow",

@@ -2,6 +2,14 @@
 
 The three differ in ε_θ alone, the guided prediction that a Job brings along: E5, E5 with E14, E15. Shapes: m frames of
 c × h × w latent cells; an upper index counts frames from 1, a lower one is the timestep, as in the paper.
+
+What is inside those lines, from the outside in:
+
+    E3, E4    a step of `job.denoise`            schedulers.ddim_step, schedulers.euler_ancestral_step
+    E5        ε_θ guided by the text             prediction.guided_by_text, schedulers.classifier_free_guidance
+    E15       … by a picture and the text        edit.guided_by_image_and_text, schedulers.image_text_guidance
+    E14       … with ControlNets in it           control.controlled
+    E12, E11  attention to frame 1, in the UNet  attention.cross_frame_attention, attention.attention
 """
 
 import torch
@@ -21,7 +29,7 @@ def algorithm_1(job: Job) -> Tensor:
     Raises FailedError if the latents stop being finite.
     """
     T, T_prime, settings = job.T, job.T_prime, job.settings
-    predict = job.predictor()  # ε_θ(x, t), guided: E5 by the text, E15 by a picture and the text
+    predict = job.make_predict()  # ε_θ(x, t), guided: E5 by the text, E15 by a picture and the text
     flow = motion_flow(job)[job.mine]  # E7
     if job.moves:
         noise, fresh = job.noise("x_T", job.mine[:1]), job.noise("forward", job.mine[1:])

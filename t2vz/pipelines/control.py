@@ -24,9 +24,10 @@ from ..unet import ControlNet
 from ..video import Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
-from .job import Job, Progress, for_video, size_in_words
+from .job import Job, Progress
 from .prediction import with_ingredients
 from .settings import ControlSettings
+from .source import for_video, frames_of, size_in_words, video_shape
 from .text_to_video import text_job
 
 if TYPE_CHECKING:
@@ -191,22 +192,12 @@ def controlled_timesteps(grid: list[int], start: float, end: float) -> frozenset
 def picture_sizes(control: Sequence, controlnet: ControlNet | list[ControlNet]) -> tuple[int, int, int]:
     """Frames, height and width of the control video; of several, which must agree.
 
-    Only the first picture of each is read. Raises InputError unless each is uint8 (m, H, W, 3) with m ≥ 2.
+    Raises InputError unless each is uint8 (m, H, W, 3) with m ≥ 2.
     """
-    found = []
-    for pictures, network in _pairs(control, controlnet):
-        frames, channels = len(pictures), network.config.condition_channels
-        if frames < 2:
-            raise InputError(
-                f"the control video has {'no frames' if frames == 0 else 'one frame'}; a video needs at "
-                "least two (a picture can be repeated)"
-            )
-        first = np.asarray(pictures[0:1])
-        if first.dtype != np.uint8 or first.ndim != 4 or first.shape[0] != 1 or first.shape[3] != channels:
-            raise InputError(
-                f"control pictures must be uint8 (m, H, W, {channels}); the first is {first.dtype} {first.shape[1:]}"
-            )
-        found.append((frames, *first.shape[1:3]))
+    pairs = _pairs(control, controlnet)
+    found = [video_shape(video, "control video", network.config.condition_channels) for video, network in pairs]
+    if min(found)[0] < 2:
+        raise InputError("the control video has one frame; a video needs at least two (a picture can be repeated)")
     if len(set(found)) > 1:
         raise InputError(
             f"the control videos differ ({', '.join(map(size_in_words, found))}); cut and resize them to one "
@@ -216,17 +207,11 @@ def picture_sizes(control: Sequence, controlnet: ControlNet | list[ControlNet]) 
 
 
 def _pairs(control: Sequence, controlnet: ControlNet | list[ControlNet]) -> list[tuple[Sequence, ControlNet]]:
-    """(pictures, ControlNet) of each: lists belong together item by item, and one ControlNet is a list of one."""
+    """(frames, ControlNet) of each: lists belong together item by item, and one ControlNet is a list of one."""
     if not isinstance(controlnet, (list, tuple)):
         control, controlnet = [control], [controlnet]
     if not isinstance(control, (list, tuple)) or len(control) != len(controlnet) or not controlnet:
         raise InputError(f"{len(controlnet)} ControlNets in a list need a list of as many control videos")
     if not all(isinstance(network, ControlNet) for network in controlnet):
         raise InputError("controlnet must be a ControlNet, or a list of them; load_controlnet(path) gives one")
-    videos = [video.frames if isinstance(video, Video) else video for video in control]
-    if not all(hasattr(video, "__len__") and hasattr(video, "__getitem__") for video in videos):
-        raise InputError(
-            "the control video must be pictures, uint8 (m, H, W, 3), as read_video(path).frames or "
-            "open_clip(path) has them"
-        )
-    return list(zip(videos, controlnet, strict=True))
+    return list(zip(map(frames_of, control), controlnet, strict=True))

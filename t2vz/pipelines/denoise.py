@@ -3,13 +3,12 @@
 They know nothing of videos, prompts or guidance: they are handed a function ε(x, t) (see prediction.py).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from ..errors import FailedError
+from ..finite import check_finite
 from ..schedulers import (
     NoiseSchedule,
     ddim_inversion_step,
@@ -99,22 +98,3 @@ def denoise_ancestral(
         z_s = euler_ancestral_step(z, eps, sigma_t, sigma_s, fresh(t))
         yield Step(stage, t, (*timesteps, -1)[i + 1], x_t, eps, scale_input(z_s, sigma_s), z - sigma_t * eps)
         z = z_s
-
-
-def check_finite(x: Tensor, where: str, frames: Sequence[int], dtype: torch.dtype | None = None) -> None:
-    """Raise FailedError if x (f, …) holds a NaN or an infinity: which frame, at which step, and what to do.
-
-    frames: the indices in the video of x's frames. dtype: what the network that made x computes in (None: x's type).
-    """
-    finite = torch.isfinite(x).flatten(1).all(dim=1)
-    if not bool(finite.all()):
-        frame = frames[int((~finite).nonzero()[0])]
-        dtype = dtype or x.dtype
-        kind = str(dtype).removeprefix("torch.")
-        why = f"numbers may have overflowed in {kind}: use --dtype float32; or "
-        if dtype not in (torch.float16, torch.bfloat16):
-            why = f"in {kind} this means that the checkpoint is broken, or that "
-        raise FailedError(
-            f"frame {frame + 1} is not finite (NaN or Inf) at: {where}; nothing was written: {why}a setting such as "
-            "the guidance scale is far too large"
-        )

@@ -20,13 +20,14 @@ from torch import Tensor
 from ..attention import Look
 from ..errors import InputError
 from ..schedulers import image_text_guidance
+from ..vae import encode_frames
 from ..video import Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
-from .encoding import encode, source_shape
-from .job import Job, Progress, for_video
+from .job import Job, Progress
 from .prediction import InChunks, Predict, with_ingredients
 from .settings import EditSettings
+from .source import for_video, frames_of, video_shape
 
 if TYPE_CHECKING:
     from ..model import StableDiffusion
@@ -92,7 +93,7 @@ def edit_video(
     """
     given = locals()
     source = video if frames is None else frames
-    m, height, width = source_shape(source.frames if isinstance(source, Video) else source)
+    m, height, width = video_shape(frames_of(source))
     fps = getattr(source, "fps", None) if fps is None else fps
     decided = {"prompt": instruction, "frames": m, "height": height, "width": width, "fps": fps}
     settings = EditSettings.of_arguments(given, **decided)
@@ -109,18 +110,22 @@ def edit_job(sd: "StableDiffusion", settings: EditSettings, video: Sequence, **i
             "source video; it makes videos with text_to_video (t2vz generate). To edit, load an "
             "InstructPix2Pix model: StableDiffusion.load(path, edit=True)"
         )
-    pictures = video.frames if isinstance(video, Video) else video
-    settings = for_video(settings, source_shape(pictures), "source video")
+    pictures = frames_of(video)
+    settings = for_video(settings, video_shape(pictures), "source video")
 
-    def predictor() -> Predict:
-        image = encode(sd, pictures, job.tell, job.mine)  # not times the scaling factor: so the model was trained
+    def make_predict() -> Predict:
+        latents = []
+        for latent in encode_frames(sd.vae, pictures, job.mine):
+            latents.append(latent)
+            job.tell(1, "encoding")
+        image = torch.cat(latents)  # not times the scaling factor: so the model was trained
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         scales = settings.image_scale, settings.guidance_scale
         return guided_by_image_and_text(  # E15
             with_ingredients(sd.unet, settings), texts, image, *scales, settings.attention, settings.chunk, job.mine
         )
 
-    job = Job(sd, settings, predictor, **inputs, encodes=True)
+    job = Job(sd, settings, make_predict, **inputs, encodes=True)
     return job
 
 

@@ -7,15 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import looks_ahead
-from ..errors import InputError
+from ..finite import check_finite
 from ..motion import correlate
 from ..schedulers import euler_timesteps
+from ..vae import decode_frames
 from ..video import Video
-from .decoding import decoded
-from .denoise import Step, check_finite, denoise, denoise_ancestral
+from .checks import check_job
+from .denoise import Step, denoise, denoise_ancestral
 from .kinds import check_side
-from .masks import subject_positions
 from .prediction import Predict
 from .randomness import Noise
 from .ranks import ALONE, Share
@@ -32,20 +31,21 @@ Progress = Callable[[int, int, str], None]
 class Job:
     """A request that was checked: everything Algorithm 1 needs, and nothing done yet.
 
-    sd: the model. settings: the request. predictor: makes ε_θ when the work begins. noise, masks, flow, progress,
-    on_step: see `text_to_video`. share: of the frames, where other processes make the rest. encodes: whether the frames
-    of a source video are encoded first.
+    sd: the model. settings: the request. make_predict: makes ε_θ(x, t), guided, when the work begins. noise, masks,
+    flow, progress, on_step: see `text_to_video`. share: of the frames, where other processes make the rest. encodes:
+    whether the frames of a source video are encoded first.
     As attributes also frames: m; mine: the indices of those made here, with a share not all; height, width: of the
     latents, in cells; sampler: "ddim" or "euler_ancestral"; grid: its timesteps, noisiest first; start: where frame 1's
-    noise is drawn; T, T_prime: on the grid; moves: whether there are motion dynamics (E6–E9); notes: remarks for the
-    user; done, total: the work. Raises InputError for what cannot work.
+    noise is drawn; T, T_prime: on the grid; moves: whether there are motion dynamics (E6–E9); finds_foreground: whether
+    E13 takes its masks from attention; notes: remarks for the user; done, total: the work. Raises InputError for what
+    cannot work.
     """
 
     def __init__(
         self,
         sd: "StableDiffusion",
         settings: Settings,
-        predictor: Callable[[], Predict],
+        make_predict: Callable[[], Predict],
         noise: dict[str, Tensor] | None = None,
         masks: Tensor | None = None,
         flow: Tensor | None = None,
@@ -55,7 +55,7 @@ class Job:
         encodes: bool = False,
     ):
         settings = settings.with_sides(sd.default_size, sd.default_size)
-        self.sd, self.settings, self.predictor = sd, settings, predictor
+        self.sd, self.settings, self.make_predict = sd, settings, make_predict
         self.sampler = getattr(settings, "sampler", "ddim")
         self.masks, self.flow, self.progress, self.on_step, self.share = masks, flow, progress, on_step, share
         for side in ("height", "width"):
@@ -71,15 +71,10 @@ class Job:
         self.start = self.T if settings.start_convention == "paper" else self.grid[0]
         names = Noise.EDIT_NAMES if hasattr(settings, "sampler") else Noise.NAMES
         self.draws = Noise(settings.seed, noise, names)
-        self._check_noise()
-        self._check_inverted()
-        self._check_tensors()
-        looks_twice = settings.smooth_background > 0 and masks is None
-        if looks_twice:
-            subject_positions(sd.tokenizer, settings)  # raises if no word is foreground
-        self._say_what_has_no_effect()
+        self.finds_foreground = settings.smooth_background > 0 and masks is None
+        check_job(self)
         alone = sum(self.T_prime < t <= self.start for t in self.grid) if self.moves else 0
-        together = sum(t <= self.T for t in self.grid) * (2 if looks_twice else 1)
+        together = sum(t <= self.T for t in self.grid) * (2 if self.finds_foreground else 1)
         decoded = self.frames if share.rank == 0 else len(self.mine) - 1
         self.done, self.total = 0, alone + len(self.mine) * (encodes + together) + decoded
 
@@ -87,11 +82,7 @@ class Job:
 
     def noise(self, name: str, frames: Sequence[int]) -> Tensor:
         """The named noise of some frames, (len(frames), c, h, w), on the device, in the latents' type."""
-        if name in self.draws.given:  # the forward noise begins with frame 2
-            noise = self.draws.given[name][[k - (name == "forward") for k in frames]]
-        else:
-            noise = self.draws.frames(name, frames, self.latent)
-        noise = self.as_latents(noise)
+        noise = self.as_latents(self.draws.frames(name, frames, self.latent))
         observe(f"noise/{name}", noise)
         return noise
 
@@ -148,10 +139,9 @@ class Job:
         """
         observe("latents", x_0)
         skipped = 0 if self.share.rank == 0 else 1  # frame 1 is rank 0's
-        pictures = decoded(self.sd, x_0[skipped:], self.tell, self.mine[skipped:])
-        for k, picture in enumerate(self.share.gather_frames(pictures, self.frames)):
-            if k >= len(self.mine):
-                self.tell(1, "decoding")  # elsewhere
+        pictures = decode_frames(self.sd.vae, x_0[skipped:], self.mine[skipped:])
+        for picture in self.share.gather_frames(pictures, self.frames):
+            self.tell(1, "decoding")
             yield picture
 
     def video(self, x_0: Tensor) -> Video:
@@ -162,20 +152,12 @@ class Job:
             frames[k] = picture
         return Video(frames, x_0.cpu(), self.settings.fps, self.settings.to_dict(), self.notes)
 
-    # Checks
-
     def _fresh(self, name: str, frames: list[int]) -> Callable[[float], Tensor]:
         """The noise that a sampler adds to some frames in its steps, as a function of the timestep: (f, c, h, w).
 
         Frame 1 gets the same in every stage.
         """
-
-        def draw(t: float) -> Tensor:
-            if name in self.draws.given:
-                return self.as_latents(self.draws.given[name][self.grid.index(t)][frames])
-            return self.as_latents(self.draws.frames(f"{name} at {t:.0f}", frames, self.latent))
-
-        return draw
+        return lambda t: self.as_latents(self.draws.step(name, self.grid.index(t), t, frames, self.latent))
 
     def _snapped(self) -> tuple[int, int]:
         """T and T' on the sampler's grid; what was moved is said in the notes.
@@ -198,111 +180,3 @@ class Job:
                 "moves; use more steps or a smaller t_prime"
             )
         return T, T_prime
-
-    def _check_noise(self) -> None:
-        """Refuse tensors in place of draws that would be ignored or do not fit."""
-        given, settings = self.draws.given, self.settings
-        idle = set(given) & ({"initial", "shared"} if self.moves else {"x_T", "forward"})
-        if idle:
-            raise InputError(f'noise "{sorted(idle)[0]}" has no use with motion {"on" if self.moves else "off"}')
-        kind = settings.initial_noise
-        useless = {"independent": ["shared"], "progressive": ["shared"], "shared": ["initial"]}
-        useless["inverted"] = ["initial", "shared"]
-        unused = next((name for name in useless.get(kind, []) if name in given), None)
-        if unused:
-            raise InputError(f'noise "{unused}" has no use with initial noise "{kind}"')
-        if "eta" in given and settings.eta == 0:
-            raise InputError('noise "eta" has no use with eta = 0, which adds none')
-        if "ancestral" in given and self.sampler == "ddim":
-            raise InputError('noise "ancestral" has no use with the sampler "ddim", which adds none')
-        one, all_frames, others = ((n, *self.latent) for n in (1, self.frames, self.frames - 1))
-        steps = (settings.steps, *all_frames)
-        shapes = {"x_T": one, "forward": others, "initial": all_frames, "shared": one, "eta": steps, "ancestral": steps}
-        for name, expected in shapes.items():
-            if name in given and tuple(given[name].shape) != expected:
-                raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(given[name].shape)}')
-
-    def _check_inverted(self) -> None:
-        """Refuse to start from an inverted video that is not there or does not fit; say if it is from another T."""
-        inverted, tuned = self.sd.inverted, self.sd.defaults.get("generate", {})
-        if self.settings.initial_noise != "inverted":
-            return
-        if inverted is None:
-            raise InputError('initial noise "inverted" is for models tuned on a video; t2vz tune makes one')
-        if tuple(inverted.shape) != (self.frames, *self.latent):
-            m, _, h, w = inverted.shape
-            size = size_in_words((m, h * self.sd.vae.factor, w * self.sd.vae.factor))
-            asked = size_in_words((self.frames, self.settings.height, self.settings.width))
-            raise InputError(f"this model was tuned on {size}, and starts from them; {asked} were asked for")
-        if self.settings.steps != tuned.get("steps", self.settings.steps):
-            self.notes.append(
-                f"the video was inverted in {tuned['steps']} steps; {self.settings.steps} start at another timestep, "
-                "so expect less of it"
-            )
-
-    def _check_tensors(self) -> None:
-        """Refuse masks and a flow that do not fit, and settings that a flow replaces."""
-        settings, m, masks, flow = self.settings, self.frames, self.masks, self.flow
-        for name, value in (("masks", masks), ("flow", flow)):
-            if value is not None and not isinstance(value, Tensor):
-                raise InputError(f"{name} must be a tensor; got a {type(value).__name__}: torch.as_tensor makes one")
-        if masks is not None and (masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1):
-            raise InputError(
-                f"masks must have shape ({m} or 1, 1, H, W), white (1) where the foreground is; "
-                f"got {tuple(masks.shape)}"
-            )
-        if masks is not None and not bool(((masks >= 0) & (masks <= 1)).all()):
-            raise InputError("masks must lie between 0, background, and 1, foreground; divide pixels by 255")
-        if flow is None:
-            return
-        expected = (m, 2, self.height, self.width)
-        if tuple(flow.shape) != expected:
-            raise InputError(
-                f"flow must have shape {expected}, latent cells (x, y) for every frame; got {tuple(flow.shape)}"
-            )
-        if not bool(torch.isfinite(flow).all()):
-            raise InputError("flow holds a NaN or an infinity; displacements are finite numbers of latent cells")
-        camera = settings.zoom != 1 or settings.rotation != 0
-        if camera or settings.initial_noise != type(settings).initial_noise:
-            raise InputError("a flow replaces motion, zoom, rotation and initial noise; leave those at their defaults")
-
-    def _say_what_has_no_effect(self) -> None:
-        """Notes on settings that do nothing, or less than they promise."""
-        settings, masks, chunk = self.settings, self.masks, self.settings.chunk
-        if chunk is not None and chunk < self.frames and looks_ahead(settings.attention, self.frames):
-            self.notes.append(
-                f'attention "{settings.attention}" looks at later frames too, so chunk is ignored and memory '
-                "grows with m"
-            )
-        if chunk is not None and chunk < self.frames and self.sd.unet.config.temporal_attention:
-            self.notes.append("this model's temporal attention looks at all frames at once, so chunk is ignored")
-        if settings.smooth_background == 0 and (masks is not None or settings.foreground is not None):
-            self.notes.append("masks and foreground words have no effect without smooth_background (0.6 in the paper)")
-        elif masks is not None and settings.foreground is not None:
-            self.notes.append("foreground words have no effect beside masks")
-        if self.grid[0] < 700:
-            self.notes.append(
-                f"{settings.steps} steps start at timestep {self.grid[0]}, where a picture is not pure "
-                "noise yet; expect a pale one (50 steps start at 981)"
-            )
-
-
-def for_video(settings: Settings, size: tuple[int, int, int], name: str) -> Settings:
-    """The settings with a video's height and width where they have none. size: its frames, height, width; name: which.
-
-    Raises InputError if they are for another size.
-    """
-    settings = settings.with_sides(*size[1:])
-    asked = settings.frames, settings.height, settings.width
-    if size != asked:
-        raise InputError(
-            f"the settings are for {size_in_words(asked)}, the {name} has {size_in_words(size)}; give the "
-            "video they were made for"
-        )
-    return settings
-
-
-def size_in_words(size: tuple[int, int, int]) -> str:
-    """(8, 48, 32) -> "8 frames of 32×48"."""
-    frames, height, width = size
-    return f"{frames} frames of {width}×{height}"

@@ -45,12 +45,16 @@ class Noise:
         return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
     def frames(self, name: str, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-        """The draws of some frames, stacked: (len(indices), *shape); or the caller's tensor, checked, in its place."""
-        expected = (len(indices), *shape)
+        """The draws of some frames, stacked: (len(indices), *shape); or the caller's tensor's of these frames."""
         if name in self.given:
-            if tuple(self.given[name].shape) != expected:
-                raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(self.given[name].shape)}')
-            return self.given[name]
+            first = 1 if name == "forward" else 0  # E9's begins with frame 2
+            return self.given[name][[k - first for k in indices]]
         if not indices:
-            return torch.empty(expected, device="cpu")
+            return torch.empty(0, *shape, device="cpu")
         return torch.stack([self.draw(name, k, shape) for k in indices])
+
+    def step(self, name: str, i: int, t: float, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+        """What step i of the grid, from timestep t, adds to some frames: as `frames`. name: "eta" or "ancestral"."""
+        if name in self.given:
+            return self.given[name][i][list(indices)]
+        return self.frames(f"{name} at {t:.0f}", indices, shape)

@@ -10,6 +10,7 @@ for CPUs and GPUs.
 """
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from ..errors import FailedError, InputError
 from .settings import Settings
 
 SAID = "t2vz/said"  # whoever counts this up first says what went wrong; the others end without a word
+PATIENCE = 5.0  # seconds that rank 0, whose process keeps the count, waits for the others to count
 
 
 class Stopped(Exception):
@@ -134,12 +136,13 @@ def shared() -> Iterator[Share]:
     try:
         yield share
         distributed.barrier()  # nobody leaves while another still needs the store
-    except Stopped:
-        raise SystemExit(1) from None
     except (Exception, KeyboardInterrupt) as error:
         with suppress(RuntimeError):  # the store is gone with its process
             if share.store.add(SAID, 1) > 1:
                 raise SystemExit(1) from error
+            deadline = time.monotonic() + PATIENCE
+            while share.rank == 0 and share.store.add(SAID, 0) < share.ranks and time.monotonic() < deadline:
+                time.sleep(0.05)
         raise
     finally:
         distributed.destroy_process_group()

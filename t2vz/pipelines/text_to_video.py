@@ -125,7 +125,7 @@ def text_job(sd: "StableDiffusion", settings: Settings, unet: Callable | None = 
         raise InputError("a tuned model's frames look at each other, so processes cannot share them; run one process")
     chunk = None if temporal else settings.chunk
 
-    def predictor() -> Predict:
+    def make_predict() -> Predict:
         """ε_θ guided by the prompt, E5; the text is encoded when the work begins."""
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         return guided_by_text(  # E5
@@ -137,5 +137,5 @@ def text_job(sd: "StableDiffusion", settings: Settings, unet: Callable | None = 
             job.mine,
         )
 
-    job = Job(sd, settings, predictor, **inputs)
+    job = Job(sd, settings, make_predict, **inputs)
     return job

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from ..errors import FailedError, InputError
 from ..schedulers import forward_jump
 from ..unet.temporal import with_temporal_attention
+from ..vae import encode_frames
 from .denoise import invert
-from .encoding import encode, source_shape
 from .prediction import guided_by_text
 from .settings import TuneSettings
+from .source import video_shape
 
 if TYPE_CHECKING:
     from ..model import StableDiffusion
@@ -52,7 +53,11 @@ def tune(
     done = iter(range(1, total + 1))
     tell = (lambda stage: progress(next(done), total, stage)) if progress else (lambda stage: None)
 
-    x_0 = encode(sd, video, lambda _, stage: tell(stage)) * sd.vae.config.scaling_factor
+    latents = []
+    for latent in encode_frames(sd.vae, video):
+        latents.append(latent)
+        tell("encoding")
+    x_0 = torch.cat(latents) * sd.vae.config.scaling_factor
     text = sd.encode_text([settings.prompt])
     unet = with_temporal_attention(sd.unet, settings.seed)
     for loss in learn(unet, x_0, text, sd.schedule.alpha_bar, settings):
@@ -91,7 +96,7 @@ def learn(unet: nn.Module, x_0: Tensor, text: Tensor, alpha_bar: Tensor, setting
 
 def _defaults(sd: "StableDiffusion", video: Sequence, settings: TuneSettings) -> dict:
     """The model's own defaults, with the settings that make the video again: those it was inverted with."""
-    frames, height, width = source_shape(video)
+    frames, height, width = video_shape(video)
     fps = {"fps": float(video.fps)} if hasattr(video, "fps") else {}
     size = {"frames": frames, "height": height, "width": width, **fps}
     own = sd.defaults.get("generate", {})
@@ -100,7 +105,7 @@ def _defaults(sd: "StableDiffusion", video: Sequence, settings: TuneSettings) ->
 
 def _check(sd: "StableDiffusion", video: Sequence, settings: TuneSettings) -> None:
     """Raise InputError for what cannot be tuned, or on."""
-    frames, height, width = source_shape(video)
+    frames, height, width = video_shape(video)
     config, factor = sd.unet.config, sd.vae.factor
     if config.in_channels != config.out_channels or config.temporal_attention:
         what = (

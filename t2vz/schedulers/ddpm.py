@@ -7,6 +7,7 @@ import math
 
 from torch import Tensor
 
+from ..errors import InputError
 from .ddim import predict_x0
 
 
@@ -19,7 +20,10 @@ def forward_jump(x_s: Tensor, ratio: float, noise: Tensor) -> Tensor:
     """E2: x_t = √r·x_s + √(1−r)·ε with r = ᾱ_t/ᾱ_s: many forward steps s → t at once.
 
     x_s, noise: same shape, any. ratio in (0, 1]: from `NoiseSchedule.jump_ratio(s, t)`, which knows both conventions.
+    Raises InputError for another shape of the noise, which torch might repeat: every element has noise of its own.
     """
+    if noise.shape != x_s.shape:
+        raise InputError(f"noise {tuple(noise.shape)} for latents {tuple(x_s.shape)}: give noise of the same shape")
     return math.sqrt(ratio) * x_s + math.sqrt(1.0 - ratio) * noise
 
 

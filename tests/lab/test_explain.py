@@ -15,7 +15,6 @@ from t2vz.errors import InputError
 from t2vz.lab.explain import chosen_layers, evenly, explain, notable_points
 from t2vz.lab.explain_page import page
 from t2vz.lab.page import ROOT
-from t2vz.pipelines.decoding import decode
 from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.text_to_video import generate
 
@@ -90,10 +89,10 @@ def test_x_0_is_decoded_at_the_steps_shown(sd, explained):
     steps = {}
     generate(sd, SETTINGS, on_step=lambda step: steps.update({(step.stage, step.t): step}))
     for t, pictures in explained.together.items():
-        assert (pictures == decode(sd, steps["all frames", t].x_0)).all()
+        assert (pictures == sd.decode(steps["all frames", t].x_0)).all()
     for t, stage in ((801, "frame 1 to T"), (601, "frame 1 to T'")):
         x_t, picture = explained.alone[t]
-        assert torch.equal(x_t, steps[stage, t].x_t) and (picture == decode(sd, steps[stage, t].x_0)[0]).all()
+        assert torch.equal(x_t, steps[stage, t].x_t) and (picture == sd.decode(steps[stage, t].x_0)[0]).all()
 
 
 def test_looks_are_rows_of_the_attention_during_the_generation(sd, explained):

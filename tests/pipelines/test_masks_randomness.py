@@ -159,10 +159,10 @@ def test_any_seed_works(seed):
 
 
 def test_the_caller_s_tensor_takes_the_draw_s_place():
-    given = torch.zeros(2, 4, 3, 3, dtype=torch.float64)
-    assert Noise(7, {"forward": given}).frames("forward", range(1, 3), (4, 3, 3)) is given
-    with pytest.raises(InputError, match=r"\(2, 4, 3, 3\)"):
-        Noise(7, {"forward": given}).frames("forward", range(1, 4), (4, 3, 3))
+    given = torch.arange(2 * 36.0).reshape(2, 4, 3, 3)
+    assert torch.equal(Noise(7, {"forward": given}).frames("forward", range(1, 3), (4, 3, 3)), given)
+    assert torch.equal(Noise(7, {"forward": given}).frames("forward", [2], (4, 3, 3)), given[1:])  # frame 3's
+    assert torch.equal(Noise(7, {"eta": given[None]}).step("eta", 0, 981, [1], (4, 3, 3)), given[1:])
     with pytest.raises(InputError, match="x_t"):
         Noise(7, {"x_t": given})
 

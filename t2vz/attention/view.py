@@ -24,22 +24,6 @@ from .merging import Merge, plan_merge
 Look = Callable[[str, int, Tensor, Tensor, Sequence[tuple[int, ...]] | None], None]
 
 
-class KeyValueCache:
-    """Keys and values by layer, each (b, frames kept, heads, n, c), with the frames that they belong to.
-
-    frames: m, of the whole video, so that no frame is kept that nobody will look at.
-    """
-
-    def __init__(self, frames: int):
-        self.frames = frames
-        self.entries: dict[str, tuple[tuple[int, ...], Tensor, Tensor]] = {}
-        self.others: dict[str, KeyValueCache] = {}
-
-    def beside(self, network: str) -> "KeyValueCache":
-        """Another network's cache at the same timestep, by a name: a ControlNet's layers are named like the UNet's."""
-        return self.others.setdefault(network, KeyValueCache(self.frames))
-
-
 class FrameView:
     """Which frames the attention layers of one network call project, and which of them each frame looks at.
 
@@ -62,7 +46,7 @@ class FrameView:
         variant: str,
         frames: int,
         first_frame: int = 0,
-        cache: KeyValueCache | None = None,
+        cache: "KeyValueCache | None" = None,
         look: Look | None = None,
         merge: float = 0.0,
         shift: float = 0.0,
@@ -125,3 +109,19 @@ class FrameView:
                 "chunk left in the cache; run the chunks in order with one KeyValueCache per timestep"
             )
         return left[1], left[2]
+
+
+class KeyValueCache:
+    """Keys and values by layer, each (b, frames kept, heads, n, c), with the frames that they belong to.
+
+    frames: m, of the whole video, so that no frame is kept that nobody will look at.
+    """
+
+    def __init__(self, frames: int):
+        self.frames = frames
+        self.entries: dict[str, tuple[tuple[int, ...], Tensor, Tensor]] = {}
+        self.others: dict[str, KeyValueCache] = {}
+
+    def beside(self, network: str) -> "KeyValueCache":
+        """Another network's cache at the same timestep, by a name: a ControlNet's layers are named like the UNet's."""
+        return self.others.setdefault(network, KeyValueCache(self.frames))

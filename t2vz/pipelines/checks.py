@@ -1,0 +1,112 @@
+"""What a Job refuses before any work is done, and what it says about settings that do less than they promise."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..attention import looks_ahead
+from ..errors import InputError
+from .masks import subject_positions
+from .source import size_in_words
+
+if TYPE_CHECKING:
+    from .job import Job
+
+
+def check_job(job: "Job") -> None:
+    """Raise InputError for what cannot work, one line; add to job.notes what the user should know."""
+    check_noise(job)
+    check_inverted(job)
+    check_tensors(job)
+    if job.finds_foreground:
+        subject_positions(job.sd.tokenizer, job.settings)  # raises if no word is foreground
+    say_what_has_no_effect(job)
+
+
+def check_noise(job: "Job") -> None:
+    """Refuse tensors in place of draws that would be ignored or do not fit."""
+    given, settings = job.draws.given, job.settings
+    of_kind = {"independent": {"shared"}, "progressive": {"shared"}, "shared": {"initial"}}
+    of_kind["inverted"] = {"initial", "shared"}
+    without_use = {
+        "motion on": {"initial", "shared"} if job.moves else set(),
+        "motion off": set() if job.moves else {"x_T", "forward"},
+        f'initial noise "{settings.initial_noise}"': of_kind.get(settings.initial_noise, set()),
+        "eta = 0, which adds none": {"eta"} if settings.eta == 0 else set(),
+        'the sampler "ddim", which adds none': {"ancestral"} if job.sampler == "ddim" else set(),
+    }
+    for why, names in without_use.items():
+        for name in sorted(names & set(given)):
+            raise InputError(f'noise "{name}" has no use with {why}')
+    one, all_frames, others = ((n, *job.latent) for n in (1, job.frames, job.frames - 1))
+    steps = (settings.steps, *all_frames)
+    shapes = {"x_T": one, "forward": others, "initial": all_frames, "shared": one, "eta": steps, "ancestral": steps}
+    for name, expected in shapes.items():
+        if name in given and tuple(given[name].shape) != expected:
+            raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(given[name].shape)}')
+
+
+def check_inverted(job: "Job") -> None:
+    """Refuse to start from an inverted video that is not there or does not fit; say if it is from another T."""
+    inverted, tuned = job.sd.inverted, job.sd.defaults.get("generate", {})
+    if job.settings.initial_noise != "inverted":
+        return
+    if inverted is None:
+        raise InputError('initial noise "inverted" is for models tuned on a video; t2vz tune makes one')
+    if tuple(inverted.shape) != (job.frames, *job.latent):
+        m, _, h, w = inverted.shape
+        size = size_in_words((m, h * job.sd.vae.factor, w * job.sd.vae.factor))
+        asked = size_in_words((job.frames, job.settings.height, job.settings.width))
+        raise InputError(f"this model was tuned on {size}, and starts from them; {asked} were asked for")
+    if job.settings.steps != tuned.get("steps", job.settings.steps):
+        job.notes.append(
+            f"the video was inverted in {tuned['steps']} steps; {job.settings.steps} start at another timestep, "
+            "so expect less of it"
+        )
+
+
+def check_tensors(job: "Job") -> None:
+    """Refuse masks and a flow that do not fit, and settings that a flow replaces."""
+    settings, m, masks, flow = job.settings, job.frames, job.masks, job.flow
+    for name, value in (("masks", masks), ("flow", flow)):
+        if value is not None and not isinstance(value, Tensor):
+            raise InputError(f"{name} must be a tensor; got a {type(value).__name__}: torch.as_tensor makes one")
+    if masks is not None and (masks.ndim != 4 or masks.shape[0] not in (1, m) or masks.shape[1] != 1):
+        raise InputError(
+            f"masks must have shape ({m} or 1, 1, H, W), white (1) where the foreground is; got {tuple(masks.shape)}"
+        )
+    if masks is not None and not bool(((masks >= 0) & (masks <= 1)).all()):
+        raise InputError("masks must lie between 0, background, and 1, foreground; divide pixels by 255")
+    if flow is None:
+        return
+    expected = (m, 2, job.height, job.width)
+    if tuple(flow.shape) != expected:
+        raise InputError(
+            f"flow must have shape {expected}, latent cells (x, y) for every frame; got {tuple(flow.shape)}"
+        )
+    if not bool(torch.isfinite(flow).all()):
+        raise InputError("flow holds a NaN or an infinity; displacements are finite numbers of latent cells")
+    camera = settings.zoom != 1 or settings.rotation != 0
+    if camera or settings.initial_noise != type(settings).initial_noise:
+        raise InputError("a flow replaces motion, zoom, rotation and initial noise; leave those at their defaults")
+
+
+def say_what_has_no_effect(job: "Job") -> None:
+    """Notes on settings that do nothing, or less than they promise."""
+    settings, masks, chunk = job.settings, job.masks, job.settings.chunk
+    if chunk is not None and chunk < job.frames and looks_ahead(settings.attention, job.frames):
+        job.notes.append(
+            f'attention "{settings.attention}" looks at later frames too, so chunk is ignored and memory grows with m'
+        )
+    if chunk is not None and chunk < job.frames and job.sd.unet.config.temporal_attention:
+        job.notes.append("this model's temporal attention looks at all frames at once, so chunk is ignored")
+    if settings.smooth_background == 0 and (masks is not None or settings.foreground is not None):
+        job.notes.append("masks and foreground words have no effect without smooth_background (0.6 in the paper)")
+    elif masks is not None and settings.foreground is not None:
+        job.notes.append("foreground words have no effect beside masks")
+    if job.grid[0] < 700:
+        job.notes.append(
+            f"{settings.steps} steps start at timestep {job.grid[0]}, where a picture is not pure "
+            "noise yet; expect a pale one (50 steps start at 981)"
+        )
