@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from . import __version__
+from .commands.flags import Parser
 from .errors import FailedError, InputError
 
 EXAMPLES = """examples:
@@ -34,14 +35,6 @@ COMMANDS = {  # each is a module of commands/
 }
 SHARED = ("generate", "control", "edit")  # those that torchrun's processes share (pipelines/ranks.py)
 NO_TRAINING = "training is run from a checkout of the source: python -m training --help"
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with its errors in one line."""
-
-    def error(self, message: str):
-        """Say what is wrong and where help is; exit code 2."""
-        self.exit(2, f"{self.prog}: {message}; see: {self.prog} --help\n")
 
 
 def _let_waiting_threads_sleep() -> None:
@@ -87,30 +80,20 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Greek letters shows "?", and no traceback
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["train"]:
-        print(f"t2vz: {NO_TRAINING}", file=sys.stderr)
-        return 2
-    args = build_parser(only=argv[0] if argv else "").parse_args(_join_negative(argv))
-    if os.environ.get("T2VZ_DEBUG"):
-        _run(args)
-        return 0
     try:
-        _run(args)
+        if argv[:1] == ["train"]:
+            raise InputError(NO_TRAINING)
+        _run(build_parser(only=argv[0] if argv else "").parse_args(_join_negative(argv)))
         sys.stdout.flush()
         return 0
     except BrokenPipeError:  # who read our output has gone: t2vz … | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's last flush says nothing
         return 1
-    except InputError as error:
-        code, message = 2, str(error)
-    except FailedError as error:
-        code, message = 1, str(error)
-    except KeyboardInterrupt:
-        code, message = 1, "stopped; nothing was left half-written"
-    except Exception as error:
-        code, message = 1, _unforeseen(error)
-    print(f"t2vz: {' '.join(message.split())}", file=sys.stderr)
-    return code
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("T2VZ_DEBUG"):
+            raise
+        print(f"t2vz: {' '.join(_message(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -137,9 +120,13 @@ def _join_negative(argv: list[str]) -> list[str]:
     return joined
 
 
-def _unforeseen(error: Exception) -> str:
-    """One line for an error nobody raised on purpose; running out of memory is the usual one."""
+def _message(error: BaseException) -> str:
+    """What to say of an error; of those nobody raised on purpose, running out of memory is the usual one."""
     text = str(error) or type(error).__name__
+    if isinstance(error, (InputError, FailedError)):
+        return text
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; nothing was left half-written"
     if "out of memory" in text.lower() or "can't allocate memory" in text.lower() or isinstance(error, MemoryError):
         return "out of memory; use --chunk 1, a smaller --height and --width, or --dtype bfloat16"
     return f"{type(error).__name__}: {text} (set T2VZ_DEBUG=1 to see where)"

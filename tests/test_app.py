@@ -11,9 +11,8 @@ from browser import Browser
 
 from t2vz.cli import main
 from t2vz.commands import app
-from t2vz.commands.app import ARROW, SIDE, Asked, Jobs, Stopped, arrow_picture, flags, motion_to
+from t2vz.commands.app import ARROW, SIDE, Jobs, Stopped, arrow_picture, motion_to, variants_of
 from t2vz.errors import InputError
-from t2vz.pipelines.settings import ControlSettings, Settings
 
 SET = """((selector, value) => {
     const field = document.querySelector(`${selector} textarea, ${selector} input`);
@@ -37,24 +36,32 @@ def jobs(tmp_path):
 
 
 def test_what_is_left_empty_is_no_flag():
-    assert flags(Settings, {"motion": "20,0", "seed": " ", "t_prime": "801"}) == ["--motion=20,0", "--t-prime=801"]
-    assert flags(ControlSettings, {"control_scale": "0.5"}) == ["--scale=0.5"]
+    words = variants_of("generate", "a kite", {"motion": "20,0", "seed": " ", "t_prime": "801"})
+    assert words == {"video": ["a kite", "--motion=20,0", "--t-prime=801"]}
+    words = variants_of("control", "a kite", {"control_scale": "0.5"}, source="clip.mp4")
+    assert words == {"video": ["clip.mp4", "a kite", "--scale=0.5"]}
 
 
 def test_an_idea_with_and_without():
-    asked = Asked("generate", "a red ball", {"motion": "off", "attention": "causal", "seed": "3"}, "motion")
-    assert [(name, values["motion"]) for name, values in asked.variants()] == [("with", "12,12"), ("without", "off")]
-    asked = Asked("generate", "a red ball", asked.values, "cross-frame attention")
-    assert [values["attention"] for _, values in asked.variants()] == ["causal", "own"]
-    assert all(values["seed"] == "3" for _, values in asked.variants())
+    values = {"motion": "off", "attention": "causal", "seed": "3"}
+    words = variants_of("generate", "a red ball", values, "motion")
+    assert words["with"] == ["a red ball", "--motion=12,12", "--attention=causal", "--seed=3"]
+    assert words["without"] == ["a red ball", "--motion=off", "--attention=causal", "--seed=3"]
+    words = variants_of("generate", "a red ball", values, "cross-frame attention")
+    assert [list(words), [line[2] for line in words.values()]] == [
+        ["with", "without"],
+        ["--attention=causal", "--attention=own"],
+    ]
 
 
 def test_a_prompt_is_never_a_flag_and_a_value_never_another_flag(jobs, tmp_path):
-    asked = Asked("generate", "--weights=/etc/passwd", {"seed": "0 --weights=/etc/passwd"})
+    def run(values):
+        (words,) = variants_of("generate", "--weights=/etc/passwd", values).values()
+        return jobs.run("generate", words, tmp_path / "video.mp4", "me", lambda *told: None)
+
     with pytest.raises(InputError, match="--seed"):
-        jobs.run("generate", asked.words(asked.values), tmp_path / "video.mp4", "me", lambda *told: None)
-    plain = Asked("generate", "--weights=/etc/passwd", {"frames": "1", "steps": "1", "motion": "off"})
-    line = jobs.run("generate", plain.words(plain.values), tmp_path / "video.mp4", "me", lambda *told: None)
+        run({"seed": "0 --weights=/etc/passwd"})
+    line = run({"frames": "1", "steps": "1", "motion": "off"})
     assert shlex.split(line)[-2:] == ["--", "--weights=/etc/passwd"] and (tmp_path / "video.mp4").exists()
 
 

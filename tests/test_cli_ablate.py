@@ -21,7 +21,7 @@ from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz.checkpoints import save_folder
 from t2vz.cli import build_parser, main
-from t2vz.commands import ablate, studying
+from t2vz.commands import studying
 from t2vz.errors import FailedError
 from t2vz.lab.tasks import Task
 
@@ -195,7 +195,7 @@ def test_another_tokenizer_is_another_study(finished, run, weights):
 def test_a_tokenizer_beside_a_single_file_is_part_of_the_model(run, tmp_path):
     def model():
         args = build_parser().parse_args(["ablate", "tiny.toml", "--weights", "one.safetensors", "--device", "cpu"])
-        return studying.Job(args).model
+        return studying.StudyRequest(args).model
 
     save_file({"weight": torch.zeros(1)}, "one.safetensors")
     alone = model()
@@ -212,7 +212,7 @@ def test_the_report_says_the_command_as_it_was_typed(run, tmp_path, weights):
     assert code == 0, err
     text = (tmp_path / "ablate-tiny/report.html").read_text(encoding="utf-8")
     command = unescape(re.search(r"<code>(t2vz ablate .*?)</code>", text)[1])
-    assert command == "t2vz ablate tiny.toml --seeds 1 --weights tiny --dtype float32"
+    assert command == "t2vz ablate tiny.toml --seeds=1 --weights=tiny --dtype=float32"
     assert str(tmp_path) not in text
 
 
@@ -237,7 +237,7 @@ def test_the_command_has_all_that_decides_a_result_and_no_more():
         "b",
     ]
     args = build_parser().parse_args(["ablate", *typed, "--workers", "2", "--out", "/tmp/here", "--device", "cpu"])
-    again = build_parser().parse_args(studying._command(args)[1:])
+    again = build_parser().parse_args(["ablate", *studying.command_of(args)])
     for name in ("study", "prompts", "seeds", "weights", "tokenizer", "vae", "clip", "controlnet", "lora", "dtype"):
         assert getattr(again, name) == getattr(args, name), name
     assert again.workers is None and again.out is None
@@ -270,9 +270,13 @@ def test_wrong_use_is_one_line_and_exit_code_2(run, tmp_path, argv, words):
 
 
 def test_a_missing_library_is_said_before_the_work(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablate, "find_spec", lambda name: None if name == "jinja2" else True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "jinja2" else True)
     code, _, err = run("tiny.toml")
-    assert code == 2 and "needs jinja2; pip install 't2vz[lab]'" in err and os.listdir(tmp_path) == ["tiny.toml"]
+    assert (
+        code == 2
+        and "needs jinja2, which is not installed; run: pip install 't2vz[lab]'" in err
+        and os.listdir(tmp_path) == ["tiny.toml"]
+    )
 
 
 def test_a_run_that_fails_is_named_and_the_others_stay(run, tmp_path, monkeypatch):

@@ -36,9 +36,8 @@ def test_explain_writes_one_page_whose_links_lead_to_the_code(run, models, tmp_p
         code = (tmp_path / "pages" / href).resolve().read_text(encoding="utf-8").splitlines()
         assert f"def {name}(" in code[int(line) - 1]
     command = re.search(r"<code>(t2vz explain .*)</code>", html)[1].replace("&#39;", "'")
-    assert {"--seed", "7", "--steps", "2", "--dtype", "float32", PROMPT, str(models / "tiny")} <= set(
-        shlex.split(command)
-    )
+    typed = {"--seed=7", "--steps=2", "--dtype=float32", PROMPT, f"--weights={models / 'tiny'}"}
+    assert typed <= set(shlex.split(command))
 
 
 def test_pages_are_named_after_the_prompt_and_never_overwritten(run, models, tmp_path):
@@ -56,7 +55,7 @@ def test_pages_are_named_after_the_prompt_and_never_overwritten(run, models, tmp
     [
         (["--frames", "1"], "--frames must be at least 2"),
         (["--out", "page.pdf"], "give it a name that ends in .html"),
-        (["--out", "mine.html"], "exists already; choose another --out, or pass --overwrite"),
+        (["--out", "mine.html"], "exists already; choose another name, or pass --overwrite"),
         (["--out", "folder.html"], "is a folder"),
         (["--point", "0.5"], "is not X,Y"),
         (["--point", "2,0"], "outside the frame"),
@@ -64,14 +63,14 @@ def test_pages_are_named_after_the_prompt_and_never_overwritten(run, models, tmp
     ],
 )
 def test_what_cannot_work_is_one_line_before_the_model_is_loaded(refused, monkeypatch, argv, message):
-    monkeypatch.setattr("t2vz.commands.explain.load_model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("t2vz.commands.inputs.load_model", lambda *_: pytest.fail("loaded"))
     Path("mine.html").write_text("mine")
     Path("folder.html").mkdir()
     refused(["explain", PROMPT, *argv], message)
 
 
 def test_a_missing_package_is_named_before_the_model_is_loaded(refused, monkeypatch):
-    monkeypatch.setattr("t2vz.commands.explain.load_model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("t2vz.commands.inputs.load_model", lambda *_: pytest.fail("loaded"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     refused(["explain", PROMPT], "pip install 't2vz[lab]'")
 

@@ -1,10 +1,10 @@
 """`t2vz ablate`: a study, from its TOML file to its report. What is done stays done: the same command goes on."""
 
 import argparse
-from importlib.util import find_spec
 
 from ..errors import InputError
-from .flags import add_model, path
+from .flags import add_model, adder, path
+from .output import check_installed
 
 DESCRIPTION = """Run a study: every variant on every prompt and seed, measured, compared with a baseline, laid out in
 one HTML file. STUDY is a .toml file or a built-in study: paper, attention, noise, delta-t, lambda, tune-a-video. Each
@@ -23,56 +23,32 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of ablate's arguments."""
-    parser.add_argument(
-        "study",
-        metavar="STUDY",
-        type=path,
-        help="a .toml file, or: paper, attention, noise, delta-t, lambda, tune-a-video",
+    adder(parser)("study", "STUDY", "a .toml file, or: paper, attention, noise, delta-t, lambda, tune-a-video", path)
+    add = adder(parser, "the study")
+    add("-o --out", "DIR", "where runs, tables and report go (ablate-NAME)", path)
+    add("--prompts", "N", "only the study's first N prompts (all)", int)
+    add("--seeds", "N", "only its first N seeds (all)", int)
+    words = "a folder, or a hub id such as openai/clip-vit-large-patch14"
+    add("--clip", "PATH", f"the CLIP that measures: {words} (the embedded one: it knows only the picture world)", path)
+    add("--controlnet", "PATH", "for control studies: a folder or a .safetensors file (the embedded one)", path)
+    add("--report", "", "write report.html (yes)", action=argparse.BooleanOptionalAction, default=True)
+    add("--dry-run", "", "say what would be done, and do nothing")
+    add("-q --quiet", "", "no progress, no notes")
+    add = adder(parser, "workers")
+    words = (
+        "processes on this machine (one for each core, at most 4, with the embedded model on a CPU; else 1); under "
+        "torchrun every rank is one"
     )
-    add = parser.add_argument_group("the study").add_argument
-    add("-o", "--out", type=path, metavar="DIR", help="where runs, tables and report go (ablate-NAME)")
-    add("--prompts", type=int, metavar="N", help="only the study's first N prompts (all)")
-    add("--seeds", type=int, metavar="N", help="only its first N seeds (all)")
-    add(
-        "--clip",
-        type=path,
-        metavar="PATH",
-        help="the CLIP that measures: a folder, or a hub id such as "
-        "openai/clip-vit-large-patch14 (the embedded one: it knows only the picture world)",
+    add("-w --workers", "N", words, int)
+    words = (
+        "CPU threads of each worker; with 1 the results do not depend on the number of workers to the last digit (1)"
     )
-    add(
-        "--controlnet",
-        type=path,
-        metavar="PATH",
-        help="for control studies: a folder or a .safetensors file (the embedded one)",
+    add("--threads", "N", words, int, default=1)
+    words = (
+        "where workers run: processes of this machine, dask (or dask:tcp://HOST:8786, a running scheduler), "
+        "submitit (Slurm jobs; parameters after a colon: submitit:slurm_partition=gpu) (processes)"
     )
-    add("--report", action=argparse.BooleanOptionalAction, default=True, help="write report.html (yes)")
-    add("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    add("-q", "--quiet", action="store_true", help="no progress, no notes")
-    add = parser.add_argument_group("workers").add_argument
-    add(
-        "-w",
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes on this machine (one for each core, at most 4, with "
-        "the embedded model on a CPU; else 1); under torchrun every rank is one",
-    )
-    add(
-        "--threads",
-        type=int,
-        default=1,
-        metavar="N",
-        help="CPU threads of each worker; with 1 the results do not "
-        "depend on the number of workers to the last digit (1)",
-    )
-    add(
-        "--executor",
-        default="processes",
-        metavar="WHERE",
-        help="where workers run: processes of this machine, dask (or dask:tcp://HOST:8786, a running scheduler), "
-        "submitit (Slurm jobs; parameters after a colon: submitit:slurm_partition=gpu) (processes)",
-    )
+    add("--executor", "WHERE", words, default="processes")
     add_model(parser, repeats=False)
 
 
@@ -82,9 +58,7 @@ def run(args: argparse.Namespace) -> None:
         count = getattr(args, name)
         if count is not None and count < 1:
             raise InputError(f"--{name} {count}: 1 or more is needed")
-    for name in ["filelock", "scipy", *(["matplotlib", "jinja2"] if args.report else [])]:
-        if find_spec(name) is None:
-            raise InputError(f"a study needs {name}; pip install 't2vz[lab]'")
+    check_installed("a study", "lab", "filelock", "scipy", *(["matplotlib", "jinja2"] if args.report else []))
     from .studying import make_study
 
     make_study(args)

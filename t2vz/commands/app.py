@@ -11,18 +11,17 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import FailedError, InputError
 from ..pipelines.kinds import OFF, Choice, Pair, as_typed, declared
 from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
 from .explain import FRAMES
-from .flags import OF_THE_SOURCE, add_model, path
-from .output import SESSION, Session
+from .flags import MODEL, OF_THE_SOURCE, Parser, add_model, adder, flag_of, path, words_of
+from .output import SESSION, Session, check_installed
 
 DESCRIPTION = """Open a page to play with: generate, control, edit, explain. The camera's motion is an arrow on the
 first frame, and two videos can be made side by side, with one of the paper's ideas and without it. Whoever can open the
@@ -46,7 +45,7 @@ WITHOUT = {  # an idea of the paper: its flag, a value with it, and the value wi
     "background smoothing": ("smooth_background", "0.6", "0"),
 }
 SIDE = 512  # pixels of the picture that the arrow is drawn on
-ARROW = (38, 50, 190)
+ARROW, WHITE = (38, 50, 190), (255, 255, 255)
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: auto; }
 #words p { opacity: .8 }
@@ -57,23 +56,21 @@ iframe.page { width: 100%; height: 80vh; border: 1px solid var(--border-color-pr
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of app's arguments."""
-    add = parser.add_argument_group("the page").add_argument
-    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in (127.0.0.1)")
-    add("--port", type=int, default=7860, help="0 is any that is free (7860)")
-    add("--folder", type=path, default="t2vz-app", metavar="DIR", help="all that the page reads and writes (t2vz-app)")
-    add("--open", action="store_true", help="show the page in the browser")
+    add = adder(parser, "the page")
+    add("--host", "ADDRESS", "address to listen at; 0.0.0.0 lets others in (127.0.0.1)", default="127.0.0.1")
+    add("--port", "N", "0 is any that is free (7860)", int, default=7860)
+    add("--folder", "DIR", "all that the page reads and writes (t2vz-app)", path, default="t2vz-app")
+    add("--open", "", "show the page in the browser")
     add_model(parser, repeats=False)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check what can be checked, then serve the page until Ctrl-C."""
-    from .machine import choose_machine
-
-    for name in ("gradio", "jinja2", "matplotlib"):
-        if find_spec(name) is None:
-            raise InputError(f"the page needs {name}, which is not installed; run: pip install 't2vz[app,lab]'")
+    check_installed("the page", "app,lab", "gradio", "jinja2", "matplotlib")
     if not 0 <= args.port < 65536:
         raise InputError(f"--port {args.port}: a number from 0 to 65535 is needed")
+    from .inputs import choose_machine
+
     choose_machine(args.device, args.dtype)  # raises for a device that is not there
     page = serve(args)
     print(f"{page.local_url}: open it in a browser; Ctrl-C ends the page. Its files are in {args.folder}", flush=True)
@@ -120,9 +117,7 @@ class Jobs:
 
     def __init__(self, args: argparse.Namespace, folder: Path):
         self.folder, self.weights, self.models, self.stops = folder, args.weights, {}, {}
-        names = [(name, getattr(args, name)) for name in ("weights", "tokenizer", "vae", "device", "dtype")]
-        self.model = [f"--{name}={value}" for name, value in names if value not in (None, "auto")]
-        self.model += [f"--lora={file}:{weight}" for file, weight in args.lora or []]
+        self.model = words_of({name: getattr(args, name) for name in MODEL})
 
     def new_folder(self) -> Path:
         """A folder for one job."""
@@ -137,9 +132,8 @@ class Jobs:
         own = checkpoint_defaults(self.weights, edit=command == "edit")
         given = {"prompt": "…", **({"frames": FRAMES} if command == "explain" else {})}
         settings = TABS[command].resolve(given, own)
-        said = {one.name: declared(one).none for one in fields(settings)}
-        values = {name: getattr(settings, name) for name in said}
-        return {name: said[name] if value is None else as_typed(value) for name, value in values.items()}
+        values = {one: getattr(settings, one.name) for one in fields(settings)}
+        return {one.name: declared(one).none if value is None else as_typed(value) for one, value in values.items()}
 
     def begin(self, user: str) -> None:
         """A job of a user begins: what was stopped before does not count."""
@@ -148,6 +142,22 @@ class Jobs:
     def stop(self, user: str) -> None:
         """End the job of a user, if one is at work, before its next step."""
         self.stops.setdefault(user, threading.Event()).set()
+
+    def make(self, command: str, variants: dict[str, list[str]], user: str, progress: Callable) -> dict[Path, str]:
+        """Run a command for each of {name: words}. Returns {file: the command line that makes it}.
+
+        progress: of gradio.
+        """
+        self.begin(user)
+        folder, made = self.new_folder(), {}
+        for k, (name, words) in enumerate(variants.items()):
+
+            def told(done: int, total: int, stage: str, k=k, name=name) -> None:
+                progress((k * total + done) / (total * len(variants)), desc=f"{name}: {stage}")
+
+            out = folder / (f"{name}.html" if command == "explain" else f"{name}.mp4")
+            made[out] = self.run(command, words, out, user, told)
+        return made
 
     def run(self, command: str, words: list[str], out: Path, user: str, progress: Callable) -> str:
         """Run one command, writing `out`; returns the command line that does the same. words: flags, then positionals.
@@ -161,12 +171,11 @@ class Jobs:
                 raise Stopped("stopped")
             progress(done, total, stage)
 
+        module, parser = import_module(f".{command}", __package__), Parser(f"t2vz {command}", allow_abbrev=False)
+        module.add_arguments(parser)
+        model = [*self.model, "--quiet"] if command in TABS else []
         token = SESSION.set(Session(heard, self.load))
         try:
-            module = import_module(f".{command}", __package__)
-            parser = _Parser(allow_abbrev=False)
-            module.add_arguments(parser)
-            model = [*self.model, "--quiet"] if command in TABS else []
             module.run(parser.parse_args([*model, f"--out={out}", *words]))
         finally:
             SESSION.reset(token)
@@ -174,23 +183,31 @@ class Jobs:
 
     def load(self, load: Callable, *arguments, **options):
         """What `load` loads, kept; of each kind (for videos, for edits) the last."""
-        key = (arguments, tuple(options.items()))
-        if self.models.get(tuple(options), (None,))[0] != key:
-            self.models.pop(tuple(options), None)  # first, for there may be memory for one
-            self.models[tuple(options)] = key, load(*arguments, **options)
-        return self.models[tuple(options)][1]
+        kind = tuple(options.items())
+        if self.models.get(kind, (None,))[0] != arguments:
+            self.models.pop(kind, None)  # first, for there may be memory for one
+            self.models[kind] = arguments, load(*arguments, **options)
+        return self.models[kind][1]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        """One line, for the page."""
-        raise InputError(message)
+def variants_of(
+    command: str, prompt: str, values: dict[str, str], beside: str = "nothing", source: str | None = None
+) -> dict[str, list[str]]:
+    """{name: words of a command line} for what stands in the controls of a tab: one video, or two to compare.
 
-
-def flags(settings: type[Sampling], values: dict[str, str]) -> list[str]:
-    """The flags of the settings that are not left empty: {"motion": "20,0", "seed": ""} -> ["--motion=20,0"]."""
-    known = {one.name: declared(one).flag or one.name for one in fields(settings)}
-    return [f"--{known[name].replace('_', '-')}={value.strip()}" for name, value in values.items() if value.strip()]
+    values: of the settings; "" is the default. beside: a key of WITHOUT, the idea of the paper that the second lacks.
+    """
+    given = {"page" if command == "explain" else "video": values}
+    if beside in WITHOUT:
+        name, on, off = WITHOUT[beside]
+        with_it = on if values[name].strip() in ("", off) else values[name]
+        given = {"with": {**values, name: with_it}, "without": {**values, name: off}}
+    words, known = [*([source] if source else []), prompt], {one.name: flag_of(one) for one in fields(TABS[command])}
+    lines = {}
+    for variant, settings in given.items():
+        typed = words_of({known[name]: value.strip() or None for name, value in settings.items()})
+        lines[variant] = [*typed, "--", *words] if prompt.startswith("-") else [*words, *typed]
+    return lines
 
 
 def build(gr, jobs: Jobs):
@@ -209,12 +226,12 @@ def build(gr, jobs: Jobs):
 
 def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
     """One command: its settings left, its result right; on a phone one below the other."""
+    needs_source, own = name in ("control", "edit"), jobs.defaults(name)
     with gr.Row():
         with gr.Column(scale=2):
-            source = _source(gr, jobs, name) if name in ("control", "edit") else gr.State()
+            source = _source(gr, jobs, name) if needs_source else gr.State()
             prompt = gr.Textbox(PROMPTS[name], label="instruction" if name == "edit" else "prompt", lines=2)
-            own = jobs.defaults(name)
-            controls = _settings(gr, settings, own, OF_THE_SOURCE if name in ("control", "edit") else ())
+            controls = _settings(gr, settings, own, ("prompt", *OF_THE_SOURCE) if needs_source else ("prompt",))
             first = _arrow(gr, controls, own) if name == "generate" else gr.State()
             choices = ["nothing", *WITHOUT]
             beside = gr.Radio(choices, value="nothing", label="beside it, without", visible=name == "generate")
@@ -223,16 +240,10 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
                 stop = gr.Button("Stop", elem_id=f"stop-{name}", min_width=100)
         with gr.Column(scale=3):
             with gr.Row():
-                options = {
-                    "autoplay": True,
-                    "loop": True,
-                    "elem_classes": ["pixels", f"made-{name}"],
-                    "interactive": False,
-                }
-                videos = [
-                    gr.Video(label="the video", min_width=200, visible=name != "explain", **options),
-                    gr.Video(label="without", min_width=200, visible=False, **options),
-                ]
+                options = {"autoplay": True, "loop": True, "interactive": False, "min_width": 200}
+                options |= {"elem_classes": ["pixels", f"made-{name}"]}
+                video = gr.Video(label="the video", visible=name != "explain", **options)
+                without = gr.Video(label="without", visible=False, **options)
             page = gr.HTML("The page appears here." if name == "explain" else "")
             said = gr.Markdown()
             options = {"language": "shell", "lines": 1, "wrap_lines": True, "show_line_numbers": False}
@@ -242,27 +253,31 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
     def make(given: dict, request: gr.Request, progress=gr.Progress()):
         """Run what the page asks for, and give what it shows."""
         values = {one: given[component] or "" for one, component in controls.items()}
-        asked = Asked(name, given[prompt], values, given[beside], given[source])
         try:
-            made = asked.make(jobs, request.session_hash, progress)
+            if needs_source and not given[source]:
+                raise InputError("give a source video, or draw an example")
+            variants = variants_of(name, given[prompt], values, given[beside], given[source])
+            made = jobs.make(name, variants, request.session_hash, progress)
         except Stopped:
             return {said: "stopped"}
         except (InputError, FailedError) as error:
             raise gr.Error(str(error), title="not made", print_exception=False) from error
-        two = len(made.videos) > 1
-        return {
-            **dict(zip(videos, (gr.Video(video, visible=True) for video in made.videos))),
-            **({} if two else {videos[1]: gr.Video(visible=False)}),
-            page: made.page,
-            said: made.notes,
-            line: gr.Code("\n".join(made.lines), visible=True),
-            files: gr.File(made.files, visible=True),
-            first: made.videos[0] if made.videos else None,
+        shown = {line: gr.Code("\n".join(made.values()), visible=True)}
+        if name == "explain":
+            (out,) = made
+            return shown | {page: _framed(out), files: gr.File([str(out)], visible=True)}
+        outs, runs = [str(out) for out in made], [out.with_suffix(".json") for out in made]
+        return shown | {
+            video: gr.Video(outs[0], visible=True),
+            without: gr.Video(outs[1], visible=True) if outs[1:] else gr.Video(visible=False),
+            said: _notes(runs),
+            files: gr.File([*outs, *map(str, runs)], visible=True),
+            first: outs[0],
         }
 
     inputs = {prompt, beside, source, *controls.values()}  # a set: make is given a dict
-    outputs = [*videos, page, said, line, files, first]
-    shows = page if name == "explain" else videos[0]
+    outputs = [video, without, page, said, line, files, first]
+    shows = page if name == "explain" else video
     job = button.click(make, inputs, outputs, concurrency_limit=1, concurrency_id="job", show_progress_on=shows)
 
     def end(request: gr.Request):
@@ -271,28 +286,36 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
     stop.click(end, None, None, cancels=[job], queue=False)
 
 
+def _framed(page: Path) -> str:
+    """A page of explain's within the page."""
+    text = page.read_text(encoding="utf-8").replace("&", "&amp;").replace('"', "&quot;")
+    return f'<iframe class="page" sandbox="allow-scripts" srcdoc="{text}"></iframe>'
+
+
+def _notes(runs: Iterable[Path]) -> str:
+    """The notes of these run files, as a list."""
+    notes = [note for run in runs for note in json.loads(run.read_text(encoding="utf-8"))["notes"]]
+    return "\n".join(f"- {note}" for note in dict.fromkeys(notes))
+
+
 def _settings(gr, settings: type[Sampling], own: dict[str, str], without: tuple[str, ...]) -> dict:
-    """{name: component} of all settings but the prompt; a few at once, the others behind a click."""
-    shown = [one for one in fields(settings) if one.name not in ("prompt", *without)]
+    """{name: component} of all settings but these: a few at once, the others behind a click. Empty is the default."""
     components = {}
-    with gr.Row():
-        for one in shown:
-            if one.name in FIRST:
-                components[one.name] = _component(gr, one, own[one.name])
-    with gr.Accordion("more settings", open=False):
-        for one in shown:
-            if one.name not in FIRST:
-                components[one.name] = _component(gr, one, own[one.name])
+    for at_once in (True, False):
+        with gr.Row() if at_once else gr.Accordion("more settings", open=False):
+            for one in fields(settings):
+                if one.name not in without and (one.name in FIRST) == at_once:
+                    components[one.name] = _component(gr, one, own[one.name])
     return components
 
 
 def _component(gr, one, default: str):
-    """A setting's control. Empty is the default, which is shown."""
-    said, label, info = declared(one), one.name.replace("_", " "), declared(one).help
-    if isinstance(said.kind, Choice):
-        choices = [(default, ""), *((word, word) for word in said.kind.phrases if word != default)]
-        return gr.Dropdown(choices, value="", label=label, info=info, min_width=140, elem_id=f"set-{one.name}")
-    return gr.Textbox(placeholder=default, label=label, info=info, min_width=140, elem_classes=f"set-{one.name}")
+    """A setting's control, which shows its default."""
+    kind, options = declared(one).kind, {"label": one.name.replace("_", " "), "info": declared(one).help}
+    options |= {"min_width": 140, "elem_classes": f"set-{one.name}"}
+    if isinstance(kind, Choice):
+        return gr.Dropdown([(default, ""), *(word for word in kind.phrases if word != default)], value="", **options)
+    return gr.Textbox(placeholder=default, **options)
 
 
 def _source(gr, jobs: Jobs, name: str):
@@ -357,76 +380,17 @@ def arrow_picture(first: str | None, motion: str, frames: str):
     picture = frame.resize((SIDE, SIDE), Image.Resampling.NEAREST)
     if motion.lower() in OFF:
         return picture
-    per_frame, steps = Pair().check("motion", Pair().parse(motion)), max(int(frames) - 1, 1)
-    middle = SIDE / 2
-    tip = [middle + delta * steps * SIDE / 512 for delta in per_frame]
-    draw = ImageDraw.Draw(picture)
-    length = sum((at - middle) ** 2 for at in tip) ** 0.5
-    if length > 1:
-        x, y = ((at - middle) / length for at in tip)
-        head = min(28.0, length)
-        back = tip[0] - head * x, tip[1] - head * y
-        wings = [(back[0] - side * 0.5 * head * y, back[1] + side * 0.5 * head * x) for side in (1, -1)]
-        for width, colour in ((14, (255, 255, 255)), (8, ARROW)):
-            draw.line([(middle, middle), back], fill=colour, width=width)
-        draw.polygon([tuple(tip), *wings], fill=ARROW, outline=(255, 255, 255))
-    draw.ellipse([middle - 7, middle - 7, middle + 7, middle + 7], fill=ARROW, outline=(255, 255, 255), width=2)
+    draw, middle = ImageDraw.Draw(picture), complex(SIDE / 2, SIDE / 2)  # points of the plane: x + iy
+    way = complex(*Pair().check("motion", Pair().parse(motion))) * max(int(frames) - 1, 1) * SIDE / 512
+    if abs(way) > 1:
+        head = way / abs(way) * min(28, abs(way))
+        tip, back = middle + way, middle + way - head
+        for width, colour in ((14, WHITE), (8, ARROW)):
+            draw.line(_points(middle, back), fill=colour, width=width)
+        draw.polygon(_points(tip, back + 0.5j * head, back - 0.5j * head), fill=ARROW, outline=WHITE)
+    draw.ellipse(_points(middle - 7 - 7j, middle + 7 + 7j), fill=ARROW, outline=WHITE, width=2)
     return picture
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a job left: paths, the page as HTML, the command lines, and the pipelines' notes."""
-
-    lines: list[str]
-    files: list[str]
-    videos: list[str]
-    notes: str = ""
-    page: str = ""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What stands in the controls of a tab when its button is pressed."""
-
-    command: str
-    prompt: str
-    values: dict[str, str]  # of the settings; "" is the default
-    beside: str = "nothing"  # or a key of WITHOUT
-    source: str | None = None
-
-    def variants(self) -> list[tuple[str, dict[str, str]]]:
-        """(name, settings) of the video; or of two, with an idea of the paper and without it."""
-        if self.beside not in WITHOUT:
-            return [("video", self.values)]
-        name, on, off = WITHOUT[self.beside]
-        given = on if self.values[name].strip() in ("", off) else self.values[name]
-        return [("with", {**self.values, name: given}), ("without", {**self.values, name: off})]
-
-    def words(self, values: dict[str, str]) -> list[str]:
-        """The command line without its first two words."""
-        words = [*([self.source] if self.source else []), self.prompt]
-        typed = flags(TABS[self.command], values)
-        return [*typed, "--", *words] if self.prompt.startswith("-") else [*words, *typed]
-
-    def make(self, jobs: Jobs, user: str, progress: Callable) -> Made:
-        """Run the command, or two. progress: of gradio."""
-        if self.command in ("control", "edit") and not self.source:
-            raise InputError("give a source video, or draw an example")
-        jobs.begin(user)
-        folder, variants, lines, outs = jobs.new_folder(), self.variants(), [], []
-        for k, (name, values) in enumerate(variants):
-
-            def told(done: int, total: int, stage: str, k=k, name=name) -> None:
-                progress((k * total + done) / (total * len(variants)), desc=f"{name}: {stage}")
-
-            outs.append(folder / (f"{name}.mp4" if self.command != "explain" else "page.html"))
-            lines.append(jobs.run(self.command, self.words(values), outs[-1], user, told))
-        if self.command == "explain":
-            text = outs[0].read_text(encoding="utf-8").replace("&", "&amp;").replace('"', "&quot;")
-            page = f'<iframe class="page" sandbox="allow-scripts" srcdoc="{text}"></iframe>'
-            return Made(lines, [str(outs[0])], [], page=page)
-        runs = [out.with_suffix(".json") for out in outs]
-        notes = [note for run in runs for note in json.loads(run.read_text(encoding="utf-8"))["notes"]]
-        said = "\n".join(f"- {note}" for note in dict.fromkeys(notes))
-        return Made(lines, list(map(str, [*outs, *runs])), list(map(str, outs)), said)
+def _points(*plane: complex) -> list[tuple[float, float]]:
+    return [(point.real, point.imag) for point in plane]

@@ -1,6 +1,9 @@
 """`t2vz control`: a video that follows another one's edges, poses or depth, and shows what the prompt says."""
 
 import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 
 from ..pipelines.settings import ControlSettings
 from .flags import OF_THE_SOURCE, add_clip, add_masks, add_model, add_output, add_settings, pair, path
@@ -26,38 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_clip(parser)
     titles = {"follow": "what it follows", "video": "how it is made", "method": "the method (paper §3.3)"}
     groups = add_settings(parser, ControlSettings, titles, without=OF_THE_SOURCE)
-    _add_what_to_follow(groups["follow"].add_argument)
+    _add_what_to_follow(groups["follow"])
     add_masks(groups["method"])
     add_output(parser)
     add_model(parser)
 
 
-def _add_what_to_follow(add) -> None:
-    add(
-        "--with",
-        dest="with_",
-        action="append",
-        type=_kind_and_path,
-        metavar="KIND[=VIDEO]",
-        help="edges: by Canny; depth: by --depth-model; pose: by --pose-model, or without one VIDEO shows skeletons; "
-        "asis: VIDEO shows condition pictures already; =VIDEO: of another video. Repeat it to follow several (edges)",
+def _add_what_to_follow(add: Callable) -> None:
+    words = (
+        "edges: by Canny; depth: by --depth-model; pose: by --pose-model, or without one VIDEO shows skeletons; "
+        "asis: VIDEO shows condition pictures already; =VIDEO: of another video. Repeat it to follow several (edges)"
     )
-    add(
-        "--controlnet",
-        action="append",
-        type=path,
-        metavar="PATH",
-        help="a folder or a .safetensors file, one for each --with (the embedded one, for edges)",
-    )
-    add("--edge-thresholds", type=pair("LOW,HIGH", "100,200"), metavar="LOW,HIGH", help="Canny's (100,200)")
-    for kind, example in (("depth", "depth-estimation"), ("pose", "pose (VitPose)")):
-        add(
-            f"--{kind}-model",
-            type=path,
-            metavar="NAME",
-            help=f"a transformers {example} model: a folder, or a name on the hub",
-        )
-    add("--save-control", type=path, metavar="PATH", help="also write the condition pictures, as --out")
+    add("--with", "KIND[=VIDEO]", words, _kind_and_path, action="append", dest="with_")
+    words = "a folder or a .safetensors file, one for each --with (the embedded one, for edges)"
+    add("--controlnet", "PATH", words, path, action="append")
+    add("--edge-thresholds", "LOW,HIGH", "Canny's (100,200)", pair("LOW,HIGH", "100,200"))
+    model = "a transformers {} model: a folder, or a name on the hub"
+    add("--depth-model", "NAME", model.format("depth-estimation"), path)
+    add("--pose-model", "NAME", model.format("pose (VitPose)"), path)
+    add("--save-control", "PATH", "also write the condition pictures, as --out", path)
 
 
 def _kind_and_path(text: str) -> str:
@@ -68,13 +58,11 @@ def _kind_and_path(text: str) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, read, find the conditions, generate, and write."""
-    from contextlib import ExitStack
-    from functools import partial
-
     from ..pipelines.control import control_job
+    from ..video import write_frames
     from . import follow
-    from .clip import check_clip, of_source, open_source
-    from .making import load, make_video
+    from .inputs import check_clip, load, of_source, open_source
+    from .making import make_video
     from .output import output_paths
     from .request import resolve
 
@@ -82,17 +70,17 @@ def run(args: argparse.Namespace) -> None:
     request = resolve(args, ControlSettings, give)
     follows = follow.what_to_follow(request)
     paths = output_paths(request, check_clip(request))
-    follow.check_control_paths(request, len(follows), paths["video"])
+    shown = follow.control_paths(request, len(follows), paths["video"])
     finders = [follow.finder(request, one.kind) for one in follows]
     sd = load(request)
-    loaded = [follow.load(request, one, sd) for one in follows]
+    nets = [follow.load(one, sd) for one in follows]
+    recorded = follow.describe(request, follows)
     with ExitStack() as stack:
         clip = stack.enter_context(open_source(request, sd.default_size))
         pictures = [follow.pictures(request, stack, clip, *one) for one in zip(follows, finders, strict=True)]
         finders.clear()  # a depth model's memory is wanted back
-        follow.save_control(request, pictures, clip.fps)
+        for file, frames in zip(shown, pictures):
+            write_frames(file, (frames[k] for k in range(len(frames))), clip.fps)
         settings = of_source(request.settings, clip)
-        nets = [network for network, _ in loaded]
         job_of = partial(control_job, sd, settings, pictures, nets)
-        recorded = follow.describe(request, follows, [sha256 for _, sha256 in loaded])
-        make_video(request, settings, sd, paths, job_of, clip, **recorded)
+        make_video(request, settings, sd, paths, job_of, clip=clip, **recorded)

@@ -1,6 +1,7 @@
 """`t2vz edit`: a video changed by an instruction, frame by frame from file to file."""
 
 import argparse
+from functools import partial
 
 from ..pipelines.settings import EditSettings
 from .flags import OF_THE_SOURCE, add_clip, add_masks, add_model, add_output, add_settings
@@ -30,11 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, read, edit, and write."""
-    from functools import partial
-
     from ..pipelines.edit import edit_job
-    from .clip import check_clip, of_source, open_source
-    from .making import load, make_video
+    from .inputs import check_clip, load, of_source, open_source
+    from .making import make_video
     from .output import output_paths
     from .request import resolve
 
@@ -44,4 +43,4 @@ def run(args: argparse.Namespace) -> None:
     sd = load(request, edit=True)
     with open_source(request, sd.default_size) as clip:
         settings = of_source(request.settings, clip)
-        make_video(request, settings, sd, paths, partial(edit_job, sd, settings, clip), clip)
+        make_video(request, settings, sd, paths, partial(edit_job, sd, settings, clip), clip=clip)

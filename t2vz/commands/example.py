@@ -2,7 +2,7 @@
 
 import argparse
 
-from .flags import path
+from .flags import adder, path
 
 DESCRIPTION = """Draw a short video with known contents: a thing that moves before a place that pans a little."""
 EXAMPLES = """examples:
@@ -15,28 +15,15 @@ SCENE = "a red ball on a green meadow"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to draw, how long and how large."""
-    parser.add_argument(
-        "scene",
-        nargs="?",
-        default=SCENE,
-        metavar="SCENE",
-        help=f"a colour, a thing and a place of the picture world ({SCENE})",
-    )
-    add = parser.add_argument
-    add(
-        "-o",
-        "--out",
-        type=path,
-        default="example.mp4",
-        metavar="PATH",
-        help="NAME.mp4, NAME.gif, or a folder/ (example.mp4)",
-    )
-    add("--masks", type=path, metavar="PATH", help="also write where the thing is, white on black: as --out")
-    add("--frames", type=int, default=16, metavar="M", help="number of frames (16)")
-    add("--size", type=int, default=256, metavar="PIXELS", help="both sides (256)")
-    add("--fps", type=float, default=8, help="frames per second (8)")
-    add("--seed", type=int, default=0, help="another look, another way to move (0)")
-    add("--overwrite", action="store_true", help="replace files that exist")
+    add = adder(parser)
+    add("scene", "SCENE", f"a colour, a thing and a place of the picture world ({SCENE})", nargs="?", default=SCENE)
+    add("-o --out", "PATH", "NAME.mp4, NAME.gif, or a folder/ (example.mp4)", path, default="example.mp4")
+    add("--masks", "PATH", "also write where the thing is, white on black: as --out", path)
+    add("--frames", "M", "number of frames (16)", int, default=16)
+    add("--size", "PIXELS", "both sides (256)", int, default=256)
+    add("--fps", "FPS", "frames per second (8)", float, default=8)
+    add("--seed", "N", "another look, another way to move (0)", int, default=0)
+    add("--overwrite", "", "replace files that exist")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,16 +4,16 @@ import argparse
 import os
 import shlex
 import time
+import webbrowser
 from dataclasses import fields
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import check_name
+from ..files import write_bytes
 from ..pipelines.kinds import as_typed
 from ..pipelines.settings import Settings
-from .flags import add_model, add_settings, pair, path
-from .machine import load_model
-from .output import ProgressBar, free_name, say
+from .flags import MODEL, add_model, add_settings, adder, pair, path, words_of
+from .output import ProgressBar, check_free, check_installed, free_name, note
 
 DESCRIPTION = """Make a video from a prompt, and one HTML page that walks through it: frame 1's way down, each warp with
 its arrow, the noise added again, the clean picture every step had in mind, where each frame looks in frame 1, which
@@ -32,40 +32,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of explain's arguments."""
     titles = {"video": "the video", "method": "the method (paper §3.3)"}
     add_settings(parser, Settings, titles, defaults={"frames": FRAMES})
-    add = parser.add_argument_group("the page").add_argument
-    add("-o", "--out", type=path, metavar="PAGE.html", help="where the page goes (named after the prompt)")
-    add(
-        "--point",
-        action="append",
-        type=_point,
-        metavar="X,Y",
-        help="from where to follow cross-frame attention, 0,0 "
-        "is left and top, 1,1 right and bottom; may be given several times (one on the subject, one in the background)",
+    add = adder(parser, "the page")
+    add("-o --out", "PAGE.html", "where the page goes (named after the prompt)", path)
+    words = (
+        "from where to follow cross-frame attention, 0,0 is left and top, 1,1 right and bottom; may be given several "
+        "times (one on the subject, one in the background)"
     )
-    add(
-        "--link-base",
-        metavar="URL",
-        help="where links to the code lead: the address of the source tree's root (the "
-        "installed one, relative to the page)",
-    )
-    add("--overwrite", action="store_true", help="replace a page that exists")
-    add("--open", action="store_true", help="show the page in the browser")
-    add("-q", "--quiet", action="store_true", help="no progress bar, no notes")
+    add("--point", "X,Y", words, _point, action="append")
+    words = "where links to the code lead: the source tree's root (the installed one, relative to the page)"
+    add("--link-base", "URL", words)
+    add("--overwrite", "", "replace a page that exists")
+    add("--open", "", "show the page in the browser")
+    add("-q --quiet", "", "no progress bar, no notes")
     add_model(parser, repeats=False)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check what can be checked, then load, make the two videos, and write the page."""
-    from ..files import write_bytes
     from ..lab.explain import explain
     from ..lab.explain_page import page
+    from .inputs import load_model
     from .request import resolve
 
     request = resolve(args, Settings, 'give a prompt, for example: t2vz explain "a red ball on a green meadow"')
     if request.settings.frames < 2:
         raise InputError("an explanation follows one frame to the next; --frames must be at least 2")
     out = _out_path(args, request.settings.prompt)
-    _check_installed()
+    check_installed("the page", "lab", "jinja2", "matplotlib")
     sd = load_model(request)
     settings = request.settings.with_sides(sd.default_size, sd.default_size)
     plan = (
@@ -75,37 +68,23 @@ def run(args: argparse.Namespace) -> None:
     began = time.perf_counter()
     with ProgressBar(request, plan) as progress:
         explained = explain(sd, settings, args.point, progress)
-    for note in explained.video.notes:
-        say(request, f"note: {note}")
+    note(request, *explained.video.notes)
     base = _link_base(out) if args.link_base is None else args.link_base
     html = page(explained, sd, base, _command(args, request))
     write_bytes(out, html.encode(errors="replace"))
     print(f"{out}: {settings.frames} frames explained, {len(html) / 1e6:.1f} MB, {time.perf_counter() - began:.1f} s")
     if args.open:
-        import webbrowser
-
         webbrowser.open(out.resolve().as_uri())
-
-
-def _check_installed() -> None:
-    """The page needs two packages that not everyone has; say so before minutes of work."""
-    from importlib.util import find_spec
-
-    for package in ("jinja2", "matplotlib"):
-        if find_spec(package) is None:
-            raise InputError(f"the page needs {package}, which is not installed; run: pip install 't2vz[lab]'")
 
 
 def _out_path(args: argparse.Namespace, prompt: str) -> Path:
     """The page's path, checked."""
-    out = Path(args.out) if args.out else Path(free_name(prompt, (".html",)))
-    check_name(out)
+    out = Path(args.out or free_name(prompt, (".html",)))
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {out}: the page is HTML; give it a name that ends in .html")
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; give the page a name in it")
-    if out.exists() and not args.overwrite:
-        raise InputError(f"{out} exists already; choose another --out, or pass --overwrite")
+    check_free(out, args.overwrite)
     return out
 
 
@@ -121,16 +100,10 @@ def _link_base(out: Path) -> str:
 
 def _command(args: argparse.Namespace, request) -> str:
     """The command line that makes the same page again: all that was typed and decides it."""
-    names = [one.name for one in fields(Settings) if one.name != "prompt"]
-    names += ["weights", "tokenizer", "vae", "dtype"]
-    words = ["t2vz", "explain", request.settings.prompt]
-    for name in (name for name in names if name in request.typed):
-        words += [f"--{name.replace('_', '-')}", as_typed(vars(args)[name])]
-    for point in args.point or ():
-        words += ["--point", as_typed(point)]
-    for file, weight in args.lora or ():
-        words += ["--lora", f"{file}:{weight:g}"]
-    return shlex.join(words)
+    settings = {one.name: as_typed(getattr(args, one.name)) for one in fields(Settings) if one.name in request.typed}
+    more = {name: getattr(args, name) for name in ("point", *MODEL) if name != "device"}
+    prompt = settings.pop("prompt")
+    return shlex.join(["t2vz", "explain", prompt, *words_of(settings | more)])
 
 
 def _point(text: str) -> tuple[float, float]:

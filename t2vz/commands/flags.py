@@ -18,6 +18,29 @@ from ..pipelines.settings import Declarations
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 OF_THE_SOURCE = ("frames", "height", "width", "fps")  # settings that a video that comes in decides
+MODEL = ("weights", "tokenizer", "vae", "lora", "device", "dtype")  # the flags of `add_model`
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose errors are InputErrors."""
+
+    def error(self, message: str):
+        """Say what is wrong and where help is."""
+        raise InputError(f"{message}; see: {self.prog} --help")
+
+
+def adder(parser, title: str = "") -> Callable[..., None]:
+    """A function that adds arguments to a parser, in a group of that title if there is one:
+
+    add("-o --out", "PATH", "where it goes", path) adds an option with a value, add("--json", "", "help") a switch.
+    """
+    group = parser.add_argument_group(title) if title else parser
+
+    def add(names: str, metavar: str, help: str, type: Callable | None = None, **more) -> None:
+        kind = {"metavar": metavar, "type": type} if metavar else {"action": "store_true"}
+        group.add_argument(*names.split(), help=help, **kind | more)
+
+    return add
 
 
 def add_settings(
@@ -26,38 +49,55 @@ def add_settings(
     titles: Mapping[str, str],
     without: Iterable[str] = (),
     defaults: Mapping = MappingProxyType({}),
-) -> dict:
+) -> dict[str, Callable]:
     """A flag for every setting but the prompt, which is positional. titles: {declared group: its title in the help}.
 
-    without: settings that get no flag. defaults: of this command alone. Returns the groups, for further flags.
+    without: settings that get no flag. defaults: of this command alone. Returns {group: its `adder`}.
     """
-    one = next(one for one in fields(settings) if one.name == "prompt")
-    parser.add_argument(
-        "prompt", nargs="?", default=argparse.SUPPRESS, metavar="PROMPT", type=typed(one), help=declared(one).help
-    )
-    groups = {name: parser.add_argument_group(title) for name, title in titles.items()}
+    groups = {name: adder(parser, title) for name, title in titles.items()}
     for one in fields(settings):
-        if one.name not in ("prompt", *without):
-            _add_setting(groups[declared(one).group], one, defaults)
+        said = declared(one)
+        if one.name == "prompt":
+            adder(parser)("prompt", "PROMPT", said.help, typed(one), nargs="?", default=argparse.SUPPRESS)
+        elif one.name not in without:
+            groups[said.group](
+                f"--{flag_of(one)}",
+                said.metavar or said.kind.metavar,
+                _help(one, defaults.get(one.name, one.default)),
+                typed(one),
+                dest=one.name,
+                default=defaults.get(one.name, argparse.SUPPRESS),
+                action="append" if isinstance(said.kind, Numbers) else "store",
+            )
     return groups
 
 
-def _add_setting(group, one: Field, defaults: Mapping) -> None:
+def _help(one: Field, value) -> str:
+    """A setting's help. value: its default."""
     said = declared(one)
-    value = defaults.get(one.name, one.default)
     default = said.none if value is None else as_typed(value) or "nothing"
     choices = f": {', '.join(said.kind.phrases)}" if isinstance(said.kind, Choice) else ""
     own = ", or the checkpoint's own" if said.by_checkpoint and "own" not in default else ""
-    several = isinstance(said.kind, Numbers)
-    group.add_argument(
-        f"--{(said.flag or one.name).replace('_', '-')}",
-        dest=one.name,
-        default=defaults.get(one.name, argparse.SUPPRESS),
-        type=typed(one),
-        action="append" if several else "store",
-        metavar=said.metavar or said.kind.metavar,
-        help=f"{said.help}{choices}{'; once, or for each --with' * several} ({default}{own})",
-    )
+    return f"{said.help}{choices}{'; once, or for each --with' * isinstance(said.kind, Numbers)} ({default}{own})"
+
+
+def flag_of(one: Field) -> str:
+    """The name of a setting on the command line, without its dashes."""
+    return (declared(one).flag or one.name).replace("_", "-")
+
+
+def words_of(values: Mapping) -> list[str]:
+    """Flags as they are typed: {"link_base": "x", "points": [(1, 0)]} -> ["--link-base=x", "--points=1,0"].
+
+    A list is a flag that was given several times; one that is None was not given, nor a device or dtype that is auto.
+    """
+    words = []
+    for name, value in values.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and (name, one) not in (("device", "auto"), ("dtype", "auto")):
+                text = f"{one[0]}:{one[1]}" if name == "lora" else as_typed(one)
+                words.append(f"--{name.replace('_', '-')}={text}")
+    return words
 
 
 def typed(one: Field) -> Callable[[str], object]:
@@ -98,95 +138,6 @@ def lora(text: str) -> tuple[str, float]:
     return path(file if colon and file else text), weight
 
 
-def add_model(parser: argparse.ArgumentParser, repeats: bool = True) -> None:
-    """--weights, --tokenizer, --vae, --lora, --device, --dtype. repeats: is there a --from?"""
-    add_weights(parser.add_argument_group("the model"), " (off: none, where --from names one)" if repeats else "")
-    add = parser.add_argument_group("machine").add_argument
-    add("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps (default: auto)")
-    add(
-        "--dtype",
-        default="auto",
-        choices=["auto", *DTYPES],
-        help="auto is float16 on CUDA and MPS, float32 on the CPU (default: auto)",
-    )
-
-
-def add_weights(group, more: str = "") -> None:
-    """--weights, --tokenizer, --vae, --lora. more: said of the last two."""
-    add = group.add_argument
-    add(
-        "--weights",
-        type=path,
-        metavar="PATH",
-        help="a .safetensors file or a folder with unet/ vae/ text_encoder/ (embedded)",
-    )
-    add(
-        "--tokenizer", type=path, metavar="DIR", help="folder with vocab.json and merges.txt, if the weights carry none"
-    )
-    add("--vae", type=path, metavar="PATH", help=f"another VAE: its folder or .safetensors file{more}")
-    add(
-        "--lora",
-        metavar="PATH[:WEIGHT]",
-        action="append",
-        type=lora,
-        help=f"a LoRA file to merge into the model, and how strongly (1); may be given several times{more}",
-    )
-
-
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """--out, --sheet, --latents, --overwrite, --from, --quiet."""
-    add = parser.add_argument_group("files").add_argument
-    add(
-        "-o",
-        "--out",
-        type=path,
-        metavar="PATH",
-        help="NAME.mp4, NAME.gif, or a folder/ of PNGs (named after the prompt, .mp4)",
-    )
-    add("--sheet", action="store_true", help="also write all frames on one picture, NAME-sheet.png")
-    add("--latents", action="store_true", help="also write the latents, NAME-latents.safetensors")
-    add("--overwrite", action="store_true", help="replace files that exist")
-    add(
-        "--from",
-        dest="from_",
-        type=path,
-        metavar="RUN.json",
-        help="repeat a run; flags given beside it replace its settings",
-    )
-    add("-q", "--quiet", action="store_true", help="no progress bar, no notes")
-
-
-def add_masks(group) -> None:
-    """--masks."""
-    group.add_argument(
-        "--masks",
-        type=path,
-        metavar="PATH",
-        help="foreground masks for smoothing: a folder of PNGs or a video (default: from the model's own attention)",
-    )
-
-
-def add_clip(parser: argparse.ArgumentParser) -> None:
-    """VIDEO, --start, --end, --fps, --resolution. Call it before the other positional arguments are added."""
-    parser.add_argument(
-        "video",
-        nargs="?",
-        type=path,
-        metavar="VIDEO",
-        help="a video file, a GIF, or a folder of pictures (t2vz example draws one)",
-    )
-    add = parser.add_argument_group("the video that comes in").add_argument
-    add("--start", type=float, metavar="SECONDS", help="leave out what comes before (0)")
-    add("--end", type=float, metavar="SECONDS", help="leave out what comes after (the video's end)")
-    add("--fps", type=float, help="resample to this many frames per second (as they are; 4 for a folder of pictures)")
-    add(
-        "--resolution",
-        type=int,
-        metavar="PIXELS",
-        help="the larger side; both are rounded to multiples of 8 (the model's own: 512 for SD 1.5)",
-    )
-
-
 def pair(form: str, example: str) -> Callable[[str], tuple[float, float]]:
     """What argparse makes of two numbers: pair("LOW,HIGH", "100,200")("100,200") -> (100.0, 200.0)."""
 
@@ -198,3 +149,51 @@ def pair(form: str, example: str) -> Callable[[str], tuple[float, float]]:
         return first, second
 
     return parse
+
+
+def add_model(parser: argparse.ArgumentParser, repeats: bool = True) -> None:
+    """--weights, --tokenizer, --vae, --lora, --device, --dtype. repeats: is there a --from?"""
+    add_weights(parser, " (off: none, where --from names one)" if repeats else "")
+    add, dtypes = adder(parser, "machine"), ["auto", *DTYPES]
+    add("--device", "WHERE", "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps (auto)", default="auto")
+    words = f"{', '.join(dtypes)}; auto is float16 on CUDA and MPS, float32 on the CPU (auto)"
+    add("--dtype", "WHICH", words, default="auto", choices=dtypes)
+
+
+def add_weights(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """--weights, --tokenizer, --vae, --lora. more: said of the last two."""
+    add = adder(parser, "the model")
+    add("--weights", "PATH", "a .safetensors file or a folder with unet/ vae/ text_encoder/ (embedded)", path)
+    add("--tokenizer", "DIR", "folder with vocab.json and merges.txt, if the weights carry none", path)
+    add("--vae", "PATH", f"another VAE: its folder or .safetensors file{more}", path)
+    words = f"a LoRA file to merge into the model, and how strongly (1); may be given several times{more}"
+    add("--lora", "PATH[:WEIGHT]", words, lora, action="append")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """--out, --sheet, --latents, --overwrite, --from, --quiet."""
+    add = adder(parser, "files")
+    add("-o --out", "PATH", "NAME.mp4, NAME.gif, or a folder/ of PNGs (named after the prompt, .mp4)", path)
+    add("--sheet", "", "also write all frames on one picture, NAME-sheet.png")
+    add("--latents", "", "also write the latents, NAME-latents.safetensors")
+    add("--overwrite", "", "replace files that exist")
+    add("--from", "RUN.json", "repeat a run; flags given beside it replace its settings", path, dest="from_")
+    add("-q --quiet", "", "no progress bar, no notes")
+
+
+def add_masks(add: Callable) -> None:
+    """--masks."""
+    words = "foreground masks for smoothing: a folder of PNGs or a video (default: from the model's own attention)"
+    add("--masks", "PATH", words, path)
+
+
+def add_clip(parser: argparse.ArgumentParser) -> None:
+    """VIDEO, --start, --end, --fps, --resolution. Call it before the other positional arguments are added."""
+    words = "a video file, a GIF, or a folder of pictures (t2vz example draws one)"
+    adder(parser)("video", "VIDEO", words, path, nargs="?")
+    add = adder(parser, "the video that comes in")
+    add("--start", "SECONDS", "leave out what comes before (0)", float)
+    add("--end", "SECONDS", "leave out what comes after (the video's end)", float)
+    add("--fps", "FPS", "resample to this many frames per second (as they are; 4 for a folder of pictures)", float)
+    words = "the larger side; both are rounded to multiples of 8 (the model's own: 512 for SD 1.5)"
+    add("--resolution", "PIXELS", words, int)

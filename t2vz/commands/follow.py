@@ -10,9 +10,9 @@ from ..checkpoints import checkpoint_hash, embedded_controlnet
 from ..conditions.edges import HIGH, LOW, load_opencv
 from ..errors import InputError
 from ..model import check_controlnet, load_controlnet
-from ..video import Clip, FramesOnDisk, check_output, open_clip, write_frames
-from .machine import choose_machine
-from .output import ProgressBar, say
+from ..video import Clip, FramesOnDisk, check_output, open_clip
+from .inputs import choose_machine
+from .output import ProgressBar, note, note_change
 from .request import Request
 from .runfile import absolute
 
@@ -26,6 +26,11 @@ class Follow:
     kind: str
     video: str | None
     controlnet: str | None
+
+    @property
+    def file(self) -> str | Path:
+        """The ControlNet's file or folder."""
+        return self.controlnet or embedded_controlnet()
 
 
 def what_to_follow(request: Request) -> list[Follow]:
@@ -67,22 +72,17 @@ def finder(request: Request, kind: str) -> Callable | None:
                 "--with depth needs --depth-model NAME, a transformers depth-estimation model such as "
                 "LiheYoung/depth-anything-small-hf; of a depth video ready-made use --with asis"
             )
-        return conditions.DepthFinder.load(request.depth_model, choose_machine(request.device, "float32")[0])
+        return conditions.DepthFinder.load(request.depth_model, choose_machine(request.device)[0])
     if kind == "pose" and request.pose_model is not None:
-        return conditions.PoseFinder.load(request.pose_model, choose_machine(request.device, "float32")[0])
+        return conditions.PoseFinder.load(request.pose_model, choose_machine(request.device)[0])
     return None
 
 
-def load(request: Request, follow: Follow, sd) -> tuple:
-    """The ControlNet of one thing to follow, checked against the model, and its hash."""
-    file = follow.controlnet or embedded_controlnet()
-    network = load_controlnet(file, sd.dtype, sd.device, sd.unet)
+def load(follow: Follow, sd):
+    """The ControlNet of one thing to follow, checked against the model."""
+    network = load_controlnet(follow.file, sd.dtype, sd.device, sd.unet)
     check_controlnet(sd, network)
-    sha256 = checkpoint_hash(Path(file))
-    before = {one["controlnet"]: one["sha256"] for one in request.run_file.get("controls", [])}
-    if before.get(absolute(follow.controlnet), sha256) not in (None, sha256):
-        say(request, f"note: the ControlNet {file} has changed since {request.from_}, so the video will differ")
-    return network, sha256
+    return network
 
 
 def pictures(request: Request, stack: ExitStack, clip: Clip, follow: Follow, find: Callable | None):
@@ -91,8 +91,7 @@ def pictures(request: Request, stack: ExitStack, clip: Clip, follow: Follow, fin
     if follow.video is not None:
         size = (clip.height, clip.width)
         source = stack.enter_context(open_clip(follow.video, request.start, request.end, request.fps, size=size))
-        for note in source.notes:
-            say(request, f"note: {note}")
+        note(request, *source.notes)
         if len(source) != len(clip):
             raise InputError(
                 f"{follow.video} has {len(source)} frames and {request.video} {len(clip)}: a control video "
@@ -110,15 +109,17 @@ def pictures(request: Request, stack: ExitStack, clip: Clip, follow: Follow, fin
         return stack.enter_context(FramesOnDisk(watched()))
 
 
-def describe(request: Request, follows: list[Follow], hashes: list[str]) -> dict:
-    """What a run file records of what was followed."""
-    controls = [
-        {"kind": one.kind, "video": absolute(one.video), "controlnet": absolute(one.controlnet), "sha256": sha256}
-        for one, sha256 in zip(follows, hashes, strict=True)
-    ]
-    return {"controls": controls} | {
-        "edge_thresholds": request.edge_thresholds,
-        **{name: _place(getattr(request, name)) for name in ("depth_model", "pose_model")},
+def describe(request: Request, follows: list[Follow]) -> dict:
+    """What a run file records of what was followed; it is said if a ControlNet has changed since --from."""
+    controls = []
+    for one in follows:
+        sha256 = checkpoint_hash(Path(one.file))
+        places = {"video": absolute(one.video), "controlnet": absolute(one.controlnet)}
+        controls.append({"kind": one.kind, **places, "sha256": sha256})
+        before = {was["controlnet"]: was["sha256"] for was in request.run_file.get("controls", [])}
+        note_change(request, f"the ControlNet {one.file} has changed since", sha256, before.get(places["controlnet"]))
+    return {"controls": controls, "edge_thresholds": request.edge_thresholds} | {
+        name: _place(getattr(request, name)) for name in ("depth_model", "pose_model")
     }
 
 
@@ -127,24 +128,17 @@ def _place(name: str | None) -> str | None:
     return absolute(name) if name and Path(name).exists() else name
 
 
-def _control_paths(request: Request, count: int) -> list[str]:
-    """Where --save-control writes: PATH, and for a second thing to follow PATH with -2 in its name."""
+def control_paths(request: Request, count: int, video: str) -> list[str]:
+    """Where --save-control writes: PATH, and for a second thing to follow PATH with -2 in its name.
+
+    Raises what writing there would raise, as far as it shows beforehand. video: where the video itself goes.
+    """
     if not request.save_control:
         return []
     first, slash = Path(request.save_control), "/" if request.save_control.endswith("/") else ""
     more = [str(first.with_name(f"{first.stem}-{k}{first.suffix}")) + slash for k in range(2, count + 1)]
-    return [request.save_control, *more]
-
-
-def check_control_paths(request: Request, count: int, video: str) -> None:
-    """Raise what writing the condition pictures would raise, as far as it shows beforehand."""
-    for file in _control_paths(request, count):
+    for file in (files := [request.save_control, *more]):
         check_output(file, request.overwrite)
         if Path(file).resolve() == Path(video).resolve():
             raise InputError(f"--save-control {file}: the video itself is to be written there; choose another name")
-
-
-def save_control(request: Request, shown: list, fps: float) -> None:
-    """Write the condition pictures, if --save-control asks for them."""
-    for file, frames in zip(_control_paths(request, len(shown)), shown):
-        write_frames(file, (frames[k] for k in range(len(frames))), fps)
+    return files

@@ -1,6 +1,7 @@
 """`t2vz generate`: from a prompt to a video file, a run file beside it, and a contact sheet on request."""
 
 import argparse
+from functools import partial
 
 from ..errors import InputError
 from ..pipelines.settings import Settings
@@ -20,17 +21,10 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of generate's arguments."""
-    groups = add_settings(parser, Settings, {"video": "the video", "method": "the method (paper §3.3)"})
-    add_masks(groups["method"])
-    groups["method"].add_argument(
-        "--motion-from", metavar="CLIP", type=path, help="move the camera as in this video, in place of --motion"
-    )
-    groups["method"].add_argument(
-        "--dense",
-        action="store_true",
-        default=None,
-        help="with --motion-from: every part as in the video, by optical flow",
-    )
+    add = add_settings(parser, Settings, {"video": "the video", "method": "the method (paper §3.3)"})["method"]
+    add_masks(add)
+    add("--motion-from", "CLIP", "move the camera as in this video, in place of --motion", path)
+    add("--dense", "", "with --motion-from: every part as in the video, by optical flow", default=None)
     add_output(parser)
     add_model(parser)
 
@@ -38,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, generate, and write."""
     from ..pipelines.text_to_video import text_job
-    from .making import load, make_video
+    from .inputs import load
+    from .making import make_video
     from .output import output_paths
     from .request import resolve
 
@@ -47,20 +42,14 @@ def run(args: argparse.Namespace) -> None:
     sd = load(request)
     settings = request.settings.with_sides(sd.default_size, sd.default_size)
     flow, notes, source = motion_from(request, settings, sd)
-
-    def job_of(**more):
-        job = text_job(sd, settings, flow=flow, **more)
-        job.notes += notes
-        return job
-
-    make_video(request, settings, sd, paths, job_of, motion_from=source)
+    make_video(request, settings, sd, paths, partial(text_job, sd, settings, flow=flow), notes, motion_from=source)
 
 
 def motion_from(request, settings: Settings, sd) -> tuple:
     """What --motion-from asks for: the flow, notes, and what the run file records of the clip; nothing without it."""
     from ..conditions import motion_of_clip
     from ..video import open_clip
-    from .output import say
+    from .output import note, note_change
     from .runfile import absolute
 
     if request.motion_from is None:
@@ -71,11 +60,9 @@ def motion_from(request, settings: Settings, sd) -> tuple:
         raise InputError("--motion and --motion-from both say how the camera moves; give one")
     cells = settings.height // sd.vae.factor, settings.width // sd.vae.factor
     with open_clip(request.motion_from, resolution=512) as clip:
-        for note in clip.notes:
-            say(request, f"note: {note}")
+        note(request, *clip.notes)
         flow, notes = motion_of_clip(clip, settings.frames, settings.fps, *cells, bool(request.dense))
         sha256 = clip.hash()
-    before = (request.run_file.get("motion_from") or {}).get("sha256", sha256)
-    if before != sha256:
-        say(request, f"note: {request.motion_from} has changed since {request.from_}, so the video will differ")
+    before = (request.run_file.get("motion_from") or {}).get("sha256")
+    note_change(request, f"{request.motion_from} has changed since", sha256, before)
     return flow, notes, {"path": absolute(request.motion_from), "dense": bool(request.dense), "sha256": sha256}

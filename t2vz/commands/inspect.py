@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from .flags import path
+from .flags import adder, path
 
 DESCRIPTION = """Tell what a file or folder is: model, layout, sizes, float types, what is missing or extra. Headers
 alone are read, so it takes no time and no memory. Exit code 0 when all could be told, 2 when one could not be read."""
@@ -19,8 +19,9 @@ WIDTH = 88  # of a word of the header that is shown whole
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE …, --json."""
-    parser.add_argument("files", nargs="+", type=path, metavar="FILE", help=".safetensors files, or folders")
-    parser.add_argument("--json", action="store_true", help="a JSON list of full reports, for programs")
+    add = adder(parser)
+    add("files", "FILE", ".safetensors files, or folders", path, nargs="+")
+    add("--json", "", "a JSON list of full reports, for programs")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,15 +2,13 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from safetensors.torch import save_file
-from torch import Tensor
 
 from ..files import atomic_path, write_json
-from ..model import StableDiffusion
 from ..pipelines.algorithm_1 import algorithm_1
 from ..pipelines.job import Job
 from ..pipelines.kinds import as_typed
@@ -19,34 +17,33 @@ from ..pipelines.settings import Sampling
 from ..video import Clip, check_output, read_masks, write_frames
 from ..video.sheet import contact_sheet
 from ..video.write import write_image
-from .machine import load_model
-from .output import ProgressBar, say
+from .output import ProgressBar, note, note_change
 from .request import Request
-from .runfile import compare, describe_clip, describe_run
+from .runfile import describe_clip, describe_run
 
 SHEET_FRAMES = 32  # of a long video on its contact sheet
 
 
-def load(request: Request, **options) -> StableDiffusion:
-    """The model that was asked for, checked against the run file's. options: for StableDiffusion.load."""
-    sd = load_model(request, **options)
-    if request.run_file:
-        compare(request, sd)
-    return sd
-
-
 def make_video(
-    request: Request, settings: Sampling, sd, paths: dict, job_of: Callable[..., Job], clip: Clip | None = None, **more
+    request: Request,
+    settings: Sampling,
+    sd,
+    paths: dict,
+    job_of: Callable[..., Job],
+    notes: Iterable[str] = (),
+    clip: Clip | None = None,
+    **more,
 ) -> None:
     """Denoise, then decode and write frame by frame; then the run file and what else was asked for.
 
     settings: as used, sides and all. paths: of `output_paths`. job_of(masks=…, progress=…, share=…): the pipeline's
-    Job. clip: the video that came in. more: what one command alone puts into the run file. Where several processes
-    share the work, the first writes.
+    Job. notes: to be said beside its own. clip: the video that came in. more: what one command alone puts into the run
+    file. Where several processes share the work, the first writes.
     """
     sizes = settings.frames, settings.height, settings.width
     masks = read_masks(request.masks, *sizes) if request.masks else None
-    more |= {"masks_sha256": hash_masks(request, masks)}
+    sha256 = None if masks is None else hashlib.sha256(masks.numpy().tobytes()).hexdigest()
+    note_change(request, "these are other masks than those of", sha256, request.run_file.get("masks_sha256"))
     began = time.perf_counter()
     with ProgressBar(request, _plan(request, settings, sd)) as progress:
         job = job_of(masks=masks, progress=progress, share=Share.here())
@@ -60,28 +57,18 @@ def make_video(
         if job.share.rank > 0:
             return
     seconds = time.perf_counter() - began
-    for note in job.notes:
-        say(request, f"note: {note}")
+    note(request, *job.notes, *notes)
     if "latents" in paths:
         write_latents(paths["latents"], latents)
-    more |= {"timesteps": {"T": job.T, "T_prime": job.T_prime} if job.moves else None}
+    more |= {"masks_sha256": sha256, "timesteps": {"T": job.T, "T_prime": job.T_prime} if job.moves else None}
     more |= {"video": describe_clip(request, clip)} if clip is not None else {}
-    notes = [*(clip.notes if clip is not None else []), *job.notes]
-    write_json(paths["run"], describe_run(request, settings, sd, seconds, notes, **more))
+    all_notes = [*(clip.notes if clip is not None else []), *job.notes, *notes]
+    write_json(paths["run"], describe_run(request, settings, sd, seconds, all_notes, **more))
     print(
         f"{paths['video']}: {settings.frames} frames of {settings.width}×{settings.height}, "
         f"{settings.frames / settings.fps:.1f} s at {settings.fps:g} fps, made in {seconds:.1f} s; settings in "
         f"{paths['run']}"
     )
-
-
-def hash_masks(request: Request, masks: Tensor | None) -> str | None:
-    """SHA-256 of masks, None without; said if the run file's masks were others."""
-    sha256 = None if masks is None else hashlib.sha256(masks.numpy().tobytes()).hexdigest()
-    before = request.run_file.get("masks_sha256")
-    if before and sha256 not in (None, before):
-        say(request, f"note: these are other masks than those of {request.from_}, so the video will differ")
-    return sha256
 
 
 def _plan(request: Request, settings: Sampling, sd) -> str:

@@ -4,6 +4,7 @@ A command says its remarks on stderr and its one line of result on stdout. Besid
 (see runfile.py); beside those, on request, a contact sheet and the latents.
 """
 
+import importlib.util
 import re
 import sys
 from collections.abc import Callable
@@ -43,9 +44,7 @@ def output_paths(request, fps: float) -> dict[str, str | Path]:
     wanted = {"run": True, "sheet": request.sheet, "latents": request.latents}
     paths = {name: stem.with_name(stem.name + ENDINGS[name]) for name, asked in wanted.items() if asked}
     for path in paths.values():
-        check_name(path)
-        if path.exists() and not request.overwrite:
-            raise InputError(f"{path} exists already; choose another --out, or pass --overwrite")
+        check_free(path, request.overwrite)
     return {"video": out, **paths}
 
 
@@ -62,10 +61,36 @@ def free_name(words: str, endings: tuple[str, ...] = (".mp4", *ENDINGS.values())
     return name + endings[0]
 
 
+def check_free(path: str | Path, overwrite: bool) -> None:
+    """Raise InputError for a name that no file can have, or that one has, unless it may be replaced."""
+    check_name(path)
+    if Path(path).exists() and not overwrite:
+        raise InputError(f"{path} exists already; choose another name, or pass --overwrite")
+
+
+def check_installed(what: str, extra: str, *packages: str) -> None:
+    """Raise InputError unless these packages are there, before minutes of work. what: needs them; extra: of t2vz."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{what} needs {package}, which is not installed; run: pip install 't2vz[{extra}]'")
+
+
 def say(asked, line: str) -> None:
     """A remark for the user, on stderr, unless asked.quiet."""
     if not asked.quiet:
         print(line, file=sys.stderr, flush=True)
+
+
+def note(asked, *notes: str) -> None:
+    """Remarks that each begin with "note:"."""
+    for one in notes:
+        say(asked, f"note: {one}")
+
+
+def note_change(request, what: str, now: str | None, before: str | None) -> None:
+    """Say that the video will differ from the run file's, where a file's or a video's hash is another than before."""
+    if before and now not in (None, before):
+        note(request, f"{what} {request.from_}, so the video will differ")
 
 
 class ProgressBar:

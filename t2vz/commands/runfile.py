@@ -14,7 +14,7 @@ from ..checkpoints import checkpoint_hash
 from ..errors import InputError
 from ..pipelines.settings import Sampling
 from .flags import DTYPES, OF_THE_SOURCE
-from .output import say
+from .output import note
 
 FILES = {"weights": "checkpoint", "vae": "VAE", "lora": "LoRA", "video": "video"}  # flags that name a file
 CLIP = ("start", "end", "fps", "resolution")  # what is taken of a video that comes in
@@ -118,24 +118,21 @@ def recorded(run: Mapping) -> dict:
 
 def compare(request, sd) -> None:
     """The run file's own files must not have changed; of files that were typed, say that the video will differ."""
-    now, before = model_files(request, sd), request.run_file
+    files = model_files(request, sd)
     for flag, name in (("weights", "weights"), ("vae", "vae"), ("lora", "loras")):
-        if _hashes(now[name]) == _hashes(before.get(name)):
+        now, before = (_listed(run.get(name)) for run in (files, request.run_file))
+        if [file["sha256"] for file in now] == [file["sha256"] for file in before]:
             continue
         if flag not in request.typed:
             raise InputError(
-                f"--from {request.from_}: its {FILES[flag]} ({_paths(before.get(name))}) has changed since, so the "
-                f"video would differ; to use today's all the same, name it with --{flag}"
+                f"--from {request.from_}: its {FILES[flag]} ({', '.join(file['path'] for file in before)}) has changed "
+                f"since, so the video would differ; to use today's all the same, name it with --{flag}"
             )
-        say(request, f"note: this is another {FILES[flag]} than that of {request.from_}, so the video will differ")
+        note(request, f"this is another {FILES[flag]} than that of {request.from_}, so the video will differ")
 
 
-def _hashes(files: dict | list | None) -> list[str]:
-    return [file["sha256"] for file in (files if isinstance(files, list) else [files] if files else [])]
-
-
-def _paths(files: dict | list | None) -> str:
-    return ", ".join(file["path"] for file in (files if isinstance(files, list) else [files] if files else []))
+def _listed(files: dict | list | None) -> list[dict]:
+    return files if isinstance(files, list) else [files] if files else []
 
 
 def absolute(path: str | Path | None) -> str | None:

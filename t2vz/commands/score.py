@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import importlib.util
 import io
 import json
 import sys
@@ -12,8 +11,8 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import write_bytes
 from ..pipelines.settings import Settings
-from .flags import path, typed
-from .machine import choose_machine
+from .flags import adder, path, typed
+from .output import check_installed
 
 MOTION = next(one for one in fields(Settings) if one.name == "motion")
 DESCRIPTION = """Measure a video: CLIP score against a prompt (E16), frame consistency, the camera's motion, warp error,
@@ -35,44 +34,20 @@ NEEDS = {"prompt": "--prompt", "motion": "--motion", "masks": "--masks", "frames
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of score's arguments."""
-    add = parser.add_argument
-    add(
-        "videos",
-        nargs="+",
-        type=path,
-        metavar="VIDEO",
-        help="a video file, a GIF or picture, a folder of pictures, or a folder of such videos; several are compared",
-    )
-    add("--prompt", metavar="TEXT", help="what the video should show, for the CLIP score; of several: all of them")
-    add(
-        "--prompts",
-        type=path,
-        metavar="FILE",
-        help="a prompt for each video: one a line, or a .csv with the columns video,prompt",
-    )
-    add(
-        "--clip",
-        type=path,
-        metavar="PATH",
-        help="a CLIP folder, or a hub id such as openai/clip-vit-large-patch14 (embedded: it "
-        "knows only the picture world)",
-    )
-    add(
-        "--motion",
-        type=typed(MOTION),
-        default=argparse.SUPPRESS,
-        metavar="DX,DY",
-        help="the motion asked for, in 1/512ths of the frame a frame, as t2vz generate takes it; off: none",
-    )
-    add(
-        "--masks",
-        type=path,
-        metavar="PATH",
-        help="foreground masks, white is foreground: a folder of pictures, or a video",
-    )
-    add("--json", action="store_true", help="print one JSON object in place of the table")
-    add("--csv", type=path, metavar="FILE", help="write every measure of every video to a table")
-    add("--device", default="cpu", help="where CLIP runs: cpu, cuda, mps, auto (cpu)")
+    add = adder(parser)
+    words = "a video file, a GIF or picture, a folder of pictures, or a folder of such videos; several are compared"
+    add("videos", "VIDEO", words, path, nargs="+")
+    add("--prompt", "TEXT", "what the video should show, for the CLIP score; of several: all of them")
+    words = "a prompt for each video: one a line, or a .csv with the columns video,prompt"
+    add("--prompts", "FILE", words, path)
+    words = "a CLIP folder, or a hub id such as openai/clip-vit-large-patch14"
+    add("--clip", "PATH", f"{words} (embedded: it knows only the picture world)", path)
+    words = "the motion asked for, in 1/512ths of the frame a frame, as t2vz generate takes it; off: none"
+    add("--motion", "DX,DY", words, typed(MOTION), default=argparse.SUPPRESS)
+    add("--masks", "PATH", "foreground masks, white is foreground: a folder of pictures, or a video", path)
+    add("--json", "", "print one JSON object in place of the table")
+    add("--csv", "FILE", "write every measure of every video to a table", path)
+    add("--device", "WHERE", "where CLIP runs: cpu, cuda, mps, auto (cpu)", default="cpu")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -81,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..lab import sets as lab
     from ..metrics import load_clip
+    from .inputs import choose_machine
 
     sets = [lab.read_set(name) for name in args.videos]
     films = [film for one in sets for film in one.films]
@@ -94,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
         film.prompt = film.prompt if args.prompt is None else args.prompt
         film.motion = getattr(args, "motion", film.motion)
     keys = lab.pair(sets)
-    clip = load_clip(args.clip, choose_machine(args.device, "float32")[0])
+    clip = load_clip(args.clip, choose_machine(args.device)[0])
     with tqdm(total=len(films), unit="video", disable=True if alone else None, leave=False, file=sys.stderr) as bar:
         scores = [lab.score_set(one, clip, args.masks, tell=bar.update) for one in sets]
     if len({film.shape[1:] for film in films}) > 1:
@@ -123,8 +99,8 @@ def _check_arguments(args: argparse.Namespace, sets: list, alone: bool) -> None:
         raise InputError("give --prompt, one for all videos, or --prompts, a file with one for each")
     if args.csv and Path(args.csv).exists():
         raise InputError(f"{args.csv} exists already; choose another name")
-    if max(len(one.films) for one in sets) >= FEWEST and importlib.util.find_spec("scipy") is None:
-        raise InputError("intervals need scipy, which is not installed; run: pip install 't2vz[lab]'")
+    if max(len(one.films) for one in sets) >= FEWEST:
+        check_installed("an interval", "lab", "scipy")
 
 
 def _table(args: argparse.Namespace, film, found: dict) -> str:

@@ -36,20 +36,20 @@ from ..metrics import load_clip
 from ..model import load_controlnet
 from ..video.ffmpeg import find_ffmpeg
 from . import ablate
-from .machine import choose_machine, load_model
-from .output import say
+from .flags import words_of
+from .inputs import choose_machine, load_model
+from .output import note, say
 
 MARK = "study.json"  # in the folder of a study
 MOST_WORKERS = 4  # unless more are asked for: each holds the model once
-DECIDING = ("prompts", "seeds", "clip", "controlnet", "weights", "tokenizer", "vae", "dtype")  # flags, with --lora
+DECIDING = ("prompts", "seeds", "clip", "controlnet", "weights", "tokenizer", "vae", "lora", "dtype")  # flags
 
 
 def make_study(args: argparse.Namespace) -> None:
     """Check everything, have the runs made, then write tables and report."""
     find_ffmpeg()
-    job = Job(args)
-    for note in (note for source in job.sources.values() if source for note in source.notes):
-        say(args, f"note: {note}")
+    job = StudyRequest(args)
+    note(args, *(one for source in job.sources.values() if source for one in source.notes))
     open_executor, shares = executor_of(args.executor, job.out / "jobs")
     if args.dry_run:
         return _dry_run(job)
@@ -57,7 +57,7 @@ def make_study(args: argparse.Namespace) -> None:
     keys = list(dict.fromkeys(key for key, _ in job.trials))  # two variants may ask for the same video
     left, rank = len(keys) - store.count(keys), int(os.environ.get("RANK", 0))  # of torchrun's processes
     workers = _count_workers(args, left)
-    work = partial(work_elsewhere, tuple(_command(args, "device", "threads", "out")[2:]))
+    work = partial(work_elsewhere, tuple(command_of(args, "device", "threads", "out")))
     if args.executor == "processes" and workers == 1:
         work, open_executor = job.work, here
     if left:
@@ -81,8 +81,8 @@ def make_study(args: argparse.Namespace) -> None:
         print(f"{job.out / 'report.html'}: open it in a browser")
 
 
-class Job:
-    """A study with all that decides its runs. The model is loaded when the first run is made.
+class StudyRequest:
+    """A study as it was asked for, with all that decides its runs. The model is loaded when the first run is made.
 
     args: the command line's. progress: a pipeline's.
     """
@@ -93,8 +93,6 @@ class Job:
         self.out = Path(args.out or f"ablate-{self.study.name}")
         self.edits = TASKS[self.study.task].edits
         self.controlnet = (args.controlnet or embedded_controlnet()) if self.study.task == "control" else None
-        if "LOCAL_RANK" in os.environ and args.device in ("auto", "cuda") and torch.cuda.is_available():
-            args.device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"  # each rank its own GPU
         self.device, dtype = choose_machine(args.device, args.dtype)
         self.sources = read_sources(self.study)
         self.model = self._model(str(dtype).removeprefix("torch."))
@@ -111,8 +109,8 @@ class Job:
         return {
             "weights": hashed,
             "tokenizer": content_hash(tokenizer) if tokenizer else None,
-            "vae": checkpoint_hash(args.vae) if args.vae not in (None, "off") else None,
-            "loras": [[checkpoint_hash(path), weight] for path, weight in args.lora or [] if path != "off"],
+            "vae": checkpoint_hash(args.vae) if args.vae else None,
+            "loras": [[checkpoint_hash(path), weight] for path, weight in args.lora or []],
             "controlnet": checkpoint_hash(Path(self.controlnet)) if self.controlnet else None,
             "clip": content_hash(clip) if Path(clip).exists() else str(clip),
             "dtype": dtype,
@@ -143,15 +141,15 @@ class Job:
 
 
 @lru_cache(maxsize=1)
-def _job_of(command: tuple[str, ...]) -> Job:
+def _requested(command: tuple[str, ...]) -> StudyRequest:
     parser = argparse.ArgumentParser()
     ablate.add_arguments(parser)
-    return Job(parser.parse_args(command))
+    return StudyRequest(parser.parse_args(command))
 
 
 def work_elsewhere(command: tuple[str, ...], keys: list[str]) -> None:
-    """What a worker does: `Job.work` of a command line. The job, and its model, is kept for the next call."""
-    _job_of(command).work(keys)
+    """What a worker does: `StudyRequest.work` of a command line; the model that it loads is kept for the next call."""
+    _requested(command).work(keys)
 
 
 def open_folder(out: Path, study: Study) -> RunFolder:
@@ -169,7 +167,7 @@ def open_folder(out: Path, study: Study) -> RunFolder:
     return RunFolder(out)
 
 
-def _dry_run(job: Job) -> None:
+def _dry_run(job: StudyRequest) -> None:
     """Say what would be done, and how much of it is done."""
     study, out = job.study, job.out
     done = sum((out / "runs" / key / RECORD).exists() for key, _ in job.trials)
@@ -190,23 +188,16 @@ def _count_workers(args: argparse.Namespace, left: int) -> int:
     return min(left, args.workers or (min(usable_cores() // args.threads or 1, MOST_WORKERS) if small else 1))
 
 
-def _command(args: argparse.Namespace, *more: str) -> list[str]:
-    """The command line that does the same study: what was typed and decides a result, as it was typed. more: flags."""
-    words = ["t2vz", "ablate", args.study]
-    for name in (*DECIDING, *more):
-        value = getattr(args, name)
-        if value is not None and (name, value) != ("dtype", "auto"):
-            words += [f"--{name}", str(value)]
-    for path, weight in args.lora or []:
-        words += ["--lora", f"{path}:{weight}"]
-    return words
+def command_of(args: argparse.Namespace, *more: str) -> list[str]:
+    """The arguments that ask for the same study: what was typed and decides a result, as it was typed. more: flags."""
+    return [args.study, *words_of({name: getattr(args, name) for name in (*DECIDING, *more)})]
 
 
-def _made(job: Job, results: Results) -> dict:
+def _made(job: StudyRequest, results: Results) -> dict:
     """How the results came about, for results.json and the report; paths as they were typed."""
     versions = {"t2vz": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
     return {
-        "command": shlex.join(_command(job.args)),
+        "command": shlex.join(["t2vz", "ablate", *command_of(job.args)]),
         "weights": job.args.weights or "embedded",
         "clip": job.args.clip or "embedded",
         "model": job.model,

@@ -2,9 +2,15 @@
 
 import argparse
 import os
+import time
+from dataclasses import replace
+from pathlib import Path
 
+from ..errors import InputError
+from ..files import check_replaceable_folder
 from ..pipelines.settings import TuneSettings
-from .flags import add_clip, add_model, add_settings, path
+from .flags import add_clip, add_model, add_settings, adder, path
+from .output import ProgressBar, check_free
 
 DESCRIPTION = """Tune a text-to-image model on VIDEO, which PROMPT describes, with Tune-A-Video (arXiv 2212.11565): a
 trained baseline to compare with. What is left in --out is a model that makes VIDEO again from other prompts, starting
@@ -22,48 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All of tune's arguments."""
     add_clip(parser)
     add_settings(parser, TuneSettings, {"video": "tuning"})
-    add = parser.add_argument_group("files").add_argument
-    add("-o", "--out", type=path, metavar="FOLDER", help="the checkpoint folder to write (needed)")
-    add("--overwrite", action="store_true", help="replace a checkpoint that is there")
-    add("-q", "--quiet", action="store_true", help="no progress bar, no notes")
+    add = adder(parser, "files")
+    add("-o --out", "FOLDER", "the checkpoint folder to write (needed)", path)
+    add("--overwrite", "", "replace a checkpoint that is there")
+    add("-q --quiet", "", "no progress bar, no notes")
     add_model(parser, repeats=False)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, read, tune, and write."""
-    import time
-    from dataclasses import replace
-
-    from ..checkpoints import embedded_weights, find_tokenizer, save_folder
-    from ..errors import InputError
+    from ..checkpoints import embedded_weights, save_folder
     from ..pipelines.tune import tune
-    from .clip import check_clip, open_source
-    from .machine import load_model
-    from .output import ProgressBar
+    from .inputs import check_clip, load_model, open_source, tokenizer_to_save
     from .request import resolve
 
     give = 'say after the video what it shows: t2vz tune example.mp4 "a red ball on a green meadow" --out tuned'
     request = resolve(args, TuneSettings, give)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("tuning is one process's work; start it without torchrun")
-    if request.out is None:
-        raise InputError("name the folder that the tuned model goes to: --out tuned")
     _check_out(request.out, request.overwrite)
-    weights = request.weights or embedded_weights()
-    tokenizer = find_tokenizer(weights, request.tokenizer)
-    if tokenizer is None:
-        raise InputError(
-            f"{weights} holds no tokenizer, and the folder that is written needs one; name it with --tokenizer DIR "
-            "(the folder with vocab.json and merges.txt)"
-        )
+    tokenizer = tokenizer_to_save(request.weights or embedded_weights(), request.tokenizer)
     check_clip(request)
     if request.dtype == "auto":  # half precision would round tuning's small steps away
         request = replace(request, dtype="float32")
     sd = load_model(request)
     losses, began = [], time.perf_counter()
-    with open_source(request, sd.default_size) as clip:
-        with ProgressBar(request, unit="step") as progress:
-            tuned = tune(sd, clip, request.settings, progress, losses.append)
+    with open_source(request, sd.default_size) as clip, ProgressBar(request, unit="step") as progress:
+        tuned = tune(sd, clip, request.settings, progress, losses.append)
         seconds, shape = time.perf_counter() - began, f"{len(clip)} frames of {clip.width}×{clip.height}"
     networks = tuned.unet, tuned.vae, tuned.text_encoder
     facts = tuned.words, tuned.defaults, tuned.inverted
@@ -75,16 +66,11 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _check_out(out: str, overwrite: bool) -> None:
+def _check_out(out: str | None, overwrite: bool) -> None:
     """Before minutes of work: a name for a folder that may be written there."""
-    from pathlib import Path
-
-    from ..errors import InputError
-    from ..files import check_name, check_replaceable_folder
-
-    check_name(Path(out))
+    if out is None:
+        raise InputError("name the folder that the tuned model goes to: --out tuned")
     if Path(out).suffix == ".safetensors":
         raise InputError(f"--out {out}: a tuned model is a folder; give a name without an ending")
-    if Path(out).exists() and not overwrite:
-        raise InputError(f"{out} exists already; choose another --out, or pass --overwrite")
+    check_free(out, overwrite)
     check_replaceable_folder(out, lambda folder: (folder / "model_index.json").is_file())
