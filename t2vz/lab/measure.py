@@ -65,7 +65,7 @@ def find_foreground(sd, video: Video) -> Tensor | None:
     h, w = latents.shape[-2:]
     noise = Noise(settings.seed).draw("foreground", 0, tuple(latents.shape[1:]))
     x_0 = latents.to(sd.device, torch.promote_types(sd.dtype, torch.float32))
-    x_t = forward_jump(x_0, sd.schedule.alpha_bar_at(TIMESTEP), noise.to(x_0))
+    x_t = forward_jump(x_0, sd.schedule.alpha_bar_at(TIMESTEP), noise.to(x_0).expand_as(x_0))
     context = sd.encode_text([settings.negative_prompt, settings.prompt])
     record = AttentionRecord(cells=layer_sizes(h, w))
     guided_by_text(sd.unet, context, 1.0, "own", settings.chunk)(x_t, TIMESTEP, record)
