@@ -13,6 +13,7 @@ what frame 1 shows at p + flow(p).
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -20,13 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..motion.warping import cell_grid
+from ..motion.warping import cell_grid, warp
+from ..video.frames import of_one_size
 from .edges import load_opencv
 
 GRID, PER_PLACE = 8, 12  # points are looked for in 8×8 parts of the frame, so that no corner has them all
 LEAST_POINTS = 12  # tracked from one frame to the next; with fewer, a similarity is a guess
 LEAST_AGREEING = 0.35  # of the tracked points that follow the one motion; fewer after a cut
 LEAST_TRACKED = 0.3  # of the points that are found again in the next frame; fewer after a cut
+NEEDS_OPENCV = "motion from a video"
 STILL = 0.25  # pixels; a path that never leaves this circle is no motion
 
 
@@ -41,17 +44,15 @@ class CameraPath:
 
     def flow(self, height: int, width: int) -> Tensor:
         """The path as E8 takes it: (m, 2, height, width), float64, in cells of a latent of that size."""
-        scale = torch.tensor([self.width / width, self.height / height], dtype=torch.float64, device="cpu")
-        cells = cell_grid(height, width)
-        pixels = (cells + 0.5) * scale[:, None, None] - 0.5  # the middle of each cell
-        homogeneous = torch.cat([pixels, torch.ones(1, height, width, dtype=torch.float64, device="cpu")])
-        seen = torch.einsum("mij,jhw->mihw", self.to_first, homogeneous)
-        return (seen + 0.5) / scale[:, None, None] - 0.5 - cells
+        scale, cells = _float64(self.width / width, self.height / height)[:, None, None], cell_grid(height, width)
+        pixels = (cells + 0.5) * scale - 0.5  # the middle of each cell
+        seen = torch.einsum("mij,jhw->mihw", self.to_first[:, :, :2], pixels) + self.to_first[:, :, 2, None, None]
+        return (seen + 0.5) / scale - 0.5 - cells
 
     @property
     def offsets(self) -> Tensor:
         """δ^k: how far right and down the camera has gone since frame 1, at the frame's middle: (m, 2) pixels."""
-        middle = torch.tensor([(self.width - 1) / 2, (self.height - 1) / 2, 1.0], dtype=torch.float64, device="cpu")
+        middle = _float64((self.width - 1) / 2, (self.height - 1) / 2, 1.0)
         return self.to_first @ middle - middle[:2]
 
     @property
@@ -67,7 +68,7 @@ class CameraPath:
     @property
     def still(self) -> bool:
         """Whether the camera never moves by as much as a quarter of a pixel anywhere in the frame."""
-        corners = self.flow(2, 2) * torch.tensor([self.width / 2, self.height / 2], device="cpu")[:, None, None]
+        corners = self.flow(2, 2) * _float64(self.width / 2, self.height / 2)[:, None, None]
         return float(corners.norm(dim=1).max()) < STILL
 
     def at(self, places: list[int]) -> "CameraPath":
@@ -80,14 +81,10 @@ def camera_path(frames: Iterable[np.ndarray]) -> CameraPath:
 
     Raises InputError for fewer than two frames, for frames without anything to follow, and where the video is cut.
     """
-    steps, size = [], None
-    for k, (before, after) in enumerate(_pairs(frames), start=2):
-        size = before.shape
-        steps.append(_step(before, after, k))
     path = [np.eye(3)]
-    for step in steps:
-        path.append(path[-1] @ step)
-    return CameraPath(torch.from_numpy(np.stack(path)[:, :2]), *size)
+    for k, (before, after) in enumerate(_pairs(frames), start=2):
+        path.append(path[-1] @ _step(before, after, k))
+    return CameraPath(torch.from_numpy(np.stack(path)[:, :2]), *before.shape)
 
 
 def dense_flow(frames: Iterable[np.ndarray], height: int, width: int) -> Tensor:
@@ -95,16 +92,15 @@ def dense_flow(frames: Iterable[np.ndarray], height: int, width: int) -> Tensor:
 
     Flows from frame to frame are followed one after the other. Raises as `camera_path`, but for what cannot be tracked.
     """
-    opencv = load_opencv("motion from a video")
+    opencv = load_opencv(NEEDS_OPENCV)
     finder = opencv.DISOpticalFlow_create(opencv.DISOPTICAL_FLOW_PRESET_MEDIUM)
     so_far, flows = None, [torch.zeros(1, 2, height, width, dtype=torch.float64, device="cpu")]
     for before, after in _pairs(frames):
         back = torch.from_numpy(finder.calc(after, before, None)).permute(2, 0, 1)[None].double()
-        so_far = back if so_far is None else back + _read_at(so_far, back)
+        so_far = back if so_far is None else back + warp(so_far, back, "bilinear")
         flows.append(F.adaptive_avg_pool2d(so_far, (height, width)))
     rows, columns = so_far.shape[-2:]
-    scale = torch.tensor([width / columns, height / rows], dtype=torch.float64, device="cpu")
-    return torch.cat(flows) * scale[:, None, None]
+    return torch.cat(flows) * _float64(width / columns, height / rows)[:, None, None]
 
 
 def motion_of_clip(
@@ -128,7 +124,7 @@ def motion_of_clip(
         return dense_flow(seen, height, width)[places], []
     path = camera_path(seen).at(places)
     notes = ["the clip's camera stands still, so the video's does, too"] if path.still else []
-    beyond = float((path.offsets.abs() / torch.tensor([path.width, path.height], device="cpu")).max())
+    beyond = float((path.offsets.abs() / _float64(path.width, path.height)).max())
     if beyond > 0.5:
         notes.append(
             f"the clip's camera leaves its first frame by {100 * beyond:.0f} % of the side; "
@@ -139,22 +135,17 @@ def motion_of_clip(
 
 def _pairs(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each frame with the one after it, in grey (H, W)."""
-    opencv = load_opencv("motion from a video")
-    before, count = None, 0
-    for count, frame in enumerate(frames, start=1):
-        if getattr(frame, "dtype", None) != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise InputError(f"frame {count} is not uint8 (H, W, 3): motion is taken from a video of such frames")
-        after = opencv.cvtColor(np.ascontiguousarray(frame), opencv.COLOR_RGB2GRAY)
-        if before is not None:
-            yield before, after
-        before = after
-    if count < 2:
-        raise InputError(f"motion is taken from a video of at least 2 frames; this one has {count}")
+    opencv = load_opencv(NEEDS_OPENCV)
+    grey = (opencv.cvtColor(np.ascontiguousarray(frame), opencv.COLOR_RGB2GRAY) for frame in of_one_size(frames))
+    first, second = next(grey), next(grey, None)
+    if second is None:
+        raise InputError("motion is taken from a video of at least 2 frames; this one has 1")
+    yield from pairwise(chain([first, second], grey))
 
 
 def _step(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
     """The similarity (3, 3) from pixels of frame k to those of the frame before it."""
-    opencv = load_opencv("motion from a video")
+    opencv = load_opencv(NEEDS_OPENCV)
     points = _corners(before)
     if len(points) < LEAST_POINTS:
         raise InputError(
@@ -180,27 +171,18 @@ def _step(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
 
 def _corners(picture: np.ndarray) -> np.ndarray:
     """Corners to follow, the best of each part of the picture: float32 (n, 1, 2)."""
-    opencv = load_opencv("motion from a video")
+    opencv = load_opencv(NEEDS_OPENCV)
     height, width = picture.shape
-    quality = opencv.cornerMinEigenVal(picture, 5)
-    best = float(quality.max())
-    found = []
-    rows, columns = (np.linspace(0, n, GRID + 1).astype(int) for n in (height, width))
-    for top, bottom in zip(rows, rows[1:], strict=False):
-        for left, right in zip(columns, columns[1:], strict=False):
-            part = quality[top:bottom, left:right]
-            corners = None
-            if part.size and part.max() > 0.005 * best and part.max() > 1e-6:
-                distance = max(3, min(height, width) // 64)
-                corners = opencv.goodFeaturesToTrack(picture[top:bottom, left:right], PER_PLACE, 0.1, distance)
-            if corners is not None:
-                found.append(corners + np.float32((left, top)))
-    return np.concatenate(found) if found else np.zeros((0, 1, 2), np.float32)
+    quality, distance = opencv.cornerMinEigenVal(picture, 5), max(3, min(height, width) // 64)
+    least, found = max(0.005 * float(quality.max()), 1e-6), [np.zeros((0, 1, 2), np.float32)]
+    for top, bottom in pairwise(np.linspace(0, height, GRID + 1).astype(int)):
+        for left, right in pairwise(np.linspace(0, width, GRID + 1).astype(int)):
+            place = slice(top, bottom), slice(left, right)
+            if quality[place].size and quality[place].max() > least:
+                corners = opencv.goodFeaturesToTrack(picture[place], PER_PLACE, 0.1, distance)
+                found += [] if corners is None else [corners + np.float32((left, top))]
+    return np.concatenate(found)
 
 
-def _read_at(field: Tensor, flow: Tensor) -> Tensor:
-    """field (1, 2, h, w) at p + flow(p), between pixels linearly."""
-    height, width = field.shape[-2:]
-    size = torch.tensor([width, height], dtype=torch.float64, device="cpu")
-    grid = (2 * (cell_grid(height, width) + flow[0]).permute(1, 2, 0) + 1) / size - 1
-    return F.grid_sample(field, grid[None], padding_mode="border", align_corners=False)
+def _float64(*numbers: float) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")

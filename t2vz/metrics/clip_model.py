@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, CLIPModel
+from transformers import CLIPModel
 
 from ..checkpoints import embedded_weights
 from ..checkpoints.tokenizer import check_tokenizer_fits, fetch_tokenizer, holds_tokenizer
-from ..conditions.hub import quiet
+from ..conditions.hub import load_from_hub
 from ..errors import InputError
 from ..text import Tokenizer
 from ..video.frames import check_frames
@@ -37,34 +38,12 @@ def load_clip(path: str | Path | None = None, device: str | torch.device = "cpu"
     InputError for what is not a complete CLIP in safetensors.
     """
     source = str(embedded_weights() / "clip" if path is None else path)
-    local = Path(source).is_dir()
-    try:
-        with quiet():
-            kind = AutoConfig.from_pretrained(source).model_type
-            if kind != "clip":
-                raise InputError(
-                    f"{source} is a {kind} model; give a CLIP: a folder, or a hub id such as "
-                    "openai/clip-vit-large-patch14"
-                )
-            model, found = CLIPModel.from_pretrained(source, use_safetensors=True, output_loading_info=True)
-            processor = AutoImageProcessor.from_pretrained(source)
-        sizes = model.config.text_config
-        folder = _tokenizer_folder(Path(source)) if local else fetch_tokenizer(source)
-        words = Tokenizer(folder, sizes.max_position_embeddings)
-        check_tokenizer_fits(words.size, sizes, folder, source)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        what = "is not a complete CLIP" if local else "is no folder here, and could not be fetched as a hub id"
-        raise InputError(
-            f"{source} {what}; a CLIP folder holds config.json, preprocessor_config.json and model.safetensors"
-        ) from error
-    if found["missing_keys"]:  # transformers would fill them with random numbers
-        raise InputError(
-            f"{source}: the weights lack {sorted(found['missing_keys'])[0]} and perhaps more; give a "
-            "complete CLIP, both towers"
-        )
-    return CLIP(model.float().to(device).eval().requires_grad_(False), processor, words, source)
+    model, processor = load_from_hub(CLIPModel, source, "CLIP", device)
+    folder = _tokenizer_folder(Path(source)) if Path(source).is_dir() else fetch_tokenizer(source)
+    sizes = model.config.text_config
+    words = Tokenizer(folder, sizes.max_position_embeddings)
+    check_tokenizer_fits(words.size, sizes, folder, source)
+    return CLIP(model, processor, words, source)
 
 
 @torch.no_grad()
@@ -75,7 +54,7 @@ def embed_images(clip: CLIP, frames: np.ndarray, batch: int = 16) -> Tensor:
         pixels = clip.processor(images=list(frames[start : start + batch]), return_tensors="pt").pixel_values
         seen = clip.model.vision_model(pixel_values=pixels.to(clip.model.device)).pooler_output
         parts.append(clip.model.visual_projection(seen).float().cpu())
-    return _unit(torch.cat(parts))
+    return F.normalize(torch.cat(parts), dim=-1)
 
 
 @torch.no_grad()
@@ -83,11 +62,7 @@ def embed_texts(clip: CLIP, texts: list[str]) -> Tensor:
     """Texts -> unit vectors (n, d), float32 on the CPU. Only a text's first 75 tokens are read."""
     ids = torch.stack([clip.tokenizer.encode(text).ids for text in texts])
     read = clip.model.text_model(input_ids=ids.to(clip.model.device)).pooler_output
-    return _unit(clip.model.text_projection(read).float().cpu())
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=-1, keepdim=True)
+    return F.normalize(clip.model.text_projection(read).float().cpu(), dim=-1)
 
 
 def _tokenizer_folder(folder: Path) -> Path:

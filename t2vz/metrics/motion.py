@@ -21,6 +21,7 @@ PEAK_WIDTH = 1.0  # pixels, standard deviation of the peak: the cross spectrum i
 TRIED = 12  # peaks of the phase correlation that are tried out
 LEAST_OVERLAP = 0.25  # of the frame that must be seen in both, for a shift to be believed
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+ON_CPU = {"dtype": torch.float64, "device": "cpu"}
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,14 @@ def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: st
     """
     if against not in ("first", "previous"):
         raise InputError(f'motion against "{against}" is not known; it is measured against "first" or "previous"')
-    grey = torch.tensor(check_frames(frames, least=2), device="cpu").double() @ torch.tensor(
-        LUMA, dtype=torch.float64, device="cpu"
-    )
+    grey = torch.from_numpy(check_frames(frames, least=2) @ np.float64(LUMA))
     weights = torch.ones_like(grey) if masks is None else 1.0 - check_masks(masks, *grey.shape)[:, 0]
     found = []
     for k in range(1, len(grey)):
         before = 0 if against == "first" else k - 1
         found.append(content_shift(grey[before], grey[k], weights[before], weights[k]))
-    return Shifts(
-        torch.tensor([shift[:2] for shift in found], dtype=torch.float64, device="cpu"),
-        torch.tensor([shift[2] for shift in found], dtype=torch.float64, device="cpu"),
-    )
+    found = torch.tensor(found, **ON_CPU)
+    return Shifts(found[:, :2], found[:, 2])
 
 
 def content_shift(
@@ -64,16 +61,13 @@ def content_shift(
     best (Preibisch et al. 2009): masks and new content make false peaks. Then once more on the overlap alone: a window
     that is fixed to the frame pulls a large shift towards 0.
     """
-    weights = [torch.ones_like(before) if w is None else w for w in (weight_before, weight_after)]
-    surface = phase_correlation(_windowed(before, weights[0]), _windowed(after, weights[1]))
-    tried = [(*peak, agreement(before, after, *weights, *peak)) for peak in [(0, 0), *_highest(surface)]]
+    one, other = (torch.ones_like(before) if weight is None else weight for weight in (weight_before, weight_after))
+    surface = phase_correlation(_windowed(before, one), _windowed(after, other))
+    tried = [(*peak, agreement(before, after, one, other, *peak)) for peak in [(0, 0), *_highest(surface)]]
     x, y, match = max(tried, key=lambda shift: shift[2])  # of equals the first: a picture without detail stands still
-    (before, w_before), (after, w_after) = (
-        (_overlap(picture, sign * x, sign * y), _overlap(weight, sign * x, sign * y))
-        for picture, weight, sign in ((before, weights[0], -1), (after, weights[1], 1))
-    )
-    surface = phase_correlation(_windowed(before, w_before), _windowed(after, w_after))
-    rest_x, rest_y = _top_near_zero(surface)
+    before, one = (_overlap(part, -x, -y) for part in (before, one))
+    after, other = (_overlap(part, x, y) for part in (after, other))
+    rest_x, rest_y = _top_near_zero(phase_correlation(_windowed(before, one), _windowed(after, other)))
     return x + rest_x, y + rest_y, match
 
 
@@ -85,8 +79,7 @@ def phase_correlation(before: Tensor, after: Tensor) -> Tensor:
     """
     height, width = before.shape
     cross = torch.fft.rfft2(after) * torch.fft.rfft2(before).conj()
-    on_cpu = {"dtype": torch.float64, "device": "cpu"}
-    fy, fx = torch.fft.fftfreq(height, **on_cpu), torch.fft.rfftfreq(width, **on_cpu)
+    fy, fx = torch.fft.fftfreq(height, **ON_CPU), torch.fft.rfftfreq(width, **ON_CPU)
     damping = torch.exp(-2 * (torch.pi * PEAK_WIDTH) ** 2 * (fy[:, None] ** 2 + fx[None] ** 2))
     size = cross.abs()
     phases = cross / size.clamp_min(1e-9 * float(size.max()) + 1e-30)  # what is as weak as rounding has no phase
@@ -114,7 +107,7 @@ def motion_per_frame(pixels: Tensor) -> Tensor:
     The median of the slopes between all pairs of frames (Theil 1950, Sen 1968), which a few frames measured wrong do
     not disturb.
     """
-    path = torch.cat([torch.zeros(1, 2, dtype=torch.float64, device="cpu"), pixels.double()])
+    path = torch.cat([torch.zeros(1, 2, **ON_CPU), pixels.double()])
     i, j = torch.triu_indices(len(path), len(path), offset=1, device="cpu")
     # not Tensor.median, which takes the lower of two middle values and so would lean to the left and up
     return ((path[j] - path[i]) / (j - i)[:, None]).quantile(0.5, dim=0)
@@ -122,7 +115,7 @@ def motion_per_frame(pixels: Tensor) -> Tensor:
 
 def requested_motion(motion: tuple[float, float], frames: int, height: int, width: int) -> Tensor:
     """δ^k of E7 in pixels of an H×W video, frames 2 … m: (m−1, 2). motion: λ·(δ_x, δ_y) in 1/512ths of the frame."""
-    size = torch.tensor([width, height], dtype=torch.float64, device="cpu")
+    size = torch.tensor([width, height], **ON_CPU)
     return global_motion(motion, frames)[1:] * size / RELEASE_FIELD
 
 
@@ -146,8 +139,7 @@ def motion_error(pixels: Tensor, requested: Tensor) -> float:
 def _windowed(picture: Tensor, weight: Tensor) -> Tensor:
     """The picture about its mean, faded out towards its edges and where its weight is 0."""
     height, width = picture.shape
-    on_cpu = {"dtype": torch.float64, "device": "cpu"}
-    rows, columns = (torch.hann_window(n + 2, periodic=False, **on_cpu)[1:-1] for n in (height, width))
+    rows, columns = (torch.hann_window(n + 2, periodic=False, **ON_CPU)[1:-1] for n in (height, width))
     window = weight * rows[:, None] * columns[None]
     mean = (window * picture).sum() / window.sum().clamp_min(1e-12)
     return window * (picture - mean)
@@ -164,7 +156,8 @@ def _highest(surface: Tensor) -> list[tuple[int, int]]:
     height, width = surface.shape
     around = F.max_pool2d(F.pad(surface[None], (2, 2, 2, 2), mode="circular"), 5, stride=1)[0]
     peaks = torch.where(surface == around, surface, -torch.inf).flatten().topk(TRIED).indices.tolist()
-    return [(_signed(place % width, width), _signed(place // width, height)) for place in peaks]
+    places = [(place % width, place // width) for place in peaks]  # on the circle, where w/2 … w are −w/2 … 0
+    return [(x - width * (x > width / 2), y - height * (y > height / 2)) for x, y in places]
 
 
 def _top_near_zero(surface: Tensor, reach: int = 2) -> tuple[float, float]:
@@ -179,8 +172,3 @@ def _top(three: Tensor) -> float:
     left, middle, right = three.clamp_min(1e-12).log().tolist()
     bend = left - 2 * middle + right
     return 0.0 if bend >= 0 else max(-0.5, min(0.5, 0.5 * (left - right) / bend))
-
-
-def _signed(place: int, size: int) -> int:
-    """A place 0 … size on the circle as −size/2 … size/2."""
-    return place - size if place > size / 2 else place

@@ -23,11 +23,9 @@ def warp_error(frames: np.ndarray, flow: Tensor, masks: Tensor | None = None) ->
     m, height, width, _ = frames.shape
     flow = flow[:, :, None, None].expand(-1, -1, height, width) if flow.ndim == 2 else flow
     if flow.shape != (m, 2, height, width) or m < 2:
-        raise InputError(
-            f"a flow (m, 2, H, W) in pixels, or (m, 2), for at least two frames is needed; got "
-            f"{tuple(flow.shape)} for frames {frames.shape[:3]}"
-        )
-    pictures = torch.tensor(frames, device="cpu").permute(0, 3, 1, 2).double()
+        given = f"{tuple(flow.shape)} for frames {frames.shape[:3]}"
+        raise InputError(f"a flow (m, 2, H, W) in pixels, or (m, 2), for at least two frames is needed; got {given}")
+    pictures = torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float64))
     counts = _inside(flow[1:])
     if masks is not None:
         free = 1.0 - check_masks(masks, m, height, width)
@@ -54,10 +52,10 @@ def histogram_similarity(frames: np.ndarray, bins: int = 8) -> float:
     frames uint8 (m, H, W, 3), m ≥ 2; bins a colour channel, bins³ in all. It sees which colours there are and how much
     of each, and not where: motion hardly changes it, another look does. Source: Swain & Ballard 1991, Color Indexing.
     """
-    steps = torch.tensor(check_frames(frames, least=2), device="cpu").long() * bins // 256
-    cells = (steps * torch.tensor([bins * bins, bins, 1], device="cpu")).sum(-1).flatten(1)  # (m, H·W)
-    shares = torch.stack([torch.bincount(frame, minlength=bins**3) for frame in cells]).double() / cells.shape[1]
-    return float(torch.minimum(shares[:-1], shares[1:]).sum(-1).mean())
+    frames = check_frames(frames, least=2)
+    cells = frames.astype(np.int64) * bins // 256 @ [bins * bins, bins, 1]  # (m, H, W)
+    counts = np.stack([np.bincount(frame.ravel(), minlength=bins**3) for frame in cells])
+    return float(np.minimum(counts[:-1], counts[1:]).sum(axis=1).mean() / cells[0].size)
 
 
 def psnr(frames: np.ndarray, others: np.ndarray) -> float:
@@ -68,8 +66,7 @@ def psnr(frames: np.ndarray, others: np.ndarray) -> float:
     frames, others = check_frames(frames), check_frames(others)
     if frames.shape != others.shape:
         raise InputError(f"frames of shape {frames.shape} cannot be compared with {others.shape}; give the same sizes")
-    error = (frames.astype(np.float64) - others.astype(np.float64)) ** 2
-    mse = error.reshape(len(frames), -1).mean(axis=1)
+    mse = np.square(frames.astype(np.float64) - others).mean(axis=(1, 2, 3))
     return float((10 * np.log10(255.0**2 / np.maximum(mse, 255.0**2 * 1e-12))).mean())
 
 

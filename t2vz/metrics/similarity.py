@@ -3,7 +3,7 @@
 Vectors come from `clip_model.embed_images` and `embed_texts`, or from anywhere else; they need not have length 1.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,8 +11,7 @@ from torch import Tensor
 from ..errors import InputError
 
 
-@dataclass(frozen=True)
-class Consistency:
+class Consistency(NamedTuple):
     """Mean cosines between frames: each with the next, each with the first."""
 
     next: float
@@ -27,9 +26,7 @@ def clip_score(images: Tensor, text: Tensor) -> float:
     """
     _check(images, 1)
     if text.shape != images.shape[1:]:
-        raise InputError(
-            f"a text vector of shape {tuple(text.shape)} for image vectors {tuple(images.shape)}; give (d,)"
-        )
+        raise InputError(f"a text vector {tuple(text.shape)} for image vectors {tuple(images.shape)}; give (d,)")
     return float(100 * F.cosine_similarity(images.double(), text.double(), dim=-1).clamp_min(0).mean())
 
 
@@ -42,8 +39,7 @@ def frame_consistency(images: Tensor) -> Consistency:
     """
     _check(images, 2)
     images = images.double()
-    following = F.cosine_similarity(images[:-1], images[1:], dim=-1).mean()
-    return Consistency(float(following), float(F.cosine_similarity(images[1:], images[:1], dim=-1).mean()))
+    return Consistency(*(float(F.cosine_similarity(images[1:], to, dim=-1).mean()) for to in (images[:-1], images[:1])))
 
 
 def _check(images: Tensor, least: int) -> None:

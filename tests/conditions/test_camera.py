@@ -104,7 +104,7 @@ def test_frames_follow_the_clip_at_their_own_times():
     [
         (np.zeros((1, 64, 64, 3), np.uint8), "at least 2 frames; this one has 1"),
         (np.full((3, 64, 64, 3), 128, np.uint8), "too little detail"),
-        (np.zeros((3, 64, 64, 3), np.float32), "frame 1 is not uint8"),
+        (np.zeros((3, 64, 64, 3), np.float32), "frame 1 must be uint8"),
         (
             np.stack(
                 [paint(scene_from_words(w, 1, "fine"), 128) for w in ("a red car in the city", "a cat in a room")]

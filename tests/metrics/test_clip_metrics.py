@@ -125,9 +125,9 @@ def test_what_is_no_clip_is_said_in_one_line(tmp_path, theirs, monkeypatch):
     (mute / "merges.txt").unlink()
     config = json.loads((text / "config.json").read_text())
     cases = {
-        empty: "not a complete CLIP",
+        empty: "no CLIP model",
         text: config["model_type"],
-        half: "lack vision_model",
+        half: "lacks vision_model",
         mute: "merges.txt",
         "no-such/clip": "hub",
     }
