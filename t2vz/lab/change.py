@@ -57,13 +57,13 @@ def caption_of(prompt: str) -> str:
 
 
 class ChangeJob:
-    """job(sd, settings, frames, controlnet, progress): the Job of one trial. The last tuned model is kept, for the
-    trials of one seed differ in what is made with it."""
+    """job(sd, settings, frames, progress=None): the Job of one trial. The last tuned model is kept, for the trials of
+    one seed differ in what is made with it."""
 
     def __init__(self):
         self.key, self.tuned, self.seconds = "", None, 0.0
 
-    def __call__(self, sd, settings: ChangeSettings, frames, controlnet, progress) -> Job:
+    def __call__(self, sd, settings: ChangeSettings, frames, progress=None) -> Job:
         if settings.method == "instruct":
             names = [one.name for one in fields(EditSettings)]
             given = {name: getattr(settings, name) for name in names}

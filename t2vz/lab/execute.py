@@ -14,28 +14,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import FailedError, InputError
+from ..errors import FailedError, InputError, library
 from .runs import RunFolder
 
 LOOK = 0.5  # seconds between two counts of what is finished
 SAY = 30.0  # seconds between two lines where stderr is no terminal
-KINDS = ("processes", "dask", "submitit")
+LIBRARIES = {"processes": "multiprocessing", "dask": "distributed", "submitit": "submitit"}  # by kind of executor
 
 Open = Callable[[int], AbstractContextManager[Executor]]  # number of workers -> an executor, open within `with`
 
 
 def perform(
-    store: RunFolder,
-    keys: Sequence[str],
-    work: Callable,
-    open_: Open,
-    workers: int,
-    meter: "Meter",
-    shares: bool = False,
+    store: RunFolder, keys: Sequence[str], work: Callable, open_: Open, workers: int, meter, shares=False
 ) -> None:
     """Submit every run that nobody has made, until all are finished; then remove what is left of killed processes.
 
@@ -76,15 +71,12 @@ def executor_of(words: str, folder: Path) -> tuple[Open, bool]:
     Raises InputError for other words, and for a library that is not installed.
     """
     kind, _, options = words.partition(":")
-    if kind not in KINDS or (kind == "processes" and options):
-        raise InputError(f'--executor "{words}" does not exist; choose one of: {", ".join(KINDS)}')
-    if kind == "processes":
-        return processes, False
-    try:
-        opener = _dask(options) if kind == "dask" else _submitit(options, folder)
-    except ImportError as error:
-        raise InputError(f"--executor {kind} needs a library; pip install 't2vz[cluster]'") from error
-    return opener, kind == "submitit"
+    if kind not in LIBRARIES or (kind == "processes" and options):
+        raise InputError(f'--executor "{words}" does not exist; choose one of: {", ".join(LIBRARIES)}')
+    library(LIBRARIES[kind], f"--executor {kind} needs", "cluster")
+    if kind == "submitit":
+        return partial(_submitit, options, folder), True
+    return (partial(_dask, options) if kind == "dask" else processes), False
 
 
 @contextmanager
@@ -116,56 +108,50 @@ def processes(workers: int) -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _dask(address: str) -> Open:
+@contextmanager
+def _dask(address: str, workers: int) -> Iterator[Executor]:
+    """A dask cluster: the scheduler at an address, or, if that is empty, processes of this machine."""
     from distributed import Client, LocalCluster
 
-    @contextmanager
-    def open_(workers: int) -> Iterator[Executor]:
-        cluster = address or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
-        try:
-            client = Client(cluster)
-        except OSError as error:
-            raise InputError(f"--executor dask: there is no dask scheduler at {address}") from error
-        with client, client.get_executor(pure=False) as executor:
-            yield executor
-
-    return open_
+    cluster = address or LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+    try:
+        client = Client(cluster)
+    except OSError as error:
+        raise InputError(f"--executor dask: there is no dask scheduler at {address}") from error
+    with client, client.get_executor(pure=False) as executor:
+        yield executor
 
 
-def _submitit(options: str, folder: Path) -> Open:
+@contextmanager
+def _submitit(options: str, folder: Path, workers: int) -> Iterator[Executor]:
+    """Slurm jobs, as many as there are calls. What a job raised is raised here again."""
     import submitit
 
     given = dict(option.partition("=")[::2] for option in options.split(",") if option)
     given = {name: int(value) if value.isdecimal() else value for name, value in given.items()}
-    cluster = given.pop("cluster", None)
-
-    @contextmanager
-    def open_(workers: int) -> Iterator[Executor]:
-        try:
-            executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-            executor.update_parameters(name="t2vz", **given)
-        except (RuntimeError, NameError, ValueError, TypeError) as error:  # no Slurm here; no such parameter
-            raise InputError(f"--executor submitit: {' '.join(str(error).split())}") from error
-        try:
-            yield executor
-        except submitit.core.utils.FailedJobError as error:  # its text holds the traceback of the job
-            kind, words = re.findall(r"^(?:\w+\.)*(\w+): (.*)$", str(error), re.MULTILINE)[-1]
-            raise (InputError if kind == InputError.__name__ else FailedError)(words) from error
-        except submitit.core.utils.UncompletedJobError as error:
-            raise BrokenExecutor(str(error)) from error
-
-    return open_
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=given.pop("cluster", None))
+        executor.update_parameters(name="t2vz", **given)
+    except (RuntimeError, NameError, ValueError, TypeError) as error:  # no Slurm here; no such parameter
+        raise InputError(f"--executor submitit: {' '.join(str(error).split())}") from error
+    try:
+        yield executor
+    except submitit.core.utils.FailedJobError as error:  # its text holds the traceback of the job
+        kind, words = re.findall(r"^(?:\w+\.)*(\w+): (.*)$", str(error), re.MULTILINE)[-1]
+        raise (InputError if kind == InputError.__name__ else FailedError)(words) from error
+    except submitit.core.utils.UncompletedJobError as error:
+        raise BrokenExecutor(str(error)) from error
 
 
 def _submit(executor: Executor, work: Callable, calls: list[list[str]]) -> list[Future]:
     """Submit all calls. Processes that start meanwhile inherit that Ctrl-C is ignored: this one tells them."""
-    if isinstance(executor, ProcessPoolExecutor) and threading.current_thread() is threading.main_thread():
-        former = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            return [executor.submit(work, call) for call in calls]
-        finally:
+    starts = isinstance(executor, ProcessPoolExecutor) and threading.current_thread() is threading.main_thread()
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN) if starts else None
+    try:
+        return [executor.submit(work, call) for call in calls]
+    finally:
+        if starts:
             signal.signal(signal.SIGINT, former)
-    return [executor.submit(work, call) for call in calls]
 
 
 def _wait(futures: list[Future], meter: "Meter") -> None:
@@ -202,17 +188,12 @@ class Meter:
     """How many runs are finished, by whomever: a bar with the time left; where no terminal is, a line now and then."""
 
     def __init__(self, store: RunFolder, keys: Sequence[str], quiet: bool):
-        self.store, self.keys, self.quiet = store, keys, quiet
-        self.began, self.at_first = time.monotonic(), store.count(keys)
-        self.looked = self.said = self.began
-        self.bar = tqdm(
-            total=len(keys),
-            initial=self.at_first,
-            unit="video",
-            leave=False,
-            file=sys.stderr,
-            disable=True if quiet else None,
-        )
+        self.store, self.keys, self.looked = store, keys, time.monotonic()
+        options = {"unit": "video", "leave": False, "file": sys.stderr, "smoothing": 0}
+        if not sys.stderr.isatty():
+            line = "{n} of {total} videos, about {remaining} left\n"
+            options |= {"bar_format": line, "mininterval": SAY, "delay": SAY, "miniters": 0}
+        self.bar = tqdm(total=len(keys), initial=store.count(keys), disable=quiet, **options)
 
     def __enter__(self) -> "Meter":
         return self
@@ -222,22 +203,11 @@ class Meter:
 
     def __call__(self, done: int = 0, total: int = 0, stage: str = "") -> None:
         """Look again, if it is time. Also a pipeline's `progress`: shows the stage of the run under way."""
-        now = time.monotonic()
-        if now - self.looked < LOOK:
-            return
-        self.looked, finished = now, self.store.count(self.keys)
-        if stage:
-            self.bar.set_description(stage, refresh=False)
-        self.bar.update(finished - self.bar.n)
-        if self.bar.disable and not self.quiet and now - self.said >= SAY:
-            self.said = now
-            print(self.line(finished, now - self.began), file=sys.stderr, flush=True)
-
-    def line(self, finished: int, seconds: float) -> str:
-        """ "120 of 768 videos, about 14 min left"."""
-        made = finished - self.at_first
-        left = f", about {words_for(seconds / made * (len(self.keys) - finished))} left" if made > 0 else ""
-        return f"{finished} of {len(self.keys)} videos{left}"
+        if time.monotonic() - self.looked >= LOOK:
+            self.looked = time.monotonic()
+            if stage:
+                self.bar.set_description(stage, refresh=False)
+            self.bar.update(self.store.count(self.keys) - self.bar.n)
 
 
 def words_for(seconds: float) -> str:

@@ -18,7 +18,6 @@ prompt, one seed. Tasks that start from a video ("control", "edit") have a list 
 """
 
 import difflib
-import importlib
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
@@ -27,17 +26,13 @@ from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, library
 from ..pipelines.kinds import Choice, Kind, Number, Text, Whole, as_typed, declared, optional, setting
+from ..pipelines.settings import Declarations
 from .measure import MEASURES
 from .tasks import TASKS, Task
 
-KEYS = (
-    *("title", "about", "task", "prompts", "seeds", "videos", "clip", "baseline", "metrics", "resample", "show"),
-    *("settings", "grid", "variants"),
-)
 OFF = "off"
-EXAMPLE_PROMPTS = '["a red ball on a green meadow"]'
 RESAMPLE = {"prompts": "each the mean of its seeds", "runs": "each for itself"}  # what the bootstrap draws again
 
 
@@ -70,6 +65,16 @@ class Quoted(Text):
         return value.strip()
 
 
+class Table(Kind):
+    """A table of TOML."""
+
+    def check(self, name: str, value) -> dict:
+        """A dict."""
+        if not isinstance(value, dict):
+            raise InputError(f"{name} = {value}: a table is needed: a line [{name}] with settings below it")
+        return value
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way of making the videos. settings: where it differs from the study's; axes: {grid axis: value's name}."""
@@ -99,7 +104,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class SourceCut:
+class SourceCut(Declarations):
     """What is used of a source video."""
 
     frames: int = setting(8, Whole(2), "how many frames, the first from `start` on")
@@ -107,14 +112,9 @@ class SourceCut:
     start: float | None = setting(None, Number(0), "seconds")
     end: float | None = setting(None, Number(above=0), "seconds")
     fps: float | None = setting(None, Number(above=0), "frames per second")
-    condition: str | None = setting(
-        None, Choice({"edges": "edges of the video", "asis": "the video as it is"}), "what a control study follows"
+    condition: str = setting(
+        "asis", Choice({"edges": "edges of the video", "asis": "the video as it is"}), "what a control study follows"
     )
-
-    def __post_init__(self):
-        for one in fields(self):
-            if getattr(self, one.name) is not None or not optional(one):
-                declared(one).kind.check(one.name, getattr(self, one.name))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,6 @@ class Study:
 
     name: str
     title: str
-    about: str
     task: str
     settings: dict
     axes: dict[str, dict[str, object]]
@@ -135,11 +134,12 @@ class Study:
     baseline: str
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
-    videos: tuple[str | None, ...]
-    cut: SourceCut
-    metrics: tuple[str, ...]
     resample: str
-    show: int
+    cut: SourceCut
+    videos: tuple[str | None, ...] = (None,)
+    about: str = ""
+    metrics: tuple[str, ...] = ()
+    show: int = 2
 
     def trials(self) -> Iterator[Trial]:
         """All trials, in the order in which results are written: variants × videos × prompts × seeds."""
@@ -164,57 +164,61 @@ def built_in_studies() -> list[str]:
 
 def load_study(source: str | Path) -> Study:
     """The study of a TOML file, or the built-in one of that name. Raises InputError, one line, for anything wrong."""
-    name = str(source)
-    if name in built_in_studies() and not Path(name).is_file():
-        text = (resources.files(__package__) / "studies" / f"{name}.toml").read_text(encoding="utf-8")
-        return parse_study(text, name, name)
+    file = Path(source)
+    if str(source) in built_in_studies() and not file.is_file():
+        file = resources.files(__package__) / "studies" / f"{source}.toml"
     try:
-        text = Path(source).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: is not a text file; a study is a .toml file") from error
     except OSError as error:
+        built_in = ", ".join(built_in_studies())
         raise InputError(
-            f"there is no study {source} ({error.strerror}); give a .toml file, or one of: "
-            f"{', '.join(built_in_studies())}"
+            f"there is no study {source} ({error.strerror}); give a .toml file, or one of: {built_in}"
         ) from error
-    return parse_study(text, Path(source).stem, name)
+    return parse_study(text, Path(file.name).stem, str(source))
 
 
 def parse_study(text: str, name: str, where: str) -> Study:
     """The study that a TOML text describes. where: what error messages call it."""
     with _told(where):
         table = _toml(text)
-        _refuse_unknown(table, KEYS, "key")
-
-        def value(key: str, kind: Kind, default):
-            return kind.check(key, table[key]) if key in table else default
-
-        task = TASKS[value("task", Choice(TASKS), "generate")]
-        settings, grid, named, clip = (_table(table, key) for key in ("settings", "grid", "variants", "clip"))
-        settings, axes = _settings(settings, task, "[settings]"), _axes(grid, task)
+        task = TASKS[Choice(TASKS).check("task", table.get("task", "generate"))]
+        kinds = {
+            "title": Quoted(),
+            "about": Quoted(),
+            "task": Choice(TASKS),
+            "prompts": Several(task.kind("prompt"), '["a red ball on a green meadow"]'),
+            "seeds": Several(task.kind("seed"), "[0, 1, 2]"),
+            "videos": Several(Quoted(), '["my.mp4"]'),
+            "clip": Table(),
+            "baseline": Quoted(),
+            "metrics": Several(Choice(MEASURES), '["clip_score"]'),
+            "resample": Choice(RESAMPLE),
+            "show": Whole(1),
+            "settings": Table(),
+            "grid": Table(),
+            "variants": Table(),
+        }
+        _refuse_unknown(table, kinds, "key")
+        for key in ("videos", "clip"):
+            if key in table and not task.needs_video:
+                raise InputError(f"{key} is for tasks that start from a video; {task.name} starts from noise")
+        given = {key: kinds[key].check(key, value) for key, value in table.items()}
+        cut, settings, grid, named = (given.pop(key, {}) for key in ("clip", "settings", "grid", "variants"))
+        settings = _settings(settings, task, "[settings]")
+        axes = {axis: _axis(axis, values, task) for axis, values in grid.items()}
         variants = _variants(named, axes, task)
-        prompts = Several(task.kind("prompt"), EXAMPLE_PROMPTS).check("prompts", table.get("prompts"))
-        seeds = Several(task.kind("seed"), "[0, 1, 2]").check("seeds", table.get("seeds"))
-        videos = _videos(table, task)
+        for key in ("prompts", "seeds", *(["videos"] if task.needs_video else [])):
+            kinds[key].check(key, table.get(key))  # says what is missing
         # From ten prompts on the bootstrap draws prompts: seeds of one prompt are too much alike.
-        resample = "prompts" if len(prompts) * len(videos) >= 10 else "runs"
-        return Study(
-            name=name,
-            title=value("title", Quoted(), name),
-            about=value("about", Quoted(), ""),
-            task=task.name,
-            settings=settings,
-            axes=axes,
-            variants=variants,
-            baseline=_baseline(value("baseline", Quoted(), variants[0].name), variants),
-            prompts=prompts,
-            seeds=seeds,
-            videos=videos,
-            cut=_cut(clip, task),
-            metrics=value("metrics", Several(Choice(MEASURES), '["clip_score"]'), ()),
-            resample=value("resample", Choice(RESAMPLE), resample),
-            show=value("show", Whole(1), 2),
-        )
+        many = len(given["prompts"]) * len(given.get("videos", " ")) >= 10
+        left_out = {"title": name, "baseline": variants[0].name, "resample": "prompts" if many else "runs"}
+        given = {**left_out, **given, "task": task.name}
+        if given["baseline"] not in [variant.name for variant in variants]:
+            there = "; ".join(variant.name for variant in variants)
+            raise InputError(f'baseline "{given["baseline"]}" is no variant; there are: {there}')
+        return Study(name, settings=settings, axes=axes, variants=variants, cut=_cut(cut, task), **given)
 
 
 @contextmanager
@@ -227,20 +231,11 @@ def _told(where: str) -> Iterator[None]:
 
 
 def _toml(text: str) -> dict:
-    try:
-        tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    except ImportError as error:
-        raise InputError("reading a study needs tomli on Python 3.10; pip install 't2vz[lab]'") from error
+    tomllib = library("tomllib" if sys.version_info >= (3, 11) else "tomli", "studies need")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"is not TOML: {error}") from error
-
-
-def _table(table: dict, key: str) -> dict:
-    if not isinstance(table.get(key, {}), dict):
-        raise InputError(f"{key} = {table[key]}: a table is needed: a line [{key}] with settings below it")
-    return table.get(key, {})
 
 
 def _refuse_unknown(table: dict, known: Iterable[str], what: str) -> None:
@@ -255,60 +250,13 @@ def _refuse_unknown(table: dict, known: Iterable[str], what: str) -> None:
 
 def _settings(table: dict, task: Task, where: str) -> dict:
     """Settings of the task, each a value of its kind. "off" is None, for those that may be None."""
-    fields_ = {name: task.settings.__dataclass_fields__[name] for name in task.free_settings}
+    known = {name: task.settings.__dataclass_fields__[name] for name in task.free_settings}
     with _told(where):
-        _refuse_unknown(table, fields_, "setting")
+        _refuse_unknown(table, known, "setting")
         return {
-            name: None if value == OFF and optional(fields_[name]) else declared(fields_[name]).kind.check(name, value)
+            name: None if value == OFF and optional(known[name]) else declared(known[name]).kind.check(name, value)
             for name, value in table.items()
         }
-
-
-def _axes(grid: dict, task: Task) -> dict[str, dict[str, object]]:
-    """{setting: {name of the value: value}}; values given as a list are named by themselves."""
-    axes = {}
-    for name, values in grid.items():
-        if isinstance(values, list):
-            named = {as_typed(value): value for value in values}
-        elif isinstance(values, dict):
-            named = values
-        else:
-            raise InputError(f"[grid]: {name} = {values}: a list of values is needed, for example {name} = [{values}]")
-        if not named or (isinstance(values, list) and len(named) < len(values)):
-            raise InputError(f"[grid]: {name} = {values}: give at least one value, and none twice")
-        axes[name] = {label: _settings({name: value}, task, "[grid]")[name] for label, value in named.items()}
-    return axes
-
-
-def _variants(named: dict, axes: dict[str, dict], task: Task) -> tuple[Variant, ...]:
-    """The grid's combinations, then the variants given one by one. One axis names its variants by their values."""
-    variants = []
-    for labels in itertools.product(*axes.values()) if axes else ():
-        chosen = dict(zip(axes, labels))
-        name = labels[0] if len(axes) == 1 else ", ".join(f"{axis} {label}" for axis, label in chosen.items())
-        variants.append(
-            Variant(name.replace("_", " "), {axis: axes[axis][label] for axis, label in chosen.items()}, chosen)
-        )
-    for name, table in named.items():
-        if not isinstance(table, dict):
-            raise InputError(
-                f"[variants]: {name} = {table}: settings are needed, for example [variants.{name}] with lines below it"
-            )
-        variants.append(Variant(name, _settings(table, task, f"[variants.{name}]")))
-    names = [variant.name for variant in variants]
-    if not variants:
-        raise InputError("nothing is compared; add a [grid] or [variants.NAME]")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f'two variants are named "{twice}"; rename one')
-    return tuple(variants)
-
-
-def _videos(table: dict, task: Task) -> tuple[str | None, ...]:
-    for key in ("videos", "clip"):
-        if key in table and not task.needs_video:
-            raise InputError(f"{key} is for the tasks control and edit; {task.name} starts from noise")
-    return Several(Quoted(), '["my.mp4"]').check("videos", table.get("videos")) if task.needs_video else (None,)
 
 
 def _cut(table: dict, task: Task) -> SourceCut:
@@ -322,8 +270,31 @@ def _cut(table: dict, task: Task) -> SourceCut:
         return SourceCut(**table)
 
 
-def _baseline(baseline: str, variants: tuple[Variant, ...]) -> str:
+def _axis(name: str, values: list | dict, task: Task) -> dict[str, object]:
+    """{name of the value: value} of one line of the grid; values given as a list are named by themselves."""
+    if not isinstance(values, (list, dict)):
+        raise InputError(f"[grid]: {name} = {values}: a list of values is needed, for example {name} = [{values}]")
+    named = values if isinstance(values, dict) else {as_typed(value): value for value in values}
+    if not named or len(named) < len(values):
+        raise InputError(f"[grid]: {name} = {values}: give at least one value, and none twice")
+    return {label: _settings({name: value}, task, "[grid]")[name] for label, value in named.items()}
+
+
+def _variants(named: dict, axes: dict[str, dict], task: Task) -> tuple[Variant, ...]:
+    """The grid's combinations, then the variants given one by one. One axis names its variants by their values."""
+    variants = []
+    for labels in itertools.product(*axes.values()) if axes else ():
+        chosen = dict(zip(axes, labels))
+        name = labels[0] if len(axes) == 1 else ", ".join(f"{axis} {label}" for axis, label in chosen.items())
+        settings = {axis: axes[axis][label] for axis, label in chosen.items()}
+        variants.append(Variant(name.replace("_", " "), settings, chosen))
+    for name, table in named.items():
+        where = f"variants.{name}"
+        variants.append(Variant(name, _settings(Table().check(where, table), task, f"[{where}]")))
     names = [variant.name for variant in variants]
-    if baseline not in names:
-        raise InputError(f'baseline "{baseline}" is no variant; there are: ' + "; ".join(names))
-    return baseline
+    if not variants:
+        raise InputError("nothing is compared; add a [grid] or [variants.NAME]")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f'two variants are named "{name}"; rename one')
+    return tuple(variants)

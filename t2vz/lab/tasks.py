@@ -18,9 +18,9 @@ from .change import ChangeJob, ChangeSettings, caption_of
 class Task:
     """A pipeline as a study sees it.
 
-    words: for the report. settings: the class of its settings. job(sd, settings, frames, controlnet, progress) -> Job.
-    needs_video: whether it starts from one, which then decides its size. caption: what the video should show, from the
-    prompt; None where the prompt does not say it (an edit's says what to change).
+    words: for the report. settings: the class of its settings. job(sd, settings, [frames, [controlnet,]] progress=) ->
+    Job. needs_video: whether it starts from one, which then decides its size. caption: what the video should show, from
+    the prompt; None where the prompt does not say it (an edit's says what to change).
     """
 
     words: str
@@ -58,35 +58,23 @@ class Task:
 
     def make(self, sd, given: Mapping, source=None, controlnet=None, progress: Progress | None = None) -> Video:
         """One video. source: a `SourceVideo`, if the task needs one; it decides frames, sides and rate."""
-        found = {}
+        inputs, decided = [], {}
         if source is not None:
-            m, height, width, _ = source.frames.shape
-            found = {"frames": m, "height": height, "width": width, "fps": source.fps}
-        settings = self.settings.for_model(sd, **given, **found)
-        job = self.job(sd, settings, source and source.frames, controlnet, progress)
+            decided = dict(zip(("frames", "height", "width"), source.frames.shape), fps=source.fps)
+            inputs = [source.frames, *([controlnet] if controlnet is not None else [])]
+        settings = self.settings.for_model(sd, **given, **decided)
+        job = self.job(sd, settings, *inputs, progress=progress)
         video = job.video(algorithm_1(job))
         video.settings = settings.to_dict()  # a job's own may be another pipeline's (change.py)
         return video
 
 
-def _text_job(sd, settings, frames, controlnet, progress) -> Job:
-    return text_job(sd, settings, progress=progress)
-
-
-def _control_job(sd, settings, frames, controlnet, progress) -> Job:
-    return control_job(sd, settings, frames, controlnet, progress=progress)
-
-
-def _edit_job(sd, settings, frames, controlnet, progress) -> Job:
-    return edit_job(sd, settings, frames, progress=progress)
-
-
 TASKS = {
     task.name: task
     for task in (
-        Task("text to video", Settings, _text_job),
-        Task("video with ControlNet", ControlSettings, _control_job, needs_video=True),
-        Task("video edited by an instruction", EditSettings, _edit_job, needs_video=True, caption=None),
+        Task("text to video", Settings, text_job),
+        Task("video with ControlNet", ControlSettings, control_job, needs_video=True),
+        Task("video edited by an instruction", EditSettings, edit_job, needs_video=True, caption=None),
         Task("video changed by a frozen or a tuned model", ChangeSettings, ChangeJob(), True, caption_of),
     )
 }

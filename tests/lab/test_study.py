@@ -71,7 +71,7 @@ def test_control_and_edit_studies_start_from_videos():
             "seeds", 'task = "edit"\nvideos = ["example: a red ball in the snow", "my.mp4"]\nseeds'
         )
     )
-    assert len(list(study.trials())) == 2 * 2 * 2 * 2 and study.cut.condition is None
+    assert len(list(study.trials())) == 2 * 2 * 2 * 2 and study.cut.condition == "asis"
     assert study.variants[0].settings == {"attention": "own"}
     assert {trial.video for trial in study.trials()} == {"example: a red ball in the snow", "my.mp4"}
     control = parse(
@@ -123,7 +123,7 @@ def changed(old, new):
         ('baseline = "none"\n' + GOOD, 'baseline "none" is no variant; there are: attention own, motion still;'),
         ('metrics = ["clip"]\n' + GOOD, 'metric "clip" does not exist; choose one of: clip_score,'),
         ('task = "draw"\n' + GOOD, 'task "draw" does not exist; choose one of: generate, control, edit'),
-        ('videos = ["a.mp4"]\n' + GOOD, "videos is for the tasks control and edit"),
+        ('videos = ["a.mp4"]\n' + GOOD, "videos is for tasks that start from a video; generate starts from noise"),
         ('task = "control"\n' + GOOD, 'setting "frames" does not exist'),
         ('resample = "seeds"\n' + GOOD, 'resample "seeds" does not exist'),
         ("show = 0\n" + GOOD, "show = 0"),
