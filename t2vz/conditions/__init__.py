@@ -19,19 +19,6 @@ from .pose import PoseFinder, draw_skeleton
 
 Condition = Callable[[np.ndarray], np.ndarray]
 
-__all__ = [
-    "CameraPath",
-    "camera_path",
-    "dense_flow",
-    "motion_of_clip",
-    "Condition",
-    "DepthFinder",
-    "PoseFinder",
-    "condition_frames",
-    "draw_skeleton",
-    "edges",
-]
-
 
 def condition_frames(clip, condition: Condition) -> Iterator[np.ndarray]:
     """Yield the condition picture of each frame of a clip (an array (m, H, W, 3), or a Clip), made when asked for."""

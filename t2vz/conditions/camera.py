@@ -12,7 +12,7 @@ what frame 1 shows at p + flow(p).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
 import numpy as np
@@ -71,10 +71,6 @@ class CameraPath:
         corners = self.flow(2, 2) * _float64(self.width / 2, self.height / 2)[:, None, None]
         return float(corners.norm(dim=1).max()) < STILL
 
-    def at(self, places: list[int]) -> "CameraPath":
-        """The path through some of its frames only (counted from 0; the first must be 0)."""
-        return CameraPath(self.to_first[places], self.height, self.width)
-
 
 def camera_path(frames: Iterable[np.ndarray]) -> CameraPath:
     """The path of the camera through a video: frames uint8 (m, H, W, 3), an array or one frame after the other.
@@ -122,7 +118,8 @@ def motion_of_clip(
     seen = (clip[k] for k in range(min(max(places[-1] + 1, 2), len(clip))))
     if dense:
         return dense_flow(seen, height, width)[places], []
-    path = camera_path(seen).at(places)
+    path = camera_path(seen)
+    path = replace(path, to_first=path.to_first[places])
     notes = ["the clip's camera stands still, so the video's does, too"] if path.still else []
     beyond = float((path.offsets.abs() / _float64(path.width, path.height)).max())
     if beyond > 0.5:

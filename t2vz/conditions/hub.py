@@ -1,7 +1,6 @@
 """Loading a `transformers` model that the user names, with what can go wrong in one line."""
 
 import contextlib
-import importlib.util
 
 import torch
 
@@ -18,7 +17,7 @@ def load_from_hub(kind, name: str, task: str, device: str | torch.device):
     from transformers import AutoConfig, AutoImageProcessor
 
     try:
-        with quiet():
+        with _quiet():
             seen, wanted = AutoConfig.from_pretrained(name).model_type, getattr(kind, "config_class", None)
             if wanted is not None and seen != wanted.model_type:
                 raise ValueError(f"it is a {seen}")
@@ -37,14 +36,8 @@ def load_from_hub(kind, name: str, task: str, device: str | torch.device):
     return model.float().to(device).eval().requires_grad_(False), processor
 
 
-def check_installed(module: str, what: str) -> None:
-    """Raise InputError unless `module`, which `what` need, is installed."""
-    if importlib.util.find_spec(module) is None:
-        raise InputError(f"{what} need {module}, which is not installed; run: pip install 't2vz[control]'")
-
-
 @contextlib.contextmanager
-def quiet():
+def _quiet():
     """No progress bars and warnings of transformers for a moment; what matters is checked afterwards."""
     from transformers.utils import logging
 

@@ -6,15 +6,17 @@
 The release takes a video of such skeletons, ready-made; that needs nothing of this file.
 """
 
+import importlib.util
 import math
 from colorsys import hsv_to_rgb
 
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..video.frames import check_frame
 from .edges import load_opencv
-from .hub import check_installed, load_from_hub
+from .hub import load_from_hub
 
 # OpenPose's 18 points in the order of COCO's 17 (0 nose, 5 left shoulder …): neck, between the shoulders, is made.
 LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6
@@ -42,7 +44,8 @@ class PoseFinder:
         from transformers import VitPoseForPoseEstimation
 
         load_opencv("poses")
-        check_installed("scipy", "poses")
+        if importlib.util.find_spec("scipy") is None:
+            raise InputError("poses need scipy, which is not installed; run: pip install 't2vz[control]'")
         return cls(*load_from_hub(VitPoseForPoseEstimation, name, "pose (VitPose)", device))
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:

@@ -10,23 +10,3 @@ from .motion import content_shift, measured_motion, motion_error, motion_per_fra
 from .pixels import background_change, histogram_similarity, psnr, warp_error
 from .score import MEASURES, score_video
 from .similarity import clip_score, frame_consistency
-
-__all__ = [
-    "CLIP",
-    "MEASURES",
-    "background_change",
-    "clip_score",
-    "content_shift",
-    "embed_images",
-    "embed_texts",
-    "frame_consistency",
-    "histogram_similarity",
-    "load_clip",
-    "measured_motion",
-    "motion_error",
-    "motion_per_frame",
-    "psnr",
-    "requested_motion",
-    "score_video",
-    "warp_error",
-]

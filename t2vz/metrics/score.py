@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..video.frames import check_frames
@@ -55,37 +56,25 @@ def score_video(
     """
     frames, found = check_frames(frames), dict.fromkeys(MEASURES)
     if clip is not None:
-        found.update(_seen_by_clip(frames, clip, prompt))
+        images = embed_images(clip, frames)
+        if prompt is not None:
+            found["clip_score"] = clip_score(images, embed_texts(clip, [prompt])[0])
+        if len(frames) > 1:
+            found["consistency_next"], found["consistency_first"] = frame_consistency(images)
     if len(frames) < 2:
         return found
     found["histogram_similarity"] = histogram_similarity(frames)
     moved = measured_motion(frames, masks)
     found["motion_x"], found["motion_y"] = (-motion_per_frame(moved.pixels)).tolist()
     found["motion_match"] = float(moved.match.mean())
-    offsets = _from_frame_1(-moved.pixels)
+    offsets = F.pad(-moved.pixels, (0, 0, 1, 0))  # frame 1's before them: none
     found["warp_error"] = warp_error(frames, offsets)
     if motion is not None:
         asked = requested_motion(motion, *frames.shape[:3])
-        size = torch.tensor([frames.shape[2], frames.shape[1]], device="cpu")
-        near = (asked.abs() <= REACH * size).all(dim=1)
+        near = (asked.abs() <= REACH * torch.tensor(frames.shape[2:0:-1], device="cpu")).all(dim=1)
         found["motion_error"] = motion_error(moved.pixels[near], asked[near]) if near.any() else None
-        offsets = _from_frame_1(asked)
+        offsets = F.pad(asked, (0, 0, 1, 0))
         found["warp_error_asked"] = warp_error(frames, offsets)
     if masks is not None:
         found["background_change"] = background_change(frames, masks, offsets)
     return found
-
-
-def _seen_by_clip(frames: np.ndarray, clip: CLIP, prompt: str | None) -> dict[str, float]:
-    images, found = embed_images(clip, frames), {}
-    if prompt is not None:
-        found["clip_score"] = clip_score(images, embed_texts(clip, [prompt])[0])
-    if len(frames) > 1:
-        alike = frame_consistency(images)
-        found.update(consistency_next=alike.next, consistency_first=alike.first)
-    return found
-
-
-def _from_frame_1(offsets: Tensor) -> Tensor:
-    """Frames 2 … m's offsets with frame 1's, none, before them."""
-    return torch.cat([offsets.new_zeros(1, 2), offsets])

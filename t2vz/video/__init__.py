@@ -11,16 +11,3 @@ from .clip import Clip, FramesOnDisk, open_clip
 from .read import open_frames, read_masks, read_video
 from .video import DEFAULT_FPS, Video
 from .write import check_output, write_frames
-
-__all__ = [
-    "Clip",
-    "DEFAULT_FPS",
-    "FramesOnDisk",
-    "Video",
-    "check_output",
-    "open_clip",
-    "open_frames",
-    "read_masks",
-    "read_video",
-    "write_frames",
-]

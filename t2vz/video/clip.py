@@ -106,14 +106,11 @@ def open_clip(
 ) -> Clip:
     """Read a video once, frame by frame, into a Clip on disk. Close it, or use it in a `with` block.
 
-    path: any file ffmpeg reads, a GIF, a picture, a folder of pictures (see `read_video`).
-    start, end: seconds. fps: resample to this rate by the time stamps; None keeps every frame and the rate.
-    resolution: pixels of the larger side; the other follows, and both are rounded to multiples of `multiple`
+    path, start, end, fps: as for `read_video`; frame count, rate and duration are the file's unless the last three say
+    otherwise. resolution: pixels of the larger side; the other follows, and both are rounded to multiples of `multiple`
     (see `fitting_size`); size: (height, width) in place of both.
-    Frame count, rate and duration are the file's unless start, end or fps say otherwise.
-    Raises: InputError when there is no such file, no video in it (a sound file, something else), no frame between
-    start and end, a single one, pictures of several sizes, an impossible resolution;
-    FailedError when the file is damaged on the way, ffmpeg is missing or the disk is full.
+    Raises as `read_video`; InputError for a single frame, pictures of several sizes, an impossible resolution;
+    FailedError when the disk is full.
     """
     least, most = RESOLUTIONS
     if not least <= resolution <= most:

@@ -79,11 +79,6 @@ def test_a_still_clip_stands_still():
     assert not camera_path(moved([similarity(0.2 * k) for k in range(4)])).still
 
 
-def test_a_path_can_be_read_at_some_frames():
-    path = camera_path(moved([similarity(2.0 * k) for k in range(5)]))
-    torch.testing.assert_close(path.at([0, 2, 4]).offsets[:, 0], torch.tensor([0, 4, 8]).double(), atol=0.3, rtol=0)
-
-
 def test_frames_follow_the_clip_at_their_own_times():
     """A clip of 12 frames a second, a video of 4: every third frame; a still one is said, a short one refused."""
 
