@@ -24,12 +24,15 @@ from .fit import Settings
 from .folder import Folder
 from .log import write_sheet
 from .pictures import Pictures
-from .unet import encode_texts, noise_loss, sample
+from .unet import cell_weights, encode_texts, noise_loss, sample
 from .vae import cached_latents, encode_all, load_vae
 
 SETTINGS = Settings(minutes=20, batch=16, learning_rate=6e-4, warmup=100, weight_decay=1e-3, ema=0.998)
 LEFT_OUT = 0.05  # how often the instruction alone, the picture alone, and both are left out
 SHOWN = 16  # edits for the sheet, not learned from
+CHANGED = (
+    0.25  # a latent cell that an edit changes: its mean distance, where 1 is what latents differ by from each other
+)
 
 
 def train(folder: Folder) -> None:
@@ -53,7 +56,7 @@ def train(folder: Folder) -> None:
         def editing(x_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
             return unet(torch.cat([x_t, source[:, None]], dim=2), t, context)
 
-        return noise_loss(editing, x_0, context, generator)
+        return noise_loss(editing, x_0, context, generator, cells=changed_cells(x_0, scale * before[chosen]).to(device))
 
     def show(path: Path) -> None:
         """Two times 8 edits: rows of pictures before, as edited, after."""
@@ -67,6 +70,13 @@ def train(folder: Folder) -> None:
 
     folder.train("edit", unet, SETTINGS, loss_of, show)
     folder.finish("edit", unet, config=asdict(unet.config), edits=learned)
+
+
+def changed_cells(after: Tensor, before: Tensor) -> Tensor:
+    """What each cell counts (n, 1, h, w), 1 on average: what an edit changes counts three times as much as what it
+    leaves, for that is copied from the source. Scaled latents (n, 4, h, w)."""
+    changed = (after - before).abs().mean(dim=1, keepdim=True) > CHANGED
+    return cell_weights(255 * changed, 3.0)
 
 
 def left_out(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

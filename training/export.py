@@ -17,7 +17,7 @@ from t2vz.checkpoints.defaults import DEFAULTS_FILE
 from t2vz.checkpoints.words import WORDS_FILE
 from t2vz.errors import InputError
 from t2vz.files import atomic_path, write_bytes, write_json
-from t2vz.model import StableDiffusion
+from t2vz.model import StableDiffusion, load_controlnet
 from t2vz.world import BACKGROUNDS, COLOURS, KINDS, OBJECTS, STYLES, instruction_words, vocabulary
 
 from .clip import load_clip, measure_retrieval, sizes_of, text_tower
@@ -50,19 +50,20 @@ def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
     write_clip(clip, to / "clip")
     write_bytes(to / "README.md", model_card(folder, to).encode())
     if folder.path("edit").is_file():
-        beside = to.with_name(to.name + "-edit")
-        save_unet(beside / "unet", folder.load("edit"), overwrite=overwrite)
-        write_json(beside / WORDS_FILE, known_words(instruction_words(), folder.style))
-        write_json(beside / DEFAULTS_FILE, EDIT_DEFAULTS)
-        write_bytes(beside / "README.md", edit_card(folder, to.name).encode())
+        edits = beside(to, "edit")
+        save_unet(edits / "unet", folder.load("edit"), overwrite=overwrite)
+        write_json(edits / WORDS_FILE, known_words(instruction_words(), folder.style))
+        write_json(edits / DEFAULTS_FILE, EDIT_DEFAULTS)
+        write_bytes(edits / "README.md", edit_card(folder, to.name).encode())
     if folder.path("controlnet").is_file():
-        beside = to.with_name(to.name + "-control")
-        save_controlnet(beside, folder.load("controlnet"), overwrite=overwrite)
-        write_bytes(beside / "README.md", control_card(folder, to.name).encode())
+        control = beside(to, "control")
+        save_controlnet(control, folder.load("controlnet"), overwrite=overwrite)
+        write_bytes(control / "README.md", control_card(folder, to.name).encode())
 
 
 def unpack(checkpoint: Path, folder: Folder) -> None:
-    """Write CLIP, VAE and UNet of a checkpoint that `export` wrote as finished stages, to train them further.
+    """Write the networks of a checkpoint that `export` wrote as finished stages, to train them further: CLIP, VAE and
+    UNet; the UNet that edits and the ControlNet, where there are such beside it.
 
     What is known of the networks is measured anew on unseen pictures; how long they were trained before is not.
     Raises InputError if the checkpoint holds no CLIP, or the folder has stages already.
@@ -84,6 +85,17 @@ def unpack(checkpoint: Path, folder: Folder) -> None:
     save_network(folder.path("vae"), sd.vae, {"config": asdict(sd.vae.config), "psnr": measure_psnr(sd.vae, unseen)})
     facts = {**folder.facts(), "config": asdict(sd.unet.config), "latents": folder.latents}
     save_network(folder.path("unet"), sd.unet, facts)
+    if beside(checkpoint, "edit").is_dir():
+        edits = StableDiffusion.load(checkpoint, edit=True).unet
+        save_network(folder.path("edit"), edits, {"config": asdict(edits.config), "edits": folder.edits})
+    if beside(checkpoint, "control").is_dir():
+        controlnet = load_controlnet(beside(checkpoint, "control"))
+        save_network(folder.path("controlnet"), controlnet, {"config": asdict(controlnet.config)})
+
+
+def beside(checkpoint: Path, name: str) -> Path:
+    """Where the edit UNet ("edit") or the ControlNet ("control") of a checkpoint lies."""
+    return checkpoint.with_name(f"{checkpoint.name}-{name}")
 
 
 def things(style: str) -> list[str]:

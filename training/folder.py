@@ -66,7 +66,7 @@ class Folder:
     pictures: int = 24_000
     unseen: int = 64
     latents: int = 24_000  # how many of the pictures the UNet learns from
-    edits: int = 8_000  # how many of the pictures the edit UNet learns to edit
+    edits: int = 16_000  # how many of the pictures the edit UNet learns to edit
     minutes: float | None = None
     steps: int | None = None
     seed: int = 0

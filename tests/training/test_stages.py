@@ -125,7 +125,8 @@ def test_a_shipped_folder_can_be_trained_further(trained, tmp_path, capsys):
     again = replace(trained, out=tmp_path / "again", steps=1, further=True)
     arguments = ["--out", str(again.out), "--size", "64", "--pictures", "40"]
     assert main(["unpack", "--from", str(tmp_path / "small"), *arguments]) == 0
-    for load in (load_clip, load_vae, lambda folder: folder.load("unet")):
+    stages = ("unet", "edit", "controlnet")
+    for load in (load_clip, load_vae, *(lambda folder, stage=stage: folder.load(stage) for stage in stages)):
         for (name, ours), (_, theirs) in zip(
             load(again).named_parameters(), load(trained).named_parameters(), strict=True
         ):
