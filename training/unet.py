@@ -42,13 +42,13 @@ SHEET_PROMPTS = [
     "a white umbrella on the beach",
     "a black car in the city",
     "a green tree in the mountains",
-    "three red robots in the forest",
+    "three red mushrooms in the forest",
     "a brown bus in the city",
     "a blue butterfly on a green meadow",
     "two yellow hearts in the snow",
     "a pink flower in the desert",
     "an orange balloon over the sea",
-    "a row of green cups in a room",
+    "a row of green hearts in a room",
 ]
 
 

@@ -12,7 +12,7 @@ video has its own folder and is found again: after Ctrl-C or a crash the same co
 finished study costs nothing. Several commands, also on other machines that see the same folder, may work on one
 study."""
 EXAMPLES = """examples:
-  t2vz ablate paper --prompts 2 --seeds 1            a first look: 16 videos, a few minutes
+  t2vz ablate paper --prompts 2                      a first look: 16 videos, two minutes
   t2vz ablate paper --workers 2                      the whole of it, two processes
   t2vz ablate mine.toml --dry-run                    what would be done
   t2vz ablate mine.toml --weights v1-5-pruned-emaonly.safetensors --clip openai/clip-vit-large-patch14 --device cuda

@@ -241,7 +241,7 @@ def test_noise_that_is_not_finite_is_an_error_too(device):
         generate(stand_in(device), settings(), noise=noise)
 
 
-def test_denoise_follows_the_closed_form_of_a_linear_prediction(device):
+def test_e10_denoise_follows_the_closed_form_of_a_linear_prediction(device):
     """ε = c·x makes every DDIM step a factor: √(ᾱ_s/ᾱ_t)·(1 − c·√(1−ᾱ_t)) + c·√(1−ᾱ_s)."""
     schedule, c, factor = NoiseSchedule(), 0.7, 1.0
     x = torch.ones(2, 4, 1, 1, dtype=torch.float64, device=device)
