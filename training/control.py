@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from t2vz.conditions.edges import edges
@@ -28,7 +29,7 @@ from .fit import Settings
 from .folder import Folder
 from .log import write_sheet
 from .pictures import Pictures
-from .unet import encode_texts, guided, noise_loss, sample
+from .unet import cell_weights, encode_texts, guided, noise_loss, sample
 from .vae import cached_latents, load_vae
 
 STEM = (8, 16, 32, 64)  # channels of the condition's way from picture to latent size
@@ -53,8 +54,8 @@ def train(folder: Folder) -> None:
         """The UNet's loss on some pictures, steered by their edges."""
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         context = texts.context(chosen, torch.rand(batch, generator=generator) < NO_PROMPT).to(device)
-        condition = as_condition(bits, chosen).to(device)
-        return noise_loss(controlled(condition), latents[chosen].float().to(device), context, generator)
+        condition, x_0 = as_condition(bits, chosen).to(device), latents[chosen].float().to(device)
+        return noise_loss(controlled(condition), x_0, context, generator, cells=edge_cells(condition, x_0.shape[-1]))
 
     def show(path: Path) -> None:
         """Rows of edges above what was made of them."""
@@ -67,6 +68,12 @@ def train(folder: Folder) -> None:
 
     folder.train("controlnet", controlnet, SETTINGS, loss_of, show)
     folder.finish("controlnet", controlnet, config=asdict(controlnet.config))
+
+
+def edge_cells(condition: Tensor, side: int) -> Tensor:
+    """What each latent cell counts, (n, 1, side, side), 1 on average: a cell with an edge in it counts three times as
+    much as one without. condition: (n, 1, 3, H, W)."""
+    return cell_weights(255 * F.adaptive_max_pool2d(condition[:, 0, :1], side), 3.0)
 
 
 def new_controlnet(unet: UNet, seed: int = 0) -> ControlNet:

@@ -6,7 +6,8 @@ import torch
 
 from t2vz.unet.config import UNetConfig
 from t2vz.unet.unet import UNet
-from training.control import as_condition, new_controlnet
+from training.control import as_condition, edge_cells, new_controlnet
+from training.edit import changed_cells
 
 TINY = UNetConfig(
     block_out_channels=(16, 16, 16, 16), layers_per_block=1, heads=(2,) * 4, context_dim=8, norm_groups=4, sample_size=8
@@ -44,3 +45,15 @@ def test_conditions_are_the_drawings():
     assert condition.shape == (2, 1, 3, 64, 64) and set(condition.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(condition[0, 0, 0], condition[0, 0, 2])
     assert condition.mean().item() == pytest.approx(1 / 12, abs=0.02)
+
+
+def test_cells_with_an_edge_or_a_change_count_three_times():
+    condition = torch.zeros(1, 1, 3, 64, 64)
+    condition[..., 17, 40] = 1  # a pixel of cell (2, 5)
+    x = torch.zeros(1, 4, 8, 8)
+    changed = x.clone()
+    changed[0, :, 2, 5] = 1
+    for cells in (edge_cells(condition, 8), changed_cells(changed, x)):
+        assert cells.mean().item() == pytest.approx(1)
+        assert (cells == cells.max()).nonzero().tolist() == [[0, 0, 2, 5]]
+        assert (cells.max() / cells.min()).item() == pytest.approx(3)
