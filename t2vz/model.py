@@ -52,8 +52,8 @@ class StableDiffusion:
     unet_path: Path | None = None  # that of its UNet, if it lies elsewhere (the embedded edit model's)
     tokenizer_path: Path | None = None  # that of its tokenizer, if another was given than its own
     kind: str = "sd1"
-    words: Words | None = None  # those it knows, where it knows few (checkpoints/words.py)
-    defaults: Defaults = field(default_factory=dict)  # settings it was made for (checkpoints/defaults.py)
+    words: Words | None = None  # those it knows, where it knows few (checkpoints/attached.py)
+    defaults: Defaults = field(default_factory=dict)  # settings it was made for (checkpoints/attached.py)
     inverted: Tensor | None = None  # (m, c, h, w), scaled: the video it was tuned on, inverted (pipelines/tune.py)
     _hash: str | None = field(default=None, repr=False)
 

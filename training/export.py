@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from transformers import CLIPModel
 
 from t2vz.checkpoints import save_controlnet, save_folder, save_unet
-from t2vz.checkpoints.defaults import DEFAULTS_FILE
-from t2vz.checkpoints.words import WORDS_FILE
+from t2vz.checkpoints.attached import DEFAULTS_FILE, WORDS_FILE
 from t2vz.errors import InputError
 from t2vz.files import atomic_path, write_bytes, write_json
 from t2vz.model import StableDiffusion, load_controlnet

@@ -1,9 +1,9 @@
 """The sizes of networks: what tensor shapes show, and the few numbers that only words can say.
 
-Widths, levels, layers and channels are read off the shapes (`*_from_shapes`, by the folder layout's names). Head
-counts, norm groups, scaling factor, picture size and the noise schedule leave no trace in shapes: a folder says them in
-its config.json, t2vz's own single files in their header, and where nothing is said they are Stable Diffusion 1.x's.
-Every other option of a config.json is compared with what `*_to_json` writes for the network that is built: a file that
+Widths, levels, layers and channels are read off the shapes (SHOWN, by the folder layout's names). Head counts, norm
+groups, scaling factor, picture size and the noise schedule leave no trace in shapes: a folder says them in its
+config.json, t2vz's own single files in their header, and where nothing is said they are Stable Diffusion 1.x's.
+Every other option of a config.json is compared with what `to_json` writes for the network that is built: a file that
 asks for another computation is refused by the option's name.
 """
 
@@ -33,7 +33,6 @@ CONTROLNET_BUILT = {
     "act_fn": "silu",
     "downsample_padding": 1,
     "flip_sin_to_cos": True,
-    "freq_shift": 0,
     "mid_block_scale_factor": 1,
     "mid_block_type": "UNetMidBlock2DCrossAttn",
     "norm_eps": 1e-5,
@@ -42,10 +41,8 @@ CONTROLNET_BUILT = {
 }
 UNET_BUILT = CONTROLNET_BUILT | {
     "attention_type": "default",
-    "center_input_sample": False,
     "conv_in_kernel": 3,
     "conv_out_kernel": 3,
-    "dropout": 0.0,
     "resnet_out_scale_factor": 1.0,
     "time_embedding_type": "positional",
 }
@@ -81,90 +78,71 @@ UNSHOWN = {"attention_head_dim": "heads", "num_attention_heads": "heads", "norm_
     name: name for name in ("sample_size", "scaling_factor", "hidden_act", "layer_norm_eps")
 }
 
-
-def unet_from_shapes(shapes: Shapes, where: str) -> UNetConfig:
-    """A UNet's sizes, with SD 1.x's heads, groups and picture size. Raises InputError naming the tensor that should
-    show a size and is not there."""
-    temporal = any(is_temporal(key) for key in shapes)
-    channels = _shape(shapes, "conv_out.weight", where)[0]
-    return UNetConfig(out_channels=channels, temporal_attention=temporal, **_going_down(shapes, where))
-
-
-def controlnet_from_shapes(shapes: Shapes, where: str) -> ControlNetConfig:
-    """A ControlNet's sizes, with SD 1.x's heads and groups. Raises InputError as above."""
-    stem = "controlnet_cond_embedding"
-    first = _shape(shapes, f"{stem}.conv_in.weight", where)
-    halving = range(1, _count(shapes, rf"{stem}\.blocks\.(\d+)\.", where), 2)  # every second conv
-    return ControlNetConfig(
-        condition_channels=first[1],
-        condition_out_channels=(first[0], *(_shape(shapes, f"{stem}.blocks.{i}.weight", where)[0] for i in halving)),
-        **_going_down(shapes, where),
-    )
-
-
-def _going_down(shapes: Shapes, where: str) -> dict[str, Any]:
-    """What UNet and ControlNet have in common."""
-    levels = range(_count(shapes, r"down_blocks\.(\d+)\.", where))
-    text_reader = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
-    return {
-        "in_channels": _shape(shapes, "conv_in.weight", where)[1],
-        "block_out_channels": tuple(
-            _shape(shapes, f"down_blocks.{i}.resnets.0.conv2.weight", where)[0] for i in levels
-        ),
-        "has_attention": tuple(any(key.startswith(f"down_blocks.{i}.attentions.") for key in shapes) for i in levels),
-        "layers_per_block": _count(shapes, r"down_blocks\.0\.resnets\.(\d+)\.", where),
-        "heads": (8,) * len(levels),
-        "context_dim": _shape(shapes, text_reader, where)[1],
-    }
-
-
-def vae_from_shapes(shapes: Shapes, where: str) -> VAEConfig:
-    """A VAE's sizes, with SD 1.x's groups and scaling factor. Raises InputError as above."""
-    levels = range(_count(shapes, r"encoder\.down_blocks\.(\d+)\.", where))
-    return VAEConfig(
-        in_channels=_shape(shapes, "encoder.conv_in.weight", where)[1],
-        latent_channels=_shape(shapes, "decoder.conv_in.weight", where)[1],
-        block_out_channels=tuple(
-            _shape(shapes, f"encoder.down_blocks.{i}.resnets.0.conv1.weight", where)[0] for i in levels
-        ),
-        layers_per_block=_count(shapes, r"encoder\.down_blocks\.0\.resnets\.(\d+)\.", where),
-    )
-
-
-def text_from_shapes(shapes: Shapes, where: str) -> TextConfig:
-    """The text tower's sizes, with 64 channels a head. Raises InputError as above."""
-    vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight", where)[:2]
-    return TextConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=_shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight", where)[0],
-        num_hidden_layers=_count(shapes, r"text_model\.encoder\.layers\.(\d+)\.", where),
-        num_attention_heads=max(1, width // TEXT_HEAD_WIDTH),
-        max_position_embeddings=_shape(shapes, "text_model.embeddings.position_embedding.weight", where)[0],
-    )
-
-
-def _count(shapes: Shapes, pattern: str, where: str) -> int:
-    """How many different numbers the pattern's group matches at the start of keys."""
-    numbers = {match[1] for key in shapes if (match := re.match(pattern, key))}
-    if not numbers:
-        named = pattern.replace(r"(\d+)", "0").replace("\\", "")
-        raise InputError(f"{where}: no tensor's name begins with {named}; the file is pruned or another model")
-    return len(numbers)
-
-
-def _shape(shapes: Shapes, key: str, where: str) -> tuple[int, ...]:
-    if key not in shapes or len(shapes[key]) < 2:
-        raise InputError(f"{where}: no weight named {key}; the file is pruned or of another architecture")
-    return shapes[key]
-
-
-FROM_SHAPES = {
-    "unet": unet_from_shapes,
-    "vae": vae_from_shapes,
-    "text": text_from_shapes,
-    "ControlNet": controlnet_from_shapes,
+# Sizes that shapes show: field -> a tensor and its axis. Where the name has a *, one for each number that stands there;
+# and without an axis, how many numbers those are.
+GOING_DOWN = {
+    "in_channels": ("conv_in.weight", 1),
+    "block_out_channels": ("down_blocks.*.resnets.0.conv2.weight", 0),
+    "layers_per_block": ("down_blocks.0.resnets.*", None),
+    "context_dim": ("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 1),
 }
+CONTROL_STEM = {
+    "condition_channels": ("controlnet_cond_embedding.conv_in.weight", 1),
+    "condition_out_channels": ("controlnet_cond_embedding.blocks.*.weight", 0),
+}
+SHOWN = {
+    UNetConfig: GOING_DOWN | {"out_channels": ("conv_out.weight", 0)},
+    ControlNetConfig: GOING_DOWN | CONTROL_STEM,
+    VAEConfig: {
+        "in_channels": ("encoder.conv_in.weight", 1),
+        "latent_channels": ("decoder.conv_in.weight", 1),
+        "block_out_channels": ("encoder.down_blocks.*.resnets.0.conv1.weight", 0),
+        "layers_per_block": ("encoder.down_blocks.0.resnets.*", None),
+    },
+    TextConfig: {
+        "vocab_size": ("text_model.embeddings.token_embedding.weight", 0),
+        "hidden_size": ("text_model.embeddings.token_embedding.weight", 1),
+        "intermediate_size": ("text_model.encoder.layers.0.mlp.fc1.weight", 0),
+        "num_hidden_layers": ("text_model.encoder.layers.*", None),
+        "max_position_embeddings": ("text_model.embeddings.position_embedding.weight", 0),
+    },
+}
+
+
+def sizes_from_shapes(kind: type[Config], shapes: Shapes, where: str) -> Config:
+    """A network's sizes; what shapes do not show is SD 1.x's: heads, norm groups, scaling factor, picture size.
+
+    Raises InputError naming the tensor that should show a size and is not there.
+    """
+    shown: dict[str, Any] = {field: _shown(shapes, *place, where) for field, place in SHOWN[kind].items()}
+    if kind is TextConfig:
+        shown["num_attention_heads"] = max(1, shown["hidden_size"] // TEXT_HEAD_WIDTH)
+    elif kind is not VAEConfig:
+        attends = [f"down_blocks.{i}.attentions." for i in range(len(shown["block_out_channels"]))]
+        shown["has_attention"] = tuple(any(key.startswith(prefix) for key in shapes) for prefix in attends)
+        shown["heads"] = (8,) * len(attends)
+    if kind is UNetConfig:
+        shown["temporal_attention"] = any(is_temporal(key) for key in shapes)
+    if kind is ControlNetConfig:  # two convolutions for each halving: of the same width, and to the next
+        widths = shown["condition_out_channels"]
+        shown["condition_out_channels"] = widths[::2] + widths[-1:]
+    return kind(**shown)
+
+
+def _shown(shapes: Shapes, name: str, axis: int | None, where: str) -> int | tuple[int, ...]:
+    """What a row of SHOWN says of these shapes."""
+    before, star, after = name.partition("*")
+    numbers = {match[1] for key in shapes if star and (match := re.match(rf"{re.escape(before)}(\d+)\.", key))}
+    if star and not numbers:
+        raise InputError(f"{where}: no tensor's name begins with {before}0.; the file is pruned or another model")
+    if axis is None:
+        return len(numbers)
+    sides = []
+    for key in [f"{before}{i}{after}" for i in range(len(numbers))] or [name]:
+        if len(shapes.get(key, ())) < 2:
+            raise InputError(f"{where}: no weight named {key}; the file is pruned or of another architecture")
+        sides.append(shapes[key][axis])
+    return tuple(sides) if star else sides[0]
 
 
 def to_json(sizes: Config | NoiseSchedule) -> dict[str, Any]:
@@ -196,21 +174,21 @@ def to_json(sizes: Config | NoiseSchedule) -> dict[str, Any]:
     return BUILT[type(sizes)] | options
 
 
-def read_sizes(name: str, shapes: Shapes, path: Any, said: Mapping[str, Any], where: str) -> Config:
+def read_sizes(kind: type[Config], shapes: Shapes, path: Any, said: Mapping[str, Any], where: str) -> Config:
     """The sizes of a network: of its shapes, and of what its config.json or header says (`said`, {} for nothing).
 
-    name: a row of FROM_SHAPES. path, where: the weights and what describes them, for messages. Raises InputError that
-    names the first option which asks for another architecture than Stable Diffusion 1.x's, or contradicts the shapes.
+    path, where: the weights and what describes them, for messages. Raises InputError that names the first option which
+    asks for another architecture than Stable Diffusion 1.x's, or contradicts the shapes.
     """
-    config = FROM_SHAPES[name](shapes, str(path))
+    config = sizes_from_shapes(kind, shapes, str(path))
     said = {option: value for option, value in said.items() if value is not None and not option.startswith("_")}
     for option, field in UNSHOWN.items():
         field = field if hasattr(config, field) else option
         if option in said and hasattr(config, field):
-            config = replace(config, **{field: _like(getattr(config, field), said[option], option, where)})
+            config = replace(config, **{field: checked(said[option], getattr(config, field), option, where)})
     _check_divisors(config, where if said else str(path), said)
     built = to_json(config)
-    if name == "text":  # its other options concern training, or the tokenizer's numbers
+    if kind is TextConfig:  # its other options concern training, or the tokenizer's numbers
         said = {option: said[option] for option in said.keys() & {"model_type", *asdict(config)}}
     for option, value in said.items():
         expected = built.get(option, False)
@@ -219,26 +197,26 @@ def read_sizes(name: str, shapes: Shapes, path: Any, said: Mapping[str, Any], wh
         rule = "an architecture without it"
         if option in built:
             rule = f"{expected!r}" + ", which its tensors show" * (option not in BUILT[type(config)])
-        _refuse(where, option, value, rule)
+        refuse_option(where, option, value, rule)
     return config
 
 
-def _like(present: Any, value: Any, option: str, where: str) -> Any:
-    """A value that a file says, checked to be of the kind of the one it replaces."""
+def checked(value: Any, present: Any, option: str, where: str) -> Any:
+    """A value that a file says, if it is of the kind of the one it replaces. Raises InputError if it is not."""
     if isinstance(present, tuple):  # one number for all levels, or one for each
         values = tuple(value) if isinstance(value, list | tuple) else (value,) * len(present)
         if len(values) != len(present) or not all(type(v) is int and v > 0 for v in values):
-            _refuse(where, option, value, f"a positive whole number for each of the {len(present)} levels")
+            refuse_option(where, option, value, f"a positive whole number for each of the {len(present)} levels")
         return values
     if isinstance(value, list | tuple) and value and all(v == value[0] for v in value):
         value = value[0]
     if isinstance(present, str):
         if value not in ACTIVATIONS:
-            _refuse(where, option, value, " or ".join(ACTIVATIONS))
+            refuse_option(where, option, value, " or ".join(ACTIVATIONS))
         return value
     kinds = (int,) if isinstance(present, int) else (int, float)
     if type(value) not in kinds or not 0 < value < math.inf:
-        _refuse(where, option, value, f"a positive {'whole ' * isinstance(present, int)}number")
+        refuse_option(where, option, value, f"a positive {'whole ' * isinstance(present, int)}number")
     return type(present)(value)
 
 
@@ -267,30 +245,10 @@ def _check_divisors(config: Config, where: str, said: Mapping[str, Any]) -> None
             raise InputError(f"{where}: its widths, {shown}, do not divide by {number}; {hint}")
 
 
-def _refuse(where: str, option: str, value: Any, rule: str) -> NoReturn:
-    raise InputError(
-        f"{where}: {option} = {value!r}, but t2vz builds Stable Diffusion 1.x, with {rule}; load a checkpoint of that "
-        "shape"
-    )
-
-
-def schedule_from_json(said: Mapping[str, Any], where: str) -> NoiseSchedule:
-    """The noise schedule the UNet was trained on; how a sampler visits it (spacing, clipping …) is not read.
-
-    Raises InputError for another schedule than "scaled linear", and for models that predict v or x_0.
-    """
-    said = {"beta_schedule": "linear"} | {option: value for option, value in said.items() if value is not None}
-    for option, built in (SCHEDULE_BUILT | {"trained_betas": None}).items():
-        if said.get(option, built) != built:
-            _refuse(where, option, said[option], repr(built))
-    if (offset := said.get("steps_offset", 1)) not in (0, 1):
-        _refuse(where, "steps_offset", offset, "0 or 1")
-    return NoiseSchedule(
-        train_steps=_like(1, said.get("num_train_timesteps", 1000), "num_train_timesteps", where),
-        beta_first=_like(1.0, said.get("beta_start", 1e-4), "beta_start", where),
-        beta_last=_like(1.0, said.get("beta_end", 0.02), "beta_end", where),
-        steps_offset=int(offset),
-    )
+def refuse_option(where: str, option: str, value: Any, rule: str) -> NoReturn:
+    """Raise InputError: an option of a file has a value that t2vz does not build."""
+    said = f"{where}: {option} = {value!r}"
+    raise InputError(f"{said}, but t2vz builds Stable Diffusion 1.x, with {rule}; load a checkpoint of that shape")
 
 
 def header_words(name: str, sizes: Config | NoiseSchedule, rule: Config | NoiseSchedule) -> dict[str, str]:

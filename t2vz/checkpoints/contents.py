@@ -11,23 +11,14 @@ from typing import Any
 
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
-from . import layouts
-from .config import from_header, read_sizes, schedule_from_json, to_json
-from .inverted import INVERTED_FILE
+from . import layouts, lora
+from .attached import INVERTED_FILE
+from .config import from_header, read_sizes
 from .kinds import Kind, identify
 from .networks import NETWORKS, PARTS, STEM, Part, by_module_names, shapes_of
-from .prediction import check_prediction, yaml_beside
-from .read import (
-    HEADER,
-    Entry,
-    find_path,
-    find_weights,
-    read_header,
-    read_header_and_metadata,
-    read_json,
-    refuse_quantised,
-)
-from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES
+from .read import GIVE, HEADER, Entry, find_path, find_weights, read_header, read_json, refuse_quantised
+from .schedule import schedule_from_json, schedule_of_file, settings_beside
+from .tokenizer import tokenizer_files
 
 UNETS = ("sd1", "instruct-pix2pix", "inpainting")
 # Which network a file of one kind holds, if it is no whole checkpoint.
@@ -86,25 +77,22 @@ def _look_into_checkpoint(path: Path) -> Contents:
         if name == "unet":
             contents.kind = identify(shapes_of(entries))
         _add_part(contents, name, folder, entries, folder / "config.json")
-    scheduler = path / "scheduler/scheduler_config.json"
+    scheduler, inverted = path / "scheduler/scheduler_config.json", path / INVERTED_FILE
     contents.schedule = NoiseSchedule.stable_diffusion()
     if scheduler.is_file():
-        contents.files.append(scheduler)
         contents.schedule = _attempt(lambda: schedule_from_json(read_json(scheduler), str(scheduler)))
-    contents.files += tokenizer_files(path / "tokenizer")
-    contents.files += [path / INVERTED_FILE] if (path / INVERTED_FILE).is_file() else []
+    contents.files += [file for file in (scheduler, inverted) if file.is_file()] + tokenizer_files(path / "tokenizer")
     return contents
 
 
 def _look_into_file(path: Path) -> Contents:
     """A whole checkpoint, or one network alone, in either naming."""
-    entries, metadata = read_header_and_metadata(path)
+    entries, metadata = read_header(path)
     kind = identify(shapes_of(entries))
     contents = Contents(path, kind, entries, [path], metadata)
     name = ALONE.get(kind.kind)
     whole = name == "unet" and kind.layout == "single-file"
-    settings = path.with_name("adapter_config.json")  # of peft's LoRAs: lora.py
-    if path.name == "adapter_model.safetensors" and "lora_adapter_metadata" not in metadata and settings.is_file():
+    if settings := lora.settings_beside(path, metadata):
         contents.files.append(settings)
     if kind.layout == "folder":
         if name:
@@ -112,12 +100,11 @@ def _look_into_file(path: Path) -> Contents:
         return contents
     groups = _sort(contents, bare=None if whole else name)
     for found, group in groups.items():
-        if whole or found == "ControlNet" or found == name:
+        if whole or found in ("ControlNet", name):
             _add_part(contents, found, path, group, None)
     if whole:
-        contents.schedule = _attempt(lambda: _schedule_of_file(contents))
-        contents.files += tokenizer_files(path.parent / "tokenizer")
-        contents.files += filter(None, [yaml_beside(path)])
+        contents.schedule = _attempt(lambda: schedule_of_file(path, metadata, entries))
+        contents.files += tokenizer_files(path.parent / "tokenizer") + settings_beside(path)
     return contents
 
 
@@ -145,19 +132,20 @@ def _sort(contents: Contents, bare: str | None) -> dict[str, dict[str, Entry]]:
 
 def _add_part(contents: Contents, name: str, path: Path, entries: dict[str, Entry], config: Path | None) -> None:
     """Put a network among the parts, or what is wrong with it. config: the config.json that describes it."""
-    single = contents.kind.layout == "single-file"
+    row, single = NETWORKS[name], contents.kind.layout == "single-file"
     if config is not None and config.is_file():
         contents.files.append(config)
 
     def part() -> Part:
         """The network's entries under its modules' names, with its config. Raises what is wrong with them."""
-        named = by_module_names(NETWORKS[name], entries, single)
+        named = by_module_names(row, entries, single)
         for entry in named.values():
             refuse_quantised(entry)
         said, where = from_header(name, contents.metadata, path), f"{path}, header {HEADER}{name}"
         if config is not None:
             said, where = read_json(config), str(config)
-        return Part(name, path, read_sizes(name, shapes_of(named), path, said, where), named, config is not None)
+        sizes = read_sizes(row.config, shapes_of(named), path, said, where)
+        return Part(name, path, sizes, named, config is not None)
 
     contents.parts[name] = _attempt(part)
 
@@ -170,40 +158,27 @@ def _attempt(make: Callable[[], Any]) -> Any:
         return problem
 
 
-def _schedule_of_file(contents: Contents) -> NoiseSchedule:
-    """A single file's noise schedule: Stable Diffusion 1.x's, unless its header says another."""
-    check_prediction(contents.path, contents.metadata, contents.entries)
-    header = from_header("scheduler", contents.metadata, contents.path)
-    usual = NoiseSchedule.stable_diffusion()
-    return schedule_from_json(to_json(usual) | header, f"{contents.path}, header {HEADER}scheduler")
-
-
 def _entries(files: list[Path]) -> dict[str, Entry]:
     """All tensors of one part's file or shards."""
     entries: dict[str, Entry] = {}
     for file in files:
-        for key, entry in read_header(file).items():
-            if key in entries:
-                shards = f"{entries[key].path.name} and {file.name}"
-                raise InputError(f"{file.parent}: {key} is in two shards, {shards}; download the folder again")
-            entries[key] = entry
+        found, _ = read_header(file)
+        if twice := min(found.keys() & entries.keys(), default=None):
+            shards = f"{entries[twice].path.name} and {file.name}"
+            raise InputError(f"{file.parent}: {twice} is in two shards, {shards}; download the folder again")
+        entries |= found
     return entries
 
 
 def _weights_of_a_part(folder: Path) -> list[Path]:
     """The weight files of a folder that is one part of a checkpoint, whichever."""
-    problem = None
-    for stem in (STEM, "model"):
-        try:
-            return find_weights(folder, stem)
-        except InputError as error:
-            problem = problem or error
+    found = [_attempt(lambda stem=stem: find_weights(folder, stem)) for stem in (STEM, "model")]
+    for files in found:
+        if not isinstance(files, InputError):
+            return files
     if (folder / "config.json").is_file():
-        raise problem
-    raise InputError(
-        f"{folder}: is neither a checkpoint (no unet/, vae/, text_encoder/) nor one part of it; give a "
-        "folder, or a .safetensors file"
-    ) from problem
+        raise found[0]
+    raise InputError(f"{folder}: is neither a checkpoint (no unet/, vae/, text_encoder/) nor one part of it; {GIVE}")
 
 
 def _config_beside(file: Path, name: str) -> Path | None:
@@ -212,9 +187,3 @@ def _config_beside(file: Path, name: str) -> Path | None:
     said = read_json(config) if config.is_file() else {}
     is_such = NETWORKS[name].class_name in f"{said.get('_class_name')} {said.get('architectures')}"
     return config if is_such else None
-
-
-def tokenizer_files(folder: Path) -> list[Path]:
-    """The files of a tokenizer's folder that are read, if there is one."""
-    files = (folder / name for name in (*TOKENIZER_FILES, ADDED_FILE, NEW_FILE))
-    return [file for file in files if file.is_file()]

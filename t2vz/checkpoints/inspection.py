@@ -15,12 +15,11 @@ from typing import Any
 
 from ..errors import InputError
 from . import layouts, lora
-from .build import differences
+from .attached import WORDS_FILE
 from .contents import ALONE, UNETS, Contents, look
-from .networks import NETWORKS, PARTS, Part
+from .networks import NETWORKS, PARTS, Part, differences
 from .read import HEADER, Entry
 from .tokenizer import find_tokenizer, open_tokenizer
-from .words import WORDS_FILE
 
 RULES = (
     "nothing tells its head counts, norm groups, scaling factor, schedule: those above are Stable Diffusion 1.x's rules"
@@ -37,11 +36,11 @@ def inspect(path: str | Path) -> dict[str, Any]:
     Raises InputError for what cannot be read: no such file, a pickle, cut short, no safetensors.
     """
     found = look(path)
-    kind = found.kind
+    kind, schedule = found.kind, found.schedule
     weights = {entry.path for entry in found.entries.values()}
     report = {
         "path": str(path),
-        "what": kind.words + ": its UNet alone" * (kind.kind in UNETS and found.schedule is None),
+        "what": kind.words + ": its UNet alone" * (kind.kind in UNETS and schedule is None),
         "kind": kind.kind,
         "layout": kind.layout,
         "files": len(weights),
@@ -53,10 +52,10 @@ def inspect(path: str | Path) -> dict[str, Any]:
         "metadata": dict(found.metadata),
         "notes": _notes(found),
     }
-    if found.schedule is not None and (found.path.is_dir() or isinstance(found.schedule, InputError)):
-        report["parts"].append(_describe("scheduler", found.schedule))
+    if isinstance(schedule, InputError) or (schedule is not None and found.path.is_dir()):
+        report["parts"].append(_describe("scheduler", schedule))
     if problem := _tokenizer_problem(found):
-        report["parts"].append({"name": "tokenizer", "problem": problem})
+        report["parts"].append(_describe("tokenizer", problem))
     if kind.kind == "lora":
         report["lora"] = _describe_lora(found)
     elif kind.kind not in ALONE and not found.parts:
@@ -83,14 +82,14 @@ def _describe(name: str, part: Any) -> dict[str, Any]:
     return {"name": name, "sizes": sizes, **_count(part.entries), **differences(part), "problem": None}
 
 
-def _tokenizer_problem(found: Contents) -> str | None:
+def _tokenizer_problem(found: Contents) -> InputError | None:
     """Why the tokenizer in or beside a checkpoint cannot be used; None if it can, or if there is nothing to ask."""
     text = found.parts.get("text")
     try:
         if found.schedule is not None and isinstance(text, Part) and find_tokenizer(found.path) is not None:
             open_tokenizer(found.path, text.config)
     except InputError as problem:
-        return str(problem)
+        return problem
     return None
 
 
@@ -98,11 +97,9 @@ def _notes(found: Contents) -> list[str]:
     """What a reader should know beside the numbers."""
     notes, kind, path = [], found.kind.kind, found.path
     if found.schedule is not None and path.is_dir():
-        wanted = {"scheduler": path / "scheduler/scheduler_config.json"}
-        wanted |= {NETWORKS[name].folder: path / NETWORKS[name].folder for name in PARTS}
-        notes += [f"there is no {name}/" for name, place in wanted.items() if not place.exists()]
-        if (path / WORDS_FILE).is_file():
-            notes.append(f"{WORDS_FILE} lists the words it knows")
+        wanted = ["scheduler/scheduler_config.json", *(f"{NETWORKS[name].folder}/" for name in PARTS)]
+        notes += [f"there is no {place.split('/')[0]}/" for place in wanted if not (path / place).exists()]
+        notes += [f"{WORDS_FILE} lists the words it knows"] * (path / WORDS_FILE).is_file()
     elif found.schedule is not None:
         notes += [f"it holds no {name}" for name in PARTS if name not in found.parts]
     if any(isinstance(part, Part) and not part.described for part in found.parts.values()):
@@ -114,32 +111,28 @@ def _notes(found: Contents) -> list[str]:
         notes.append("its weights are differences, added to a UNet when it is loaded")
     if kind == "inpainting":
         notes.append("t2vz does not run inpainting models")
-    elif kind not in ALONE and kind != "lora" and not found.path.is_dir():
+    elif kind not in (*ALONE, "lora") and not path.is_dir():
         notes.append("t2vz does not run this; it runs Stable Diffusion 1.x")
     return notes
 
 
 def _describe_lora(found: Contents) -> dict[str, Any]:
     """Ranks, what is changed, alphas, and the model it was made for, as far as names and shapes tell."""
-    method = lora.other_method(list(found.entries))
     try:
         changes = lora.read_changes(found.path, found.entries, found.metadata)
     except InputError as error:
-        return {"method": method or "unknown", "problem": str(error)}
+        return {"method": lora.other_method(list(found.entries)) or "unknown", "problem": str(error)}
     modules = [change.module for change in changes]
-    in_text = [
-        module for module in modules if module.startswith(("lora_te", "text_encoder", "text_model", "cond_stage"))
-    ]
-    targets = Counter(lora.target(module) for module in modules)
-    scales = Counter(change.scale for change in changes)
+    in_text = [name for name in modules if name.startswith(("lora_te", "text_encoder", "text_model", "cond_stage"))]
+    scales = Counter(f"{change.scale:g}" for change in changes)
     return {
         "method": "LoRA",
         "problem": None,
-        "names": "kohya" if any(m.startswith("lora_") for m in modules) else "peft",
+        "names": "kohya" if any(module.startswith("lora_") for module in modules) else "peft",
         "made_for": lora.made_for(changes),
         "text_width": lora.text_width(changes),
         "modules": {"unet": len(modules) - len(in_text), "text": len(in_text)},
         "ranks": dict(Counter(change.rank for change in changes).most_common()),
-        "targets": dict(targets.most_common()),
-        "scales": {f"{scale:g}": count for scale, count in scales.most_common(6)},
+        "targets": dict(Counter(map(lora.target, modules)).most_common()),
+        "scales": dict(scales.most_common(6)),
     }

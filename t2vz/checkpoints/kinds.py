@@ -15,7 +15,7 @@ from . import layouts
 Shapes = Mapping[str, tuple[int, ...]]
 
 FIRST = "input_blocks.0.0.weight"  # a single file's first convolution
-TEXT = (layouts.TEXT + "*",)
+TEXT = layouts.TEXT + "*"
 WHOLE = "give a whole Stable Diffusion 1.x checkpoint (one file, or a folder with unet/ vae/ text_encoder/)"
 PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
 LORA = "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])"
@@ -36,32 +36,35 @@ class Kind:
     advice: str | None = WHOLE
 
 
-# (what a key contains, or how it begins if it ends in "*"; what the file is). Tried in this order.
+# What a key contains, or how it begins if that ends in "*"; what the file is. Tried in this order.
 MODELS = [
     (
-        ("lora_controlnet*",),
+        "lora_controlnet*",
         Kind("control-lora", "a control-LoRA (a ControlNet kept as low-rank changes of a UNet)", advice=CONTROL_LORA),
     ),
     (
-        ("lora_down", "lora_A", "lora.down", "lora_linear_layer.", "lora_up", "hada_w1", "lokr_w1", "oft_blocks"),
+        "lora_down lora_A lora.down lora_linear_layer. lora_up hada_w1 lokr_w1 oft_blocks",
         Kind("lora", "a LoRA (changes to a model, not a model)", "folder", LORA),
     ),
-    (("conditioner.embedders.*", "model.diffusion_model.label_emb.*"), Kind("sdxl", "SDXL")),
-    (("cond_stage_model.model.*",), Kind("sd2", "Stable Diffusion 2.x")),
-    (("cc_projection.weight",), Kind("zero123", "Zero123")),
-    (("joint_blocks.",), Kind("sd3", "Stable Diffusion 3")),
-    (("double_blocks.",), Kind("flux", "Flux")),
+    ("conditioner.embedders.* model.diffusion_model.label_emb.*", Kind("sdxl", "SDXL")),
+    ("cond_stage_model.model.*", Kind("sd2", "Stable Diffusion 2.x")),
+    ("cc_projection.weight", Kind("zero123", "Zero123")),
+    ("joint_blocks.", Kind("sd3", "Stable Diffusion 3")),
+    ("double_blocks.", Kind("flux", "Flux")),
 ]
-CONTROLNETS = {
-    "single-file": ("control_model.input_hint_block.0.weight*", "input_hint_block.0.weight*"),
-    "folder": ("controlnet_cond_embedding.conv_in.weight*",),
-}
+CONTROLNETS = [
+    (
+        "control_model.input_hint_block.0.weight* input_hint_block.0.weight*",
+        Kind("controlnet", "a ControlNet", advice=STEERS),
+    ),
+    ("controlnet_cond_embedding.conv_in.weight*", Kind("controlnet", "a ControlNet", "folder", STEERS)),
+]
 PARTS = [
-    (("encoder.down_blocks.*",), Kind("vae", "a VAE alone", "folder", PART)),
-    (("encoder.down.*", "first_stage_model.encoder.down.*"), Kind("vae", "a VAE alone")),
+    ("encoder.down_blocks.*", Kind("vae", "a VAE alone", "folder", PART)),
+    ("encoder.down.* first_stage_model.encoder.down.*", Kind("vae", "a VAE alone")),
     (TEXT, Kind("text", "a text encoder alone")),
     (
-        ("text_model.embeddings.*", "embeddings.token_embedding.weight*"),
+        "text_model.embeddings.* embeddings.token_embedding.weight*",
         Kind("text", "a text encoder alone", "folder", PART),
     ),
 ]
@@ -80,42 +83,44 @@ def identify(shapes: Shapes) -> Kind:
     single = layouts.UNET + FIRST in shapes
     if single and _has(shapes, TEXT):
         return _unet(shapes, layouts.UNET, FIRST, "single-file")
-    if "conv_in.weight" in shapes and _has(shapes, ("up_blocks.*",)):
+    if "conv_in.weight" in shapes and _has(shapes, "up_blocks.*"):
         return _unet(shapes, "", "conv_in.weight", "folder")
-    for marks, kind in MODELS:
-        if _has(shapes, marks):
-            return kind
+    if kind := _first(shapes, MODELS):
+        return kind
     if single:
         return _unet(shapes, layouts.UNET, FIRST, "single-file")
-    for layout, marks in CONTROLNETS.items():
-        if _has(shapes, marks) and "difference" in shapes:
-            return Kind("controlnet-delta", "a ControlNet stored as differences from a UNet", layout, STEERS)
-        if _has(shapes, marks):
-            return Kind("controlnet", "a ControlNet", layout, STEERS)
-    if displaced := _displaced_unet(shapes):
-        return displaced
-    for marks, kind in PARTS:
-        if _has(shapes, marks):
-            more = " and a text encoder, without a UNet"
-            return replace(kind, words="a VAE" + more) if kind.kind == "vae" and _has(shapes, TEXT) else kind
-    return Kind("unknown", "no model t2vz knows")
+    if kind := _first(shapes, CONTROLNETS):
+        delta = {"kind": "controlnet-delta", "words": "a ControlNet stored as differences from a UNet"}
+        return replace(kind, **delta) if "difference" in shapes else kind
+    if kind := _displaced_unet(shapes):
+        return kind
+    kind = _first(shapes, PARTS) or Kind("unknown", "no model t2vz knows")
+    if kind.kind == "vae" and _has(shapes, TEXT):
+        return replace(kind, words="a VAE and a text encoder, without a UNet")
+    return kind
 
 
 def refuse(kind: Kind, path: Path | str, shapes: Shapes) -> None:
     """Raise InputError that says which model the file at `path` is, and what to do instead."""
     words, advice = kind.words, kind.advice
-    if advice is None:  # the right model in the wrong place
-        words, advice = (
-            ("a UNet alone", PART)
-            if kind.layout == "folder"
-            else ("a whole checkpoint inside a folder for one part", "give the file itself")
-        )
+    if advice is None and kind.layout == "folder":  # the right model in the wrong place
+        words, advice = "a UNet alone", PART
+    elif advice is None:
+        words, advice = "a whole checkpoint inside a folder for one part", "give the file itself"
     seen = f" (its first key: {min(shapes)})" if kind.kind == "unknown" and shapes else ""
     raise InputError(f"{path}: this is {words}{seen}, and t2vz runs Stable Diffusion 1.x; {advice}")
 
 
-def _has(shapes: Shapes, marks: tuple[str, ...]) -> bool:
-    return any(key.startswith(mark[:-1]) if mark.endswith("*") else mark in key for key in shapes for mark in marks)
+def _has(shapes: Shapes, marks: str) -> bool:
+    """Whether any key has any of the marks, which are separated by spaces."""
+    return any(
+        key.startswith(mark[:-1]) if mark.endswith("*") else mark in key for mark in marks.split() for key in shapes
+    )
+
+
+def _first(shapes: Shapes, table: list[tuple[str, Kind]]) -> Kind | None:
+    """The first row of a table whose marks a file has."""
+    return next((kind for marks, kind in table if _has(shapes, marks)), None)
 
 
 def _displaced_unet(shapes: Shapes) -> Kind | None:

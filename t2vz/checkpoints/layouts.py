@@ -9,7 +9,7 @@ numbers.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from ..unet.config import ControlNetConfig, UNetConfig
@@ -35,36 +35,31 @@ VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "p
 # In older folders, with the present names.
 VAE_ATTENTION_OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
-# What trainers leave in single files beside the networks: schedule tables, EMA copies, losses …
-EXTRAS = (
-    *("alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar", "lvlb_weights"),
-    *("posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance"),
-    *("scale_factor", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"),
-    *("sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"),
-    *("cond_stage_model.logit_scale", "cond_stage_model.transformer.text_projection.weight"),
-    "cond_stage_model.transformer.text_model.embeddings.position_ids",  # 0 … 76, and often spoilt by merging
-    "cond_stage_model.transformer.embeddings.position_ids",
-    *("embedding_manager.*", "first_stage_model.loss.*", "first_stage_model.model_ema.*", "model_ema.*"),
-    "control_model.*",  # ControlNet 1.0 files carry the whole of SD 1.5 as well
-)
+# What trainers leave in single files beside the networks: schedule tables, EMA copies, losses, position_ids (0 … 76,
+# and often spoilt by merging). Files of ControlNet 1.0 carry the whole of SD 1.5 as well.
+EXTRAS = """
+    alphas_cumprod alphas_cumprod_prev betas log_one_minus_alphas_cumprod logvar lvlb_weights scale_factor
+    posterior_log_variance_clipped posterior_mean_coef1 posterior_mean_coef2 posterior_variance
+    sqrt_alphas_cumprod sqrt_one_minus_alphas_cumprod sqrt_recip_alphas_cumprod sqrt_recipm1_alphas_cumprod
+    cond_stage_model.logit_scale cond_stage_model.transformer.text_projection.weight
+    cond_stage_model.transformer.text_model.embeddings.position_ids
+    cond_stage_model.transformer.embeddings.position_ids
+    embedding_manager.* first_stage_model.loss.* first_stage_model.model_ema.* model_ema.* control_model.*
+""".split()
 
 
 def unet_modules(config: UNetConfig) -> Iterator[tuple[str, str]]:
     """(single-file name, folder name) of every UNet module, in running order, without the prefix `UNET`."""
     yield from _going_down(config)
-    last, resnets = len(config.has_attention) - 1, config.layers_per_block + 1
-    block = 0
+    levels, resnets = len(config.has_attention), config.layers_per_block + 1
     for level, has_attention in enumerate(reversed(config.has_attention)):
         for i in range(resnets):
-            yield from _inside(f"output_blocks.{block}.0", f"up_blocks.{level}.resnets.{i}", UNET_RESNET)
+            block = f"output_blocks.{level * resnets + i}"
+            yield from _inside(f"{block}.0", f"up_blocks.{level}.resnets.{i}", UNET_RESNET)
             if has_attention:
-                yield f"output_blocks.{block}.1", f"up_blocks.{level}.attentions.{i}"
-            if (
-                level < last and i == config.layers_per_block
-            ):  # in the block of the level's last resnet, the next free slot
-                slot = 2 if has_attention else 1
-                yield f"output_blocks.{block}.{slot}.conv", f"up_blocks.{level}.upsamplers.0.conv"
-            block += 1
+                yield f"{block}.1", f"up_blocks.{level}.attentions.{i}"
+        if level < levels - 1:  # in the block of the level's last resnet, the next free slot
+            yield f"{block}.{2 if has_attention else 1}.conv", f"up_blocks.{level}.upsamplers.0.conv"
     yield "out.0", "conv_norm_out"
     yield "out.2", "conv_out"
 
@@ -72,9 +67,7 @@ def unet_modules(config: UNetConfig) -> Iterator[tuple[str, str]]:
 def control_modules(config: ControlNetConfig) -> Iterator[tuple[str, str]]:
     """(single-file name, folder name) of every ControlNet module, without the prefix `CONTROL`."""
     yield from _going_down(config)
-    for i in range(
-        len(config.has_attention) * (config.layers_per_block + 1)
-    ):  # conv_in, every resnet, all downsamplers
+    for i in range(len(config.has_attention) * (config.layers_per_block + 1)):  # conv_in, resnets, downsamplers
         yield f"zero_convs.{i}.0", f"controlnet_down_blocks.{i}"
     yield "middle_block_out.0", "controlnet_mid_block"
     stem = ["conv_in", *(f"blocks.{i}" for i in range(2 * len(config.condition_out_channels) - 2)), "conv_out"]
@@ -87,54 +80,40 @@ def _going_down(config: UNetConfig) -> Iterator[tuple[str, str]]:
     yield "time_embed.0", "time_embedding.linear_1"
     yield "time_embed.2", "time_embedding.linear_2"
     yield "input_blocks.0.0", "conv_in"
-    last = len(config.has_attention) - 1
-    block = 1
+    levels, resnets = len(config.has_attention), config.layers_per_block
     for level, has_attention in enumerate(config.has_attention):
-        for i in range(config.layers_per_block):
-            yield from _inside(f"input_blocks.{block}.0", f"down_blocks.{level}.resnets.{i}", UNET_RESNET)
+        first = 1 + level * (resnets + 1)  # after the resnets comes a block that halves the size
+        for i in range(resnets):
+            yield from _inside(f"input_blocks.{first + i}.0", f"down_blocks.{level}.resnets.{i}", UNET_RESNET)
             if has_attention:
-                yield f"input_blocks.{block}.1", f"down_blocks.{level}.attentions.{i}"
-            block += 1
-        if level < last:
-            yield f"input_blocks.{block}.0.op", f"down_blocks.{level}.downsamplers.0.conv"
-            block += 1
-
+                yield f"input_blocks.{first + i}.1", f"down_blocks.{level}.attentions.{i}"
+        if level < levels - 1:
+            yield f"input_blocks.{first + resnets}.0.op", f"down_blocks.{level}.downsamplers.0.conv"
     yield from _inside("middle_block.0", "mid_block.resnets.0", UNET_RESNET)
     yield "middle_block.1", "mid_block.attentions.0"
     yield from _inside("middle_block.2", "mid_block.resnets.1", UNET_RESNET)
 
 
 def vae_modules(config: VAEConfig) -> Iterator[tuple[str, str]]:
-    """(single-file name, folder name) of every VAE module, in running order, without the prefix `VAE`."""
+    """(single-file name, folder name) of every VAE module, without the prefix `VAE`."""
     levels, resnets = len(config.block_out_channels), config.layers_per_block
-    yield "encoder.conv_in", "encoder.conv_in"
-    for level in range(levels):
-        for i in range(resnets):
-            folder = f"encoder.down_blocks.{level}.resnets.{i}"
-            yield from _inside(f"encoder.down.{level}.block.{i}", folder, VAE_RESNET)
-        if level < levels - 1:
-            yield f"encoder.down.{level}.downsample.conv", f"encoder.down_blocks.{level}.downsamplers.0.conv"
-    yield from _vae_middle("encoder")
     yield "quant_conv", "quant_conv"
-
     yield "post_quant_conv", "post_quant_conv"
-    yield "decoder.conv_in", "decoder.conv_in"
-    yield from _vae_middle("decoder")
-    for level in range(levels):
-        up = levels - 1 - level  # the single file counts the decoder's levels from the image, against the run
-        for i in range(resnets + 1):
-            folder = f"decoder.up_blocks.{level}.resnets.{i}"
-            yield from _inside(f"decoder.up.{up}.block.{i}", folder, VAE_RESNET)
-        if level < levels - 1:
-            yield f"decoder.up.{up}.upsample.conv", f"decoder.up_blocks.{level}.upsamplers.0.conv"
-
-
-def _vae_middle(half: str) -> Iterator[tuple[str, str]]:
-    yield from _inside(f"{half}.mid.block_1", f"{half}.mid_block.resnets.0", VAE_RESNET)
-    yield from _inside(f"{half}.mid.attn_1", f"{half}.mid_block.attentions.0", VAE_ATTENTION)
-    yield from _inside(f"{half}.mid.block_2", f"{half}.mid_block.resnets.1", VAE_RESNET)
-    yield f"{half}.norm_out", f"{half}.conv_norm_out"
-    yield f"{half}.conv_out", f"{half}.conv_out"
+    for half, way, count in (("encoder", "down", resnets), ("decoder", "up", resnets + 1)):
+        yield f"{half}.conv_in", f"{half}.conv_in"
+        for level in range(levels):
+            # The single file counts the decoder's levels from the image, against the run.
+            single = f"{half}.{way}.{level if way == 'down' else levels - 1 - level}"
+            folder = f"{half}.{way}_blocks.{level}"
+            for i in range(count):
+                yield from _inside(f"{single}.block.{i}", f"{folder}.resnets.{i}", VAE_RESNET)
+            if level < levels - 1:
+                yield f"{single}.{way}sample.conv", f"{folder}.{way}samplers.0.conv"
+        yield from _inside(f"{half}.mid.block_1", f"{half}.mid_block.resnets.0", VAE_RESNET)
+        yield from _inside(f"{half}.mid.attn_1", f"{half}.mid_block.attentions.0", VAE_ATTENTION)
+        yield from _inside(f"{half}.mid.block_2", f"{half}.mid_block.resnets.1", VAE_RESNET)
+        yield f"{half}.norm_out", f"{half}.conv_norm_out"
+        yield f"{half}.conv_out", f"{half}.conv_out"
 
 
 def _inside(single: str, folder: str, names: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -142,36 +121,30 @@ def _inside(single: str, folder: str, names: dict[str, str]) -> Iterator[tuple[s
         yield f"{single}.{single_name}", f"{folder}.{folder_name}"
 
 
-def unet_levels(keys: Collection[str]) -> UNetConfig:
-    """As much of a config as `unet_modules` asks for, by the keys of a single file's UNet.
+def unet_levels(keys: Iterable[str]) -> ControlNetConfig:
+    """As much of a config as `unet_modules` and `control_modules` ask for, by the keys of a single file's network.
 
     Block 0 is the first convolution; each level has a block per resnet, and all but the last one more that halves the
-    size (`op`).
+    size (`op`). The stem has a first and a last convolution, and two for each halving.
     """
-    blocks = _numbers(keys, r"input_blocks\.(\d+)\.")
     halving = sorted(_numbers(keys, r"input_blocks\.(\d+)\.0\.op\."))
     attends = _numbers(keys, r"input_blocks\.(\d+)\.1\.")
-    has_attention = tuple(first + 1 in attends for first in (0, *halving))
-    return UNetConfig(has_attention=has_attention, layers_per_block=(halving[0] if halving else len(blocks)) - 1)
-
-
-def control_levels(keys: Collection[str]) -> ControlNetConfig:
-    """As much of a config as `control_modules` asks for, by the keys of a single file's ControlNet."""
-    levels, stem = unet_levels(keys), _numbers(keys, r"input_hint_block\.(\d+)\.")
-    widths = (0,) * (len(stem) // 2)  # the first and the last convolution, and two for each halving
+    after = halving[0] if halving else len(_numbers(keys, r"input_blocks\.(\d+)\."))
     return ControlNetConfig(
-        has_attention=levels.has_attention, layers_per_block=levels.layers_per_block, condition_out_channels=widths
+        has_attention=tuple(first + 1 in attends for first in (0, *halving)),
+        layers_per_block=after - 1,
+        condition_out_channels=(0,) * (len(_numbers(keys, r"input_hint_block\.(\d+)\.")) // 2),
     )
 
 
-def vae_levels(keys: Collection[str]) -> VAEConfig:
+def vae_levels(keys: Iterable[str]) -> VAEConfig:
     """As much of a config as `vae_modules` asks for, by the keys of a single file's VAE."""
     widths = (0,) * len(_numbers(keys, r"encoder\.down\.(\d+)\."))
     resnets = len(_numbers(keys, r"encoder\.down\.0\.block\.(\d+)\."))
     return VAEConfig(block_out_channels=widths, layers_per_block=resnets)
 
 
-def _numbers(keys: Collection[str], pattern: str) -> set[int]:
+def _numbers(keys: Iterable[str], pattern: str) -> set[int]:
     """The numbers that the pattern's group matches at the start of keys."""
     return {int(match[1]) for key in keys if (match := re.match(pattern, key))}
 

@@ -2,7 +2,7 @@
 
     checkpoint = open_checkpoint("v1-5-pruned-emaonly.safetensors")
     checkpoint = merge_lora(checkpoint, "style.safetensors", 0.7)      # reads names and shapes, and the alphas
-    unet = build(UNet, checkpoint.unet, torch.float32)                 # now the changes are added, tensor by tensor
+    unet = build(checkpoint.unet, torch.float32)                       # now the changes are added, tensor by tensor
 
 Nothing is written: the model's file stays as it is, and loading it again without the LoRA gives the old weights.
 Two families of names are in use. kohya's trainer flattens a module's path, `lora_unet_down_blocks_0_attentions_0_…`
@@ -12,24 +12,23 @@ ComfyUI keeps the dots of the single file's path, `diffusion_model.input_blocks.
 Flattened names cannot be split again ("to_q" has a "_" of its own), so the model's names are flattened and compared.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from . import layouts
-from .load import Checkpoint
-from .networks import Part
-from .read import Entry, find_path, read_header_and_metadata, read_tensors, some
+from .networks import Checkpoint
+from .read import Entry, find_path, read_header, read_tensors, some
 
 # A factor's key: the module, what kind of name it is ("lora_down", "lora_A", ".lora.down", "_lora.down" …), its role,
 # and peft's name of the adapter, if it is kept.
@@ -39,9 +38,18 @@ FACTOR = re.compile(
 ROLES = {"A": "down", "B": "up"}
 # What peft, torch.compile, and programs that train on many machines put into a module's name.
 WRAPPERS = re.compile(r"^base_model\.model\.|_orig_mod[._]|_fsdp_wrapped_module[._]|_checkpoint_wrapped_module[._]")
+# What may stand before a module's path: where it keeps its dots, and where it is flattened.
+PREFIXES = {
+    "unet": (("", "unet.", "diffusion_model.", "model.diffusion_model."), ("lora_unet_", "lycoris_")),
+    "text": (
+        ("", "text_encoder.", "text_encoders.clip_l.transformer.", "cond_stage_model.transformer."),
+        ("lora_te_",),
+    ),
+}
 
 # Relatives of LoRA that change a weight in another way, by what a key contains.
 OTHER_METHODS = {
+    "lora_controlnet": "a control-LoRA (take the whole ControlNet, with --controlnet)",
     "hada_": "LoHa",
     "lokr_": "LoKr",
     "dora_scale": "DoRA",
@@ -54,16 +62,6 @@ OTHER_METHODS = {
 
 # The width of the text states that the model reads, as attn2's first factor shows it.
 MADE_FOR = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
-# Kinds of layers, for a description: the first pattern that a module's name, flattened or not, matches.
-TARGETS = {
-    "self-attention": r"attn1|self_attn",
-    "text attention": r"attn2",
-    "feed-forward": r"[._]ff[._]|mlp",
-    "projections": r"proj_(in|out)",
-    "time": r"time_emb|emb_layers",
-    "convolutions": r"conv|in_layers|out_layers|[._]op$|skip_connection|input_blocks_0_0|[._]out_2$",
-}
-SPOILT = "its LoRA settings (lora_adapter_metadata, or adapter_config.json) make no sense; get another copy"
 # Models by what their modules are called: the first pattern that one of them matches.
 OTHER_MODELS = {
     "Flux": r"double_blocks|single_blocks|single_transformer_blocks",
@@ -72,15 +70,26 @@ OTHER_MODELS = {
     "AnimateDiff (a motion LoRA)": r"motion_modules?\.|temporal_transformer",
     "SDXL": r"lora_te[12]_|text_encoder_2\.",
 }
+# Kinds of layers, for a description: the first pattern that a module's name, flattened or not, matches.
+TARGETS = {
+    "self-attention": r"attn1|self_attn",
+    "text attention": r"attn2",
+    "feed-forward": r"[._]ff[._]|mlp",
+    "projections": r"proj_(in|out)",
+    "time": r"time_emb|emb_layers",
+    "convolutions": r"conv|in_layers|out_layers|[._]op$|skip_connection|input_blocks_0_0|[._]out_2$",
+    "other": r"",
+}
+ANOTHER_WAY = "changes weights in another way than LoRA; t2vz reads LoRA files"
+SPOILT = "its LoRA settings (lora_adapter_metadata, or adapter_config.json) make no sense; get another copy"
 
 
 @dataclass(frozen=True)
 class Change:
     """What a file says of one module, by the name it gives it: its factors, "down", "up", and "mid" if there are three;
-    alpha / rank. adapter: a file may hold several, and each adds its own."""
+    scale, alpha / rank. A file may hold several adapters, and each adds its own."""
 
     module: str
-    adapter: str
     factors: Mapping[str, Entry]
     scale: float
 
@@ -88,22 +97,6 @@ class Change:
     def rank(self) -> int:
         """Rows of the first factor."""
         return self.factors["down"].shape[0]
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """The change of one weight: called with it, returns it changed. factors: "down", "up", and "mid" if three."""
-
-    factors: Mapping[str, Entry]
-    scale: float  # weight · alpha / rank
-
-    def __call__(self, weight: Tensor) -> Tensor:
-        """W + scale · up · down, in W's type. A convolution's (o, i, h, w) is the matrix (o, i·h·w)."""
-        factors = dict(read_tensors(self.factors, weight.dtype))
-        down, up = factors["down"].flatten(1), factors["up"].flatten(1)
-        if "mid" in factors:  # (r, r, h, w) between 1×1 factors: Σ up[o, n] · mid[n, m] · down[m, i]
-            down = torch.einsum("nmhw, mi -> nihw", factors["mid"], down).flatten(1)
-        return weight + self.scale * (up @ down).reshape(weight.shape)
 
 
 def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) -> Checkpoint:
@@ -115,38 +108,35 @@ def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) ->
     path = find_path(path, "give a LoRA's .safetensors file")
     if not isinstance(weight, Real) or not math.isfinite(weight):
         raise InputError(f"{path}: its weight is {weight!r}; give a number, usually between 0 and 1")
-    _refuse_folder(path)
-    changes = read_changes(path, *read_header_and_metadata(path))
+    if path.is_dir():
+        files = sorted(path.glob("*.safetensors"))
+        advice = f"give {files[0] if len(files) == 1 else 'one of its .safetensors files'}"
+        raise InputError(f"{path}: is a folder, and a LoRA is a file; {advice if files else 'it holds none'}")
+    changes = read_changes(path, *read_header(path))
     _refuse_other_models(path, changes, checkpoint)
-    names = dict(_names(checkpoint))
+    names = _names(checkpoint)
     unknown = [change.module for change in changes if _plain(change.module) not in names]
     if unknown:
-        raise InputError(
-            f"{path}: changes what {checkpoint.path} does not have: {some(unknown)}; the LoRA was made "
-            "for another model"
-        )
-    parts = {"unet": dict(checkpoint.unet.entries), "text": dict(checkpoint.text.entries)}
+        raise InputError(f"{path}: was made for another model: {checkpoint.path} does not have {some(unknown)}")
+    entries = {"unet": dict(checkpoint.unet.entries), "text": dict(checkpoint.text.entries)}
     for change in changes:
         part, name = names[_plain(change.module)]
-        entry = parts[part][name]
+        entry = entries[part][name]
         _check_shapes(path, change, entry)
-        low_rank = LowRank(change.factors, weight * change.scale)
-        parts[part][name] = replace(entry, changes=(*entry.changes, low_rank))
-    return replace(
-        checkpoint,
-        unet=replace(checkpoint.unet, entries=parts["unet"]),
-        text=replace(checkpoint.text, entries=parts["text"]),
-    )
+        low_rank = partial(add_low_rank, factors=change.factors, scale=weight * change.scale)
+        entries[part][name] = replace(entry, changes=(*entry.changes, low_rank))
+    unet, text = (replace(part, entries=entries[part.name]) for part in (checkpoint.unet, checkpoint.text))
+    return replace(checkpoint, unet=unet, text=text)
 
 
-def _refuse_folder(path: Path) -> None:
-    if not path.is_dir():
-        return
-    files = sorted(path.glob("*.safetensors"))
-    advice = "give another, for this one holds no .safetensors file"
-    if files:
-        advice = f"give {files[0]}" if len(files) == 1 else "give one of its .safetensors files"
-    raise InputError(f"{path}: is a folder, and a LoRA is a file; {advice}")
+def add_low_rank(weight: Tensor, factors: Mapping[str, Entry], scale: float) -> Tensor:
+    """W + scale · up · down, in W's type, the factors read from their file. A convolution's (o, i, h, w) is the matrix
+    (o, i·h·w). factors: "down", "up", and "mid" if there are three."""
+    tensors = dict(read_tensors(factors, weight.dtype))
+    down, up = tensors["down"].flatten(1), tensors["up"].flatten(1)
+    if "mid" in tensors:  # (r, r, h, w) between 1×1 factors: Σ up[o, n] · mid[n, m] · down[m, i]
+        down = torch.einsum("nmhw, mi -> nihw", tensors["mid"], down).flatten(1)
+    return weight + scale * (up @ down).reshape(weight.shape)
 
 
 def read_changes(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> list[Change]:
@@ -155,7 +145,7 @@ def read_changes(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str
     Raises InputError for a key that is no part of a LoRA, one that is there twice under two names, a module without
     both factors or of rank 0, settings that make no sense.
     """
-    found: dict[tuple[str, str], dict[str, Entry]] = {}
+    found: dict[tuple[str, str], dict[str, Entry]] = {}  # by module and adapter
     alphas: dict[str, Entry] = {}
     strange = []
     for key, entry in entries.items():
@@ -168,36 +158,34 @@ def read_changes(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str
             alphas[key.removesuffix(".alpha")] = entry
         else:
             strange.append(key)
-    _refuse_strange(path, strange)
+    if strange:
+        _refuse_strange(path, strange)
     halves = [module for (module, _), factors in found.items() if not {"down", "up"} <= factors.keys()]
     halves += sorted(alphas.keys() - {module for module, _ in found})
     if halves:
-        raise InputError(
-            f"{path}: half of these pairs is missing: {some(halves)}; the file is incomplete, get another copy"
-        )
-    empty = [
-        module for (module, _), factors in found.items() if any(0 in f.shape or not f.shape for f in factors.values())
-    ]
+        raise InputError(f"{path}: half of these pairs is missing: {some(halves)}; get another, complete copy")
+    shapes = {module: [factor.shape for factor in factors.values()] for (module, _), factors in found.items()}
+    empty = [module for module, sides in shapes.items() if not all(shape and all(shape) for shape in sides)]
     if empty:
         raise InputError(f"{path}: has rank 0, which changes nothing, in {some(empty)}; get another copy of the LoRA")
-    scales = _scales(path, found, alphas, metadata)
-    return [Change(module, adapter, factors, scales[module, adapter]) for (module, adapter), factors in found.items()]
+    settings = _peft_settings(path, metadata)
+    try:
+        stored = {module: float(tensor) for module, tensor in read_tensors(alphas, torch.float32)}
+        return [
+            Change(module, factors, _scale(module, factors["down"].shape[0], stored, settings))
+            for (module, _), factors in found.items()
+        ]
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError, RuntimeError, re.error) as error:
+        raise InputError(f"{path}: {SPOILT}") from error
 
 
 def _refuse_strange(path: Path, strange: list[str]) -> None:
     """Raise InputError that says what the keys are which are no part of a LoRA."""
-    if not strange:
-        return
-    if "lora_controlnet" in strange:
-        raise InputError(
-            f"{path}: this is a control-LoRA, a ControlNet kept as low-rank changes of a UNet, which t2vz does not "
-            "read; give the whole ControlNet (--controlnet)"
-        )
     method = other_method(strange)
-    words = f"{method} changes weights in another way than LoRA" if method else "these are no part of a LoRA"
-    raise InputError(
-        f"{path}: holds {some(strange)}; {words}; t2vz reads LoRA files (lora_down/lora_up, or lora_A/lora_B)"
-    )
+    words = f"{method} {ANOTHER_WAY}" if method else "these are no part of a LoRA"
+    raise InputError(f"{path}: holds {some(strange)}; {words} (of lora_down/lora_up, or lora_A/lora_B)")
 
 
 def other_method(keys: list[str]) -> str | None:
@@ -209,14 +197,14 @@ def text_width(changes: Sequence[Change]) -> int | None:
     """The width of the text states a LoRA's UNet reads, as the factors of attn2's keys and values show it."""
     for change in changes:
         shape = change.factors["down"].shape
-        if "attn2" in change.module and re.search(r"to_[kv]$", change.module) and len(shape) > 1:
+        if re.search(r"attn2.*to_[kv]$", change.module) and len(shape) > 1:
             return shape[1]
     return None
 
 
 def target(module: str) -> str:
     """Which kind of layer a module is: "self-attention", "convolutions" … or "other"."""
-    return next((name for name, pattern in TARGETS.items() if re.search(pattern, module)), "other")
+    return next(name for name, pattern in TARGETS.items() if re.search(pattern, module))
 
 
 def made_for(changes: Sequence[Change]) -> str | None:
@@ -238,30 +226,31 @@ def _refuse_other_models(path: Path, changes: Sequence[Change], checkpoint: Chec
         )
 
 
-def _names(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Every name that a LoRA file may give a weight of the model, and (part, tensor name)."""
-    unet = checkpoint.unet.config
-    single = layouts.inverse(dict(layouts.unet_modules(unet)))
-    for path, name in _weights(checkpoint.unet):
-        original = layouts.rename(name, single).removesuffix(".weight")
-        for alias in (path, path.replace(".to_out.0", ".to_out"), original):
-            for prefix in ("", "unet.", "diffusion_model.", "model.diffusion_model."):
-                yield prefix + alias, ("unet", name)
-            for prefix in ("lora_unet_", "lycoris_"):
-                yield prefix + alias.replace(".", "_"), ("unet", name)
-    for path, name in _weights(checkpoint.text):
-        old = re.sub(r"self_attn\.(q|k|v|out)_proj$", r"self_attn.to_\1", path)
-        for alias in (path, path.removeprefix("text_model."), old):
-            for prefix in ("", "text_encoder.", "text_encoders.clip_l.transformer.", "cond_stage_model.transformer."):
-                yield prefix + alias, ("text", name)
-            yield "lora_te_" + alias.replace(".", "_"), ("text", name)
-
-
-def _weights(part: Part) -> Iterator[tuple[str, str]]:
-    """(module path, tensor name) of every matrix and convolution of a part."""
-    for name, entry in part.entries.items():
-        if name.endswith(".weight") and len(entry.shape) >= 2:
-            yield name.removesuffix(".weight"), name
+def _names(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
+    """Every name that a LoRA file may give a matrix or convolution of the model -> (part, tensor name)."""
+    single = layouts.inverse(dict(layouts.unet_modules(checkpoint.unet.config)))
+    aliases: dict[str, Callable[[str], Sequence[str]]] = {
+        "unet": lambda path: (
+            path.replace(".to_out.0", ".to_out"),
+            (layouts.rename(f"{path}.weight", single) or path).removesuffix(".weight"),
+        ),
+        "text": lambda path: (
+            path.removeprefix("text_model."),
+            re.sub(r"self_attn\.(q|k|v|out)_proj$", r"self_attn.to_\1", path),
+        ),
+    }
+    names = {}
+    for part in (checkpoint.unet, checkpoint.text):
+        dotted, flattened = PREFIXES[part.name]
+        for name, entry in part.entries.items():
+            path = name.removesuffix(".weight")
+            if path == name or len(entry.shape) < 2:
+                continue
+            for alias in (path, *aliases[part.name](path)):
+                names |= dict.fromkeys([prefix + alias for prefix in dotted], (part.name, name))
+                flat = alias.replace(".", "_")
+                names |= dict.fromkeys([prefix + flat for prefix in flattened], (part.name, name))
+    return names
 
 
 def _plain(module: str) -> str:
@@ -272,72 +261,50 @@ def _plain(module: str) -> str:
 def _check_shapes(path: Path, change: Change, weight: Entry) -> None:
     """down (r, i, …) and up (o, r, …) must make a matrix as large as the weight."""
     down, up = change.factors["down"].shape, change.factors["up"].shape
-    inner = math.prod(down[1:])
+    fits, inner, rank = len(down) >= 2 and len(up) >= 2, math.prod(down[1:]), down[0]
     if "mid" in change.factors:
         mid = change.factors["mid"].shape
-        fits = len(mid) == 4 and mid[0] == up[1] and mid[1] == down[0]
+        fits = fits and len(mid) == 4 and mid[1] == rank
         inner, rank = inner * math.prod(mid[2:]), mid[0]
-    else:
-        fits, rank = len(down) >= 2, down[0]
-    fits = fits and len(up) >= 2 and math.prod(up[1:]) == rank
+    fits = fits and math.prod(up[1:]) == rank
     if not fits or up[0] != weight.shape[0] or inner != math.prod(weight.shape[1:]):
-        raise InputError(
-            f"{path}: {change.module} has factors {list(down)} and {list(up)}, which do not make a change of "
-            f"{list(weight.shape)}; the LoRA was made for another model"
-        )
+        factors = f"factors {list(down)} and {list(up)}, which do not make a change of {list(weight.shape)}"
+        raise InputError(f"{path}: {change.module} has {factors}; the LoRA was made for another model")
 
 
-def _scales(
-    path: Path,
-    found: Mapping[tuple[str, str], Mapping[str, Entry]],
-    alphas: Mapping[str, Entry],
-    metadata: Mapping[str, str],
-) -> dict[tuple[str, str], float]:
-    """alpha / rank of every module: from kohya's alpha tensors, from peft's settings, or 1 if no alpha is named."""
-    settings = _peft_settings(path, metadata)
+def settings_beside(path: Path, metadata: Mapping[str, str]) -> Path | None:
+    """peft's LoraConfig beside `adapter_model.safetensors`, unless the header has it."""
+    file = path.with_name("adapter_config.json")
+    is_peft = path.name == "adapter_model.safetensors" and "lora_adapter_metadata" not in metadata
+    return file if is_peft and file.is_file() else None
+
+
+def _peft_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """peft's LoraConfig of the header or the file beside; {} if there is none."""
+    beside = settings_beside(path, metadata)
     try:
-        stored = {module: float(tensor) for module, tensor in read_tensors(alphas, torch.float32)}
-        ranks = {key: factors["down"].shape[0] for key, factors in found.items()}
-        return {
-            key: stored[key[0]] / rank if key[0] in stored else _peft_scale(settings, _plain(key[0]), rank)
-            for key, rank in ranks.items()
-        }
-    except InputError:
-        raise
-    except (TypeError, ValueError, AttributeError, RuntimeError, re.error) as error:
-        raise InputError(f"{path}: {SPOILT}") from error
-
-
-def _peft_settings(path: Path, metadata: Mapping[str, str]) -> dict:
-    """peft's LoraConfig as it is kept in the header, or beside `adapter_model.safetensors`; {} if there is none."""
-    beside = path.with_name("adapter_config.json")
-    try:
-        if "lora_adapter_metadata" in metadata:
-            settings = dict(json.loads(metadata["lora_adapter_metadata"]))
-        elif path.name == "adapter_model.safetensors" and beside.is_file():
-            settings = dict(json.loads(beside.read_text(encoding="utf-8")))
-        else:
-            return {}
+        text = beside.read_text(encoding="utf-8") if beside else metadata.get("lora_adapter_metadata", "{}")
+        settings = dict(json.loads(text))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: {SPOILT}") from error
     if any(name.endswith("use_dora") and value for name, value in settings.items()):
-        raise InputError(
-            f"{path}: its settings say use_dora; DoRA changes weights in another way than LoRA; t2vz reads LoRA files"
-        )
+        raise InputError(f"{path}: its settings say use_dora; DoRA {ANOTHER_WAY}")
     return settings
 
 
-def _peft_scale(settings: Mapping, module: str, rank: int) -> float:
-    """alpha / rank, or alpha / √rank (rsLoRA); in front of a setting's name may stand "unet." or "text_encoder."."""
+def _scale(module: str, rank: int, alphas: Mapping[str, float], settings: Mapping[str, Any]) -> float:
+    """alpha / rank: from kohya's alpha tensors, or from peft's settings, where it may be alpha / √rank (rsLoRA); 1 if
+    no alpha is named. In front of a setting's name may stand "unet." or "text_encoder."."""
+    if module in alphas:
+        return alphas[module] / rank
+    module = _plain(module)
     part = next((part for part in ("unet.", "text_encoder.") if module.startswith(part)), "")
 
     def setting(name, default):
         value = settings.get(part + name, settings.get(name))
         return default if value is None else value
 
-    alpha = setting("lora_alpha", rank)
-    for pattern, value in setting("alpha_pattern", {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            alpha = value
-            break
+    patterns = setting("alpha_pattern", {}).items()
+    own = (alpha for pattern, alpha in patterns if re.fullmatch(rf"(.*\.)?({pattern})", module))
+    alpha = next(own, setting("lora_alpha", rank))
     return float(alpha) / (math.sqrt(rank) if setting("use_rslora", False) else rank)

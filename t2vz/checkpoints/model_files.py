@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from .defaults import Defaults, read_defaults
-from .load import Checkpoint, open_checkpoint, open_vae
+from .attached import Defaults, read_defaults
+from .load import open_checkpoint, open_vae
 from .lora import merge_lora
-from .networks import PARTS, Part
+from .networks import PARTS, Checkpoint, Part
 from .read import find_path
 
 
@@ -27,9 +27,7 @@ def assemble(
         try:
             file, weight = (lora, 1.0) if isinstance(lora, str | Path) else lora
         except (TypeError, ValueError) as error:
-            raise InputError(
-                f"loras: {lora!r} is no file nor (file, weight); give loras=[PATH, (PATH, 0.7)]"
-            ) from error
+            raise InputError(f"loras: {lora!r} is no file nor (file, weight); give [PATH, (PATH, 0.7)]") from error
         checkpoint = merge_lora(checkpoint, file, weight)
     return checkpoint
 
@@ -42,22 +40,17 @@ def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkp
     unet_path = edit_unet(path) if edit else None
     base = embedded_weights() if path is None else path
     if unet_path:
-        unet = open_checkpoint(unet_path.parent, needs=("unet",))
+        own = open_checkpoint(unet_path.parent, needs=("unet",))
         checkpoint = open_checkpoint(base, tuple(part for part in needs if part != "unet"))
-        checkpoint = replace(checkpoint, kind=unet.kind, unet=unet.unet)
+        checkpoint = replace(checkpoint, kind=own.kind, unet=own.unet)
     else:
         checkpoint = open_checkpoint(base, needs)
     if edit and checkpoint.kind != "instruct-pix2pix":
-        raise InputError(
-            f"{path}: this is Stable Diffusion, whose UNet reads 4 channels and sees no source video; to "
-            "edit, give an InstructPix2Pix model (8 channels); this one makes videos with t2vz generate"
-        )
+        what = "Stable Diffusion, whose UNet reads 4 channels and makes videos with t2vz generate"
+        raise InputError(f"{path}: this is {what}; to edit, give an InstructPix2Pix model (8 channels)")
     if not edit and checkpoint.kind != "sd1":
-        raise InputError(
-            f"{path}: this is InstructPix2Pix, whose UNet reads 8 channels, a source video's among them; "
-            "use it with t2vz edit (StableDiffusion.load(path, edit=True)), or give a Stable Diffusion "
-            "1.x checkpoint"
-        )
+        what = "InstructPix2Pix, whose UNet reads 8 channels, a source video's among them; it is for t2vz edit"
+        raise InputError(f"{path}: this is {what} (load(…, edit=True)); give a Stable Diffusion 1.x checkpoint")
     return checkpoint
 
 
@@ -72,10 +65,8 @@ def _fitting_vae(checkpoint: Checkpoint, path: str | Path) -> Part:
         ]
     for what, found, wanted in facts:
         if found != wanted:
-            raise InputError(
-                f"{path}: a VAE of another model: its {what} {found}, where {checkpoint.path} has "
-                f"{wanted}; give a VAE made for this model"
-            )
+            ours = f"where {checkpoint.path} has {wanted}"
+            raise InputError(f"{path}: a VAE of another model: its {what} {found}, {ours}; give one made for this")
     return vae
 
 

@@ -1,27 +1,28 @@
-"""The one table of what a checkpoint is made of: UNet, VAE, text tower, and the ControlNet beside it.
+"""The one table of what a checkpoint is made of: UNet, VAE, text tower, and the ControlNet beside it; and how a row of
+it becomes a network, without a second copy of the weights in memory.
 
-A row says where the tensors of a network lie in the two layouts, and how their names there become the module's.
+A row says where the tensors of a network lie in the two layouts, and how their names there become the module's. The
+network is first built on torch's "meta" device: there it has names and shapes, and no memory. They are compared with
+the file's before the first tensor is read; then each is read, converted and put in its place.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from ..text import TextEncoder
-from ..unet import ControlNet, UNet
-from ..vae import VAE
+from ..errors import InputError
+from ..schedulers import NoiseSchedule
+from ..text import TextConfig, TextEncoder
+from ..unet import ControlNet, ControlNetConfig, UNet, UNetConfig
+from ..vae import VAE, VAEConfig
 from . import layouts
 from .config import Config
-from .layouts import control_levels, control_modules, unet_levels, unet_modules, vae_levels, vae_modules
-from .read import Entry
+from .read import Entry, read_tensors, some
 
 STEM = "diffusion_pytorch_model"
-
-
-def _as_it_is(name: str, entry: Entry) -> tuple[str, Entry]:
-    return name, entry
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,16 @@ class Network:
 
     name: str
     module: Callable[[Config], nn.Module]
+    config: type[Config]
     class_name: str  # of diffusers' or transformers' class, in config.json
     folder: str  # in a checkpoint folder
     prefix: str  # of its keys in a single file
-    # The two layouts' names of a config's modules, None if they are the same; a config by the keys of a single file.
+    # The two layouts' names of the modules: of a network of some sizes, None if they are the same; and how many levels
+    # and layers the keys of a single file show.
     modules: Callable[[Config], Iterable[tuple[str, str]]] | None = None
-    levels: Callable[[Collection[str]], Config] | None = None
+    levels: Callable[[Iterable[str]], Config] | None = None
     # Older names and shapes -> the module's; None for what is no weight of it.
-    tidy: Callable[[str, Entry], tuple[str, Entry] | None] = _as_it_is
+    tidy: Callable[[str, Entry], tuple[str, Entry] | None] = lambda name, entry: (name, entry)
     stem: str = STEM  # of its weight file's name in a folder
 
 
@@ -56,10 +59,23 @@ def _tidy_text(name: str, entry: Entry) -> tuple[str, Entry] | None:
 NETWORKS = {
     row.name: row
     for row in (
-        Network("unet", UNet, "UNet2DConditionModel", "unet", layouts.UNET, unet_modules, unet_levels),
-        Network("vae", VAE, "AutoencoderKL", "vae", layouts.VAE, vae_modules, vae_levels, _tidy_vae),
-        Network("text", TextEncoder, "CLIPTextModel", "text_encoder", layouts.TEXT, tidy=_tidy_text, stem="model"),
-        Network("ControlNet", ControlNet, "ControlNetModel", "", layouts.CONTROL, control_modules, control_levels),
+        Network(
+            *("unet", UNet, UNetConfig, "UNet2DConditionModel", "unet", layouts.UNET),
+            *(layouts.unet_modules, layouts.unet_levels),
+        ),
+        Network(
+            *("vae", VAE, VAEConfig, "AutoencoderKL", "vae", layouts.VAE),
+            *(layouts.vae_modules, layouts.vae_levels, _tidy_vae),
+        ),
+        Network(
+            *("text", TextEncoder, TextConfig, "CLIPTextModel", "text_encoder", layouts.TEXT),
+            tidy=_tidy_text,
+            stem="model",
+        ),
+        Network(
+            *("ControlNet", ControlNet, ControlNetConfig, "ControlNetModel", "", layouts.CONTROL),
+            *(layouts.control_modules, layouts.unet_levels),
+        ),
     )
 }
 PARTS = ("unet", "vae", "text")  # of a checkpoint; a ControlNet comes beside one
@@ -76,6 +92,22 @@ class Part:
     described: bool = False  # by a config.json; otherwise what shapes do not show is Stable Diffusion 1.x's
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a path holds. A part that was not asked for and is not there is None.
+
+    kind: "sd1" or "instruct-pix2pix". layout: "single-file" or "folder". schedule: what the UNet learned.
+    """
+
+    path: Path
+    kind: str
+    layout: str
+    schedule: NoiseSchedule
+    unet: Part | None
+    vae: Part | None
+    text: Part | None
+
+
 def by_module_names(row: Network, entries: Mapping[str, Entry], single: bool) -> dict[str, Entry]:
     """A network's tensors by the names its module has. What no module has keeps its key, and is refused by it."""
     table = dict(row.modules(row.levels(entries))) if single and row.modules else None
@@ -90,3 +122,44 @@ def by_module_names(row: Network, entries: Mapping[str, Entry], single: bool) ->
 def shapes_of(entries: Mapping[str, Entry]) -> dict[str, tuple[int, ...]]:
     """{key: shape}, by which files are told apart."""
     return {key: entry.shape for key, entry in entries.items()}
+
+
+def build(part: Part, dtype: torch.dtype, device: str | torch.device = "cpu") -> nn.Module:
+    """The network of a part, filled with its tensors in `dtype` on `device`; in eval mode, without gradients.
+
+    Peak memory: the weights in `dtype`, and the largest tensor. Raises InputError naming the missing, unknown and
+    misshaped tensors.
+    """
+    module = _without_memory(part)
+    words = {"missing": "missing", "extra": "unknown", "misshaped": "of another shape"}
+    found = differences(part, module)
+    faults = "; ".join(f"{len(names)} tensors {words[fault]}: {some(names)}" for fault, names in found.items() if names)
+    if faults:
+        raise InputError(
+            f"{part.path}: does not fit the {part.name} its sizes call for; {faults}; "
+            "the file is incomplete, pruned, or of another architecture"
+        )
+    for name, tensor in read_tensors(part.entries, dtype):
+        owner, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor.to(device), requires_grad=False))
+    return module.eval()
+
+
+def differences(part: Part, module: nn.Module | None = None) -> dict[str, list[str]]:
+    """What a part's tensors have otherwise than its network: names that are missing, extra, and of another shape."""
+    module = module or _without_memory(part)
+    entries, wanted = part.entries, {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    return {
+        "missing": sorted(wanted.keys() - entries.keys()),
+        "extra": sorted(entries.keys() - wanted.keys()),
+        "misshaped": [
+            f"{name} {list(entries[name].shape)} for {list(shape)}"
+            for name, shape in wanted.items()
+            if name in entries and entries[name].shape != shape
+        ],
+    }
+
+
+def _without_memory(part: Part) -> nn.Module:
+    with torch.device("meta"):
+        return NETWORKS[part.name].module(part.config)

@@ -5,7 +5,7 @@ Whole or not at all: everything is written under a temporary name in the same fo
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -13,17 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..files import atomic_folder, atomic_path
+from ..files import atomic_folder, atomic_path, write_json
 from ..schedulers import NoiseSchedule
 from ..text.vocabulary import read_vocabulary
 from . import layouts
-from .config import FROM_SHAPES, header_words, to_json
-from .defaults import DEFAULTS_FILE, DEFAULTS_HEADER, Defaults
-from .inverted import INVERTED_FILE, NAME
+from .attached import DEFAULTS_FILE, INVERTED, INVERTED_FILE, WORDS_FILE, Defaults, Words
+from .config import header_words, sizes_from_shapes, to_json
 from .networks import NETWORKS
-from .read import read_json
+from .read import HEADER, read_json
 from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES, check_tokenizer_fits, find_tokenizer, same_tokenizer
-from .words import WORDS_FILE, WORDS_HEADER, Words
 
 MODEL_INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -65,8 +63,7 @@ def save_folder(
     """Write a checkpoint folder: model_index.json, unet/ vae/ text_encoder/ tokenizer/ scheduler/.
 
     tokenizer: a folder with vocab.json and merges.txt, which are copied. dtype: of the stored weights. words: what the
-    model knows, for words.json (words.py). defaults: what it was made for, for defaults.json (defaults.py). inverted:
-    the video it was tuned on, for inverted.safetensors (inverted.py), kept in float32.
+    model knows; defaults: what it was made for; inverted: the video it was tuned on, kept in float32 (attached.py).
     overwrite: replace a checkpoint that is there; anything else that is there is never replaced.
     Raises InputError if `path` exists or the tokenizer is another model's; FailedError, leaving nothing behind, if
     writing fails (disk full …).
@@ -74,44 +71,40 @@ def save_folder(
     path = Path(path)
     tokenizer = find_tokenizer(path, tokenizer)
     check_tokenizer_fits(read_vocabulary(tokenizer).size, text_encoder.config, tokenizer, path)
-    _refuse_existing(path, overwrite)
-    with atomic_folder(path, replace_if=lambda folder: (folder / "model_index.json").is_file()) as folder:
-        _write_json(folder / "model_index.json", MODEL_INDEX)
-        schedule = to_json(schedule or NoiseSchedule.stable_diffusion())
-        _write_json(folder / "scheduler/scheduler_config.json", schedule)
+    with _folder(path, overwrite, lambda folder: (folder / "model_index.json").is_file()) as folder:
+        write_json(folder / "model_index.json", MODEL_INDEX)
+        write_json(folder / "scheduler/scheduler_config.json", to_json(schedule or NoiseSchedule.stable_diffusion()))
         for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
             _write_network(folder / NETWORKS[name].folder, name, network, dtype)
-        if words:
-            _write_json(folder / WORDS_FILE, words)
-        if defaults:
-            _write_json(folder / DEFAULTS_FILE, defaults)
+        for file, said in ((WORDS_FILE, words), (DEFAULTS_FILE, defaults)):
+            if said:
+                write_json(folder / file, said)
         if inverted is not None:
-            _write_weights(folder / INVERTED_FILE, {NAME: inverted}, torch.float32)
+            _write_weights(folder / INVERTED_FILE, {INVERTED: inverted}, torch.float32)
         _copy_tokenizer(tokenizer, folder / "tokenizer", text_encoder.config.max_position_embeddings)
 
 
 def save_unet(path: str | Path, unet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
     """Write a UNet alone, config.json and weights, as the unet/ of a checkpoint folder. overwrite: replace a UNet's
     folder that is there. Raises as `save_folder`."""
-    _save_alone(Path(path), "unet", unet, dtype, overwrite)
+    _save_alone(path, "unet", unet, dtype, overwrite)
 
 
 def save_controlnet(
     path: str | Path, controlnet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False
 ) -> None:
     """Write a ControlNet's folder, as diffusers' ControlNetModel reads it. overwrite, errors: as `save_unet`."""
-    _save_alone(Path(path), "ControlNet", controlnet, dtype, overwrite)
+    _save_alone(path, "ControlNet", controlnet, dtype, overwrite)
 
 
-def _save_alone(path: Path, name: str, network: nn.Module, dtype: torch.dtype, overwrite: bool) -> None:
+def _save_alone(path: str | Path, name: str, network: nn.Module, dtype: torch.dtype, overwrite: bool) -> None:
     def is_such(folder: Path) -> bool:
         try:
             return read_json(folder / "config.json").get("_class_name") == NETWORKS[name].class_name
         except InputError:
             return False
 
-    _refuse_existing(path, overwrite)
-    with atomic_folder(path, replace_if=is_such) as folder:
+    with _folder(Path(path), overwrite, is_such) as folder:
         _write_network(folder, name, network, dtype)
 
 
@@ -135,15 +128,14 @@ def save_single_file(
     path, usual = Path(path), NoiseSchedule.stable_diffusion()
     if unet.config.temporal_attention:
         raise InputError(f"{path}: a tuned model is kept as a folder; no single file holds temporal attention")
-    header = {WORDS_HEADER: json.dumps(words, ensure_ascii=False)} if words else {}
-    header |= {DEFAULTS_HEADER: json.dumps(defaults, ensure_ascii=False)} if defaults else {}
+    attached = {"words": words, "defaults": defaults}
+    header = {HEADER + name: json.dumps(said, ensure_ascii=False) for name, said in attached.items() if said}
     header |= header_words("scheduler", schedule or usual, usual)
     tensors = {}
     for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
-        state = network.state_dict()
+        row, state = NETWORKS[name], network.state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-        header |= header_words(name, network.config, FROM_SHAPES[name](shapes, str(path)))
-        row = NETWORKS[name]
+        header |= header_words(name, network.config, sizes_from_shapes(row.config, shapes, str(path)))
         table = layouts.inverse(dict(row.modules(network.config))) if row.modules else None
         for key, tensor in state.items():
             if name == "vae" and ".attentions." in key and tensor.ndim == 2:
@@ -161,14 +153,14 @@ def save_tokenizer(source: Path, target: Path, length: int, overwrite: bool = Fa
     """
     if target.exists() and same_tokenizer(source, target):
         return
-    _refuse_existing(target, overwrite)
-    with atomic_folder(target, replace_if=lambda folder: same_tokenizer(folder, folder)) as folder:
+    with _folder(target, overwrite, lambda folder: same_tokenizer(folder, folder)) as folder:
         _copy_tokenizer(source, folder, length)
 
 
-def _write_network(folder: Path, name: str, network: nn.Module, dtype: torch.dtype) -> None:
-    _write_json(folder / "config.json", to_json(network.config))
-    _write_weights(folder / f"{NETWORKS[name].stem}.safetensors", network.state_dict(), dtype)
+def _folder(path: Path, overwrite: bool, replace_if: Callable[[Path], bool]):
+    """A folder that appears as `path` when it is complete, in place of an older one for which `replace_if` is true."""
+    _refuse_existing(path, overwrite)
+    return atomic_folder(path, replace_if)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -176,24 +168,22 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path}: exists already; choose another name, or overwrite=True")
 
 
+def _write_network(folder: Path, name: str, network: nn.Module, dtype: torch.dtype) -> None:
+    write_json(folder / "config.json", to_json(network.config))
+    _write_weights(folder / f"{NETWORKS[name].stem}.safetensors", network.state_dict(), dtype)
+
+
 def _write_weights(
     path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, header: Mapping[str, str] | None = None
 ) -> None:
-    path.parent.mkdir(exist_ok=True)
     stored = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
     save_file(stored, path, metadata={"format": "pt", **(header or {})})  # "format" is what transformers asks for
 
 
-def _write_json(path: Path, content: Mapping) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def _copy_tokenizer(source: Path, target: Path, length: int) -> None:
     target.mkdir(exist_ok=True)
-    optional = (ADDED_FILE, NEW_FILE, "tokenizer_config.json", "special_tokens_map.json")
-    for name in (*TOKENIZER_FILES, *optional):
+    for name in (*TOKENIZER_FILES, ADDED_FILE, NEW_FILE, "tokenizer_config.json", "special_tokens_map.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     if not (target / "tokenizer_config.json").exists():
-        _write_json(target / "tokenizer_config.json", TOKENIZER_CONFIG | {"model_max_length": length})
+        write_json(target / "tokenizer_config.json", TOKENIZER_CONFIG | {"model_max_length": length})

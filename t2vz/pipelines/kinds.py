@@ -22,7 +22,7 @@ class Declared:
 
     words: the phrase of reports, with {} for the value. off: the phrase for None and 0, where it is another one.
     none: what None means, in help texts. metavar: in place of the kind's. group: of the flags. by_checkpoint: whether
-    a checkpoint may have a default of its own for it (checkpoints/defaults.py). flag: its name on the command line, if
+    a checkpoint may have a default of its own for it (checkpoints/attached.py). flag: its name on the command line, if
     another.
     """
 

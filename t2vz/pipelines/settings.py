@@ -8,7 +8,7 @@
 
 A settings object is checked when it is made (InputError, one line), frozen, and survives JSON. The flags of the
 commands, run files and the reports' words follow from the declarations below. So a new setting is one entry here, and
-the line that uses it. What is left out takes the checkpoint's own default, where it has one (checkpoints/defaults.py),
+the line that uses it. What is left out takes the checkpoint's own default, where it has one (checkpoints/attached.py),
 else the default below: `resolve` and `for_model` do that.
 """
 

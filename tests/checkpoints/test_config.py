@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from t2vz.checkpoints import config
+from t2vz.checkpoints.schedule import schedule_from_json
 from t2vz.errors import InputError
 from t2vz.schedulers import NoiseSchedule
+from t2vz.text import TextConfig
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAEConfig
 
@@ -62,6 +64,9 @@ SD15_SCHEDULER = {
 }
 
 
+KINDS = {"unet": UNetConfig, "vae": VAEConfig, "text": TextConfig}
+
+
 def shapes_of(network):
     """The names and shapes of a network that is built without memory."""
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -73,13 +78,13 @@ def read(manifest):
     shapes = {
         part: {row[3]: tuple(row[4]) for row in manifest.rows if row[0] == part} for part in ("unet", "vae", "text")
     }
-    return lambda part, said: config.read_sizes(part, shapes[part], "file", said, "config.json")
+    return lambda part, said: config.read_sizes(KINDS[part], shapes[part], "file", said, "config.json")
 
 
 def test_published_files_give_the_defaults(read):
     assert read("unet", SD15_UNET) == read("unet", {}) == UNetConfig()
     assert read("vae", SD15_VAE) == read("vae", {}) == VAEConfig()
-    assert config.schedule_from_json(SD15_SCHEDULER, "file") == NoiseSchedule.stable_diffusion()
+    assert schedule_from_json(SD15_SCHEDULER, "file") == NoiseSchedule.stable_diffusion()
     text = read("text", {})
     assert (
         text.vocab_size,
@@ -96,7 +101,7 @@ def test_published_files_give_the_defaults(read):
 def test_a_pruned_file_is_named(manifest, key):
     shapes = {row[3]: tuple(row[4]) for row in manifest.rows if row[0] == "unet" and row[3] != key}
     with pytest.raises(InputError, match=key):
-        config.read_sizes("unet", shapes, "file", {}, "file")
+        config.read_sizes(UNetConfig, shapes, "file", {}, "file")
 
 
 @pytest.mark.parametrize(
@@ -121,13 +126,13 @@ def test_unet_config_survives_writing_and_diffusers(sizes):
     with torch.device("meta"):
         shapes = shapes_of(UNet(unet))
     written = json.loads(json.dumps(config.to_json(unet)))
-    assert config.read_sizes("unet", shapes, "file", written, "config.json") == unet
+    assert config.read_sizes(UNetConfig, shapes, "file", written, "config.json") == unet
     if unet.block_out_channels[0] > 32:
         return  # the real size is only compared as a dictionary
     theirs = UNet2DConditionModel.from_config(written)
     assert shapes_of(theirs) == shapes
     said = json.loads(theirs.to_json_string())  # with every option it knows
-    assert config.read_sizes("unet", shapes, "file", said, "config.json") == unet
+    assert config.read_sizes(UNetConfig, shapes, "file", said, "config.json") == unet
 
 
 def test_vae_config_survives_writing_and_diffusers():
@@ -138,7 +143,7 @@ def test_vae_config_survives_writing_and_diffusers():
     )
     theirs = AutoencoderKL.from_config(json.loads(json.dumps(config.to_json(vae))))
     said = json.loads(theirs.to_json_string())
-    assert config.read_sizes("vae", shapes_of(theirs), "file", said, "config.json") == vae
+    assert config.read_sizes(VAEConfig, shapes_of(theirs), "file", said, "config.json") == vae
 
 
 def test_schedule_survives_writing_and_diffusers():
@@ -146,7 +151,7 @@ def test_schedule_survives_writing_and_diffusers():
 
     schedule = NoiseSchedule(train_steps=500, beta_first=0.001, beta_last=0.02, steps_offset=0)
     theirs = DDIMScheduler.from_config(config.to_json(schedule))
-    assert config.schedule_from_json(dict(theirs.config), "file") == schedule
+    assert schedule_from_json(dict(theirs.config), "file") == schedule
     assert abs(theirs.alphas_cumprod.double() - schedule.alpha_bar).max() < 1e-6
 
 
@@ -165,8 +170,8 @@ def test_text_config_survives_writing_and_transformers():
     )
     theirs = CLIPTextModel(CLIPTextConfig(**sizes))
     shapes = {f"text_model.{name.removeprefix('text_model.')}": shape for name, shape in shapes_of(theirs).items()}
-    found = config.read_sizes("text", shapes, "file", json.loads(theirs.config.to_json_string()), "config.json")
-    again = config.read_sizes("text", shapes, "file", config.to_json(found), "config.json")
+    found = config.read_sizes(TextConfig, shapes, "file", json.loads(theirs.config.to_json_string()), "config.json")
+    again = config.read_sizes(TextConfig, shapes, "file", config.to_json(found), "config.json")
     assert {name: getattr(again, name) for name in sizes} == {name: getattr(found, name) for name in sizes} == sizes
 
 
@@ -278,4 +283,4 @@ def test_vae_options_not_built_are_refused(read, option, value):
 )
 def test_other_schedules_are_refused_by_name(option, value):
     with pytest.raises(InputError, match=option):
-        config.schedule_from_json(SD15_SCHEDULER | {option: value}, "file")
+        schedule_from_json(SD15_SCHEDULER | {option: value}, "file")

@@ -9,16 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from t2vz.checkpoints import (
-    build,
-    checkpoint_hash,
-    files_read,
-    find_tokenizer,
-    layouts,
-    open_checkpoint,
-    read,
-    save_single_file,
-)
+from t2vz.checkpoints import build, checkpoint_hash, find_tokenizer, layouts, open_checkpoint, save_single_file
+from t2vz.checkpoints.contents import look
 from t2vz.errors import InputError
 from t2vz.unet import UNetConfig
 from t2vz.vae import VAEConfig
@@ -168,11 +160,6 @@ def test_text_keys_with_and_without_text_model(folder, originals, prefix):
     assert_same(build_all(folder), originals)
 
 
-def test_batches_of_any_size_give_the_same_weights(diffusers_folder, originals, monkeypatch):
-    monkeypatch.setattr(read, "BATCH_BYTES", 1000)
-    assert_same(build_all(diffusers_folder), originals)
-
-
 def test_instruct_pix2pix_takes_the_moving_average(single_file):
     wide = torch.randn(32, 8, 3, 3, generator=torch.Generator().manual_seed(5))
 
@@ -237,11 +224,11 @@ def test_hash_covers_a_tokenizer_that_was_given(folder, tmp_path):
 )
 def test_hash_covers_all_that_is_read(folder, name):
     before = checkpoint_hash(folder)
-    assert folder / name in files_read(folder)
+    assert folder / name in look(folder).files
     (folder / name).write_text((folder / name).read_text() + "\n")
     assert checkpoint_hash(folder) != before
     (folder / "notes.txt").write_text("not read")
-    assert folder / "notes.txt" not in files_read(folder)
+    assert folder / "notes.txt" not in look(folder).files
 
 
 def test_hash_covers_the_settings_beside_a_lora_and_a_lone_network(folder, tmp_path):

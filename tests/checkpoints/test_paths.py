@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz import StableDiffusion
-from t2vz.checkpoints import checkpoint_hash, files_read, inspect, save_folder, save_single_file
+from t2vz.checkpoints import checkpoint_hash, inspect, save_folder, save_single_file
+from t2vz.checkpoints.contents import look
 from t2vz.cli import main
 from t2vz.errors import InputError
 from t2vz.model import load_controlnet
@@ -87,7 +88,7 @@ def test_a_folder_of_the_hub_s_cache_loads(made, cache, inside):
     sd, wanted = StableDiffusion.load(cache / inside), StableDiffusion.load(made / "folder")
     assert torch.equal(sd.unet.conv_in.weight, wanted.unet.conv_in.weight) and sd.hash() == wanted.hash()
     assert inspect(cache / inside)["kind"] == "sd1"
-    assert all("blobs" not in file.parts for file in files_read(cache / inside))  # links are kept
+    assert all("blobs" not in file.parts for file in look(cache / inside).files)  # links are kept
 
 
 def test_of_several_revisions_the_current_one_is_taken(cache):
@@ -96,7 +97,7 @@ def test_of_several_revisions_the_current_one_is_taken(cache):
         StableDiffusion.load(cache)
     (cache / "refs").mkdir()
     (cache / "refs/main").write_text("4567def")
-    assert "4567def" in str(files_read(cache)[0])
+    assert "4567def" in str(look(cache).files[0])
 
 
 def test_a_link_keeps_what_lies_beside_it(made, tmp_path):

@@ -22,16 +22,16 @@ YAML = """model:
 
 @pytest.fixture
 def write(tmp_path_factory, tmp_path):
-    """write(header, keys, yaml): a tiny single file that says so; its path."""
+    """write(header, keys, yaml, name): a tiny single file that says so; its path. name: of the .yaml."""
     sd = tiny_sd(tmp_path_factory.mktemp("words"))
     save_single_file(tmp_path / "plain.safetensors", sd.unet, sd.vae, sd.text_encoder)
     tensors = load_file(tmp_path / "plain.safetensors")
 
-    def made(header=None, keys=(), yaml=None):
+    def made(header=None, keys=(), yaml=None, name="model.yaml"):
         path = tmp_path / "model.safetensors"
         save_file(tensors | {key: torch.zeros(0) for key in keys}, path, header)
         if yaml is not None:
-            path.with_suffix(".yaml").write_text(yaml)
+            path.with_name(name).write_text(yaml)
         return path
 
     return made
@@ -43,6 +43,9 @@ def write(tmp_path_factory, tmp_path):
         ({"yaml": YAML.format(prediction="v")}, "predicts v.*model.yaml says parameterization: v"),
         ({"yaml": "    parameterization: x0"}, "does not predict the noise ε but x0"),
         ({"yaml": "  parameterization: 'v' # SD 2"}, "predicts v"),
+        ({"yaml": YAML.format(prediction="v"), "name": "model.safetensors.yaml"}, "v.*model.safetensors.yaml says"),
+        ({"header": {"modelspec.architecture": "stable-diffusion-v2-768-v"}}, "predicts v.*modelspec.architecture"),
+        ({"header": {"modelspec.architecture": "stable-diffusion-v1-v-prediction"}}, "predicts v"),
         ({"header": {"modelspec.prediction_type": "v"}}, "predicts v.*header says modelspec.prediction_type"),
         ({"header": {"modelspec.prediction_type": "v_prediction"}}, "predicts v"),
         ({"header": {"modelspec.predict_key": "v"}}, "predicts v.*predict_key"),
@@ -70,6 +73,8 @@ def test_what_does_not_predict_the_noise_is_refused_and_named(write, said, words
     [
         {"yaml": YAML.format(prediction="eps")},
         {"yaml": "a text that is no yaml: [}"},
+        {"header": {"modelspec.architecture": "stable-diffusion-v1"}},
+        {"header": {"modelspec.architecture": "Stable-Diffusion-v1-5/vae variant"}},
         {"header": {"modelspec.prediction_type": "epsilon", "modelspec.predict_key": "epsilon", "timesteps": "many"}},
         {"header": {"ss_v_parameterization": "False", "ss_zero_terminal_snr": "None"}},
     ],

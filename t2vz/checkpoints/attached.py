@@ -1,0 +1,91 @@
+"""What a checkpoint carries beside its networks, where other programs pass over it. Stable Diffusion carries nothing.
+
+words     the words that a small model knows, in groups that are named for people, so that a prompt outside its world
+          can be answered with a note: {"things": ["ball", …], "colours": […], "others": ["a", "on", …]}
+defaults  what it was made for, used where a setting is left out: for each pipeline the settings that differ from the
+          paper's, {"generate": {"steps": 25, "guidance_scale": 4.0, "t_prime": 561, "t": 641}, "edit": {…}}. They are
+          checked when they are used (pipelines/settings.py)
+inverted  the video that it was tuned on, inverted (E17): pipelines/tune.py makes it, initial_noise "inverted" starts
+          from it
+
+Words and defaults are NAME.json in a folder, or "t2vz.NAME" in a single file's header; inverted.safetensors is in a
+folder.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..text import words_of
+from .read import HEADER, find_path, read_header, read_tensors
+
+WORDS_FILE, DEFAULTS_FILE, INVERTED_FILE = "words.json", "defaults.json", "inverted.safetensors"
+INVERTED = "inverted"  # the tensor's name in its file
+OTHERS = "others"  # the group of words that a note does not recite
+SHOWN = 6  # words of each group that a note names
+
+Words = Mapping[str, list[str]]
+Defaults = Mapping[str, Mapping[str, object]]  # pipeline -> setting -> value
+
+
+def read_words(path: str | Path) -> Words | None:
+    """The words of a checkpoint (folder or single file), or None if it names none. Raises InputError if not so."""
+    return _read(path, "words", _is_group, "{group: [words]}")
+
+
+def read_defaults(path: str | Path) -> Defaults:
+    """The defaults of a checkpoint (folder or single file); {} if it says none. Raises InputError if not so."""
+    return _read(path, "defaults", lambda settings: isinstance(settings, dict), '{"generate": {"steps": 25}}') or {}
+
+
+def _is_group(group: object) -> bool:
+    return isinstance(group, list) and all(isinstance(word, str) for word in group)
+
+
+def _read(path: str | Path, name: str, fits: Callable[[Any], bool], like: str) -> Any:
+    """The dictionary called `name`, each of whose values `fits`; None if there is none."""
+    path = find_path(path)
+    if path.is_dir():
+        where = path / f"{name}.json"
+        text = where.read_text(encoding="utf-8", errors="replace") if where.is_file() else None
+    else:
+        where, text = path, read_header(path)[1].get(HEADER + name)
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+        if isinstance(found, dict) and all(map(fits, found.values())):
+            return found
+    except ValueError:
+        like = "JSON"
+    raise InputError(f"{where}: its {name} are not {like}; copy the file again, or mend it")
+
+
+def unknown_words(words: Words, prompt: str) -> list[str]:
+    """The prompt's words that are in no group, each once, in the prompt's order."""
+    known = {word for group in words.values() for word in group}
+    return [word for word in dict.fromkeys(words_of(prompt)) if word not in known]
+
+
+def describe_words(words: Words) -> str:
+    """A few words of each group: "things (ball, boat, …), colours (red, …)"."""
+    groups = {name: group for name, group in words.items() if name != OTHERS and group}
+    return ", ".join(
+        f"{name} ({', '.join(group[:SHOWN])}{', …' * (len(group) > SHOWN)})" for name, group in groups.items()
+    )
+
+
+def read_inverted(path: str | Path) -> Tensor | None:
+    """The latents (m, c, h, w) of a tuned checkpoint's folder, float32; None for any other checkpoint."""
+    file = Path(path) / INVERTED_FILE
+    if not file.is_file():
+        return None
+    entries, _ = read_header(file)
+    if list(entries) != [INVERTED] or len(entries[INVERTED].shape) != 4:
+        raise InputError(f"{file}: should hold one tensor, {INVERTED} (m, c, h, w); tune again")
+    return dict(read_tensors(entries, torch.float32))[INVERTED]
