@@ -2,8 +2,7 @@
 
 from .config import TextConfig
 from .encoder import TextEncoder, encode_text
-from .syntax import foreign_syntax
+from .prompt import foreign_syntax, words_of
 from .tokenizer import Tokenizer, Tokens
-from .words import words_of
 
 __all__ = ["TextConfig", "TextEncoder", "Tokenizer", "Tokens", "encode_text", "foreign_syntax", "words_of"]

@@ -287,7 +287,7 @@ TO_K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
         (pair(kohya(TO_Q), (4, 320), (320, 4)), r"\[4, 320\] and \[320, 4\].*\[32, 32\]"),
         (pair(kohya(TO_Q), (4, 32), (32, 8)), "another model"),
         (pair(kohya(TO_Q), (4,), (32, 4)), "another model"),
-        (GOOD | pair("lora_unet_down_blocks_7_resnets_0_conv1", (4, 32), (32, 4)), "down_blocks_7.*another model"),
+        (GOOD | pair("lora_unet_down_blocks_7_resnets_0_conv1", (4, 32), (32, 4)), "another model.*down_blocks_7"),
         (GOOD | {f"{kohya(FC1)}.hada_w1_a": torch.ones(2, 2)}, "hada_w1_a; LoHa"),
         (GOOD | {f"{kohya(FC1)}.lokr_w1": torch.ones(2, 2)}, "LoKr"),
         (GOOD | {f"{kohya(TO_Q)}.dora_scale": torch.ones(2, 2)}, "DoRA"),

@@ -56,6 +56,8 @@ def test_prompt_notes_say_what_was_cut_in_one_line(sd):
     [
         ("a cat <lora:ink:0.8>", "<lora:ink:0.8>", "--lora"),
         ("a (red:1.3) ball", "(red:1.3)", "weigh the same"),
+        ("a (red)1.3 ball", "(red)1.3", "weigh the same"),
+        ("a (red ball)++ there", "(red ball)++", "weigh the same"),
         ("a ((red)) ball", "((red))", "weigh the same"),
         ("a [red:blue:0.5] ball", "[red:blue:0.5]", "all steps"),
         ("a [red|blue] ball", "[red|blue]", "all steps"),
@@ -70,7 +72,15 @@ def test_commands_of_other_programs_are_noted(sd, prompt, command, words):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["a (red) ball", "a ball [old], at 12:30", "A RED BALL AND A KITE", "ratio 3:4 (or so), C++", "<3 x_y__z"]
+    "prompt",
+    [
+        "a (red) ball",
+        "a (red)-haired cat (2)",
+        "a ball [old], at 12:30",
+        "A RED BALL AND A KITE",
+        "ratio 3:4 (or so), C++",
+        "<3 x_y__z",
+    ],
 )
 def test_what_only_looks_like_a_command_is_not(sd, prompt):
     assert sd.prompt_notes(prompt) == []
