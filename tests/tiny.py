@@ -9,12 +9,16 @@ of the text tower), so the same model can be saved in both layouts. Pictures are
 """
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
+from t2vz.errors import InputError
 from t2vz.model import StableDiffusion
 from t2vz.schedulers import NoiseSchedule
 from t2vz.text import TextConfig, TextEncoder, Tokenizer
@@ -126,3 +130,22 @@ def _byte_letters() -> list[str]:
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     spare = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]
+
+
+def refused(call: Callable, *words: str) -> str:
+    """The message of the InputError that `call` raises: one line, in which every one of these patterns is found."""
+    with pytest.raises(InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for pattern in words:
+        assert re.search(pattern, message), f"{pattern!r} is not in {message!r}"
+    return message
+
+
+def assert_same_weights(ours: nn.Module, theirs: nn.Module | dict, dtype: torch.dtype | None = None) -> None:
+    """Every weight of one network is the other's, bit for bit, or as it is rounded to `dtype`; none is left over."""
+    state, expected = ours.state_dict(), theirs.state_dict() if isinstance(theirs, nn.Module) else theirs
+    assert state.keys() == expected.keys()
+    for name, tensor in state.items():
+        assert torch.equal(tensor.cpu(), expected[name].to(dtype or expected[name].dtype)), name

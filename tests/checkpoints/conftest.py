@@ -8,7 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny import tiny_edit_sd, tiny_sd
 from transformers import CLIPTextConfig, CLIPTextModel
+
+from t2vz.checkpoints import save_folder, save_single_file
 
 MANIFEST = Path(__file__).parent / "data/sd15.json"
 
@@ -101,3 +104,39 @@ def diffusers_folder(originals, tokenizer_folder, tmp_path_factory):
     ).save_pretrained(folder / "scheduler")
     shutil.copytree(tokenizer_folder, folder / "tokenizer")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """mine/, other/ and edit/, and each as a single file (mine.safetensors …) with tokenizer/ beside: tiny models of
+    float32 with the weights of tiny_sd, of another seed, and of tiny_edit_sd. Not to be changed."""
+    place = tmp_path_factory.mktemp("made")
+    for name, sd in (("mine", tiny_sd(place)), ("other", tiny_sd(place, seed=1)), ("edit", tiny_edit_sd(place))):
+        parts = (sd.unet, sd.vae, sd.text_encoder)
+        save_folder(place / name, *parts, place / "tokenizer", dtype=torch.float32)
+        save_single_file(place / f"{name}.safetensors", *parts, dtype=torch.float32)
+    return place
+
+
+@pytest.fixture
+def folder(diffusers_folder, tmp_path):
+    """A copy of diffusers' small checkpoint, to be spoilt."""
+    return shutil.copytree(diffusers_folder, tmp_path / "copy")
+
+
+@pytest.fixture
+def published_scheduler():
+    """SD 1.5's scheduler_config.json, as it is published, and as DreamBooth's script leaves it."""
+    return {
+        "_class_name": "PNDMScheduler",
+        "_diffusers_version": "0.6.0",
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "num_train_timesteps": 1000,
+        "set_alpha_to_one": False,
+        "skip_prk_steps": True,
+        "steps_offset": 1,
+        "trained_betas": None,
+        "clip_sample": False,
+    }

@@ -8,9 +8,9 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import refused
 
 from t2vz.checkpoints import build, checkpoint_hash, inspect, open_checkpoint, open_controlnet, open_vae, read_header
-from t2vz.errors import InputError
 
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
 
@@ -22,45 +22,24 @@ class Bomb:
         return (pytest.fail, ("a pickle was opened",))
 
 
-def refusal(call, *words):
-    """The message of the InputError that `call` raises: one line, holding every word."""
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    return message
-
-
-@pytest.fixture
-def folder(diffusers_folder, tmp_path):
-    return shutil.copytree(diffusers_folder, tmp_path / "copy")
-
-
-def change_config(folder, part, **options):
-    path = folder / part / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | options))
-
-
 @pytest.mark.parametrize("ending", [".ckpt", ".bin", ".pt", ".pth", ".CKPT"])
 def test_pickle_by_name(tmp_path, ending):
     path = tmp_path / f"model{ending}"
     path.write_bytes(pickle.dumps(Bomb()))
-    refusal(lambda: open_checkpoint(path), "pickle", "run code", "save_file", str(path))
+    refused(lambda: open_checkpoint(path), "pickle", "run code", "save_file", str(path))
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_pickle_renamed_to_safetensors(tmp_path, protocol):
     path = tmp_path / "model.safetensors"
     path.write_bytes(pickle.dumps([Bomb()] * 3, protocol=protocol))
-    refusal(lambda: open_checkpoint(path), "pickle", "save_file")
+    refused(lambda: open_checkpoint(path), "pickle", "save_file")
 
 
 def test_zip_pickle_renamed_to_safetensors(tmp_path):
     path = tmp_path / "model.safetensors"
     torch.save({"bomb": Bomb()}, path)
-    refusal(lambda: open_checkpoint(path), "pickle", "save_file")
+    refused(lambda: open_checkpoint(path), "pickle", "save_file")
 
 
 def test_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
@@ -111,9 +90,9 @@ def test_other_content(tmp_path, content, word):
     """Whoever opens it, and whoever only asks what it is, gets the same answer."""
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    said = refusal(lambda: open_checkpoint(path), word, str(path))
+    said = refused(lambda: open_checkpoint(path), word, str(path))
     for call in (inspect, open_vae, open_controlnet, checkpoint_hash, read_header):
-        assert refusal(lambda call=call: call(path)) == said
+        assert refused(lambda call=call: call(path)) == said
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.3, 0.999])
@@ -121,28 +100,28 @@ def test_truncated_file(folder, share):
     path = folder / UNET_FILE
     content = path.read_bytes()
     path.write_bytes(content[: 9 + int(share * (len(content) - 10))])
-    refusal(lambda: open_checkpoint(folder), "cut short", f"{len(content):,}" if share > 0.2 else "bytes")
+    refused(lambda: open_checkpoint(folder), "cut short", f"{len(content):,}" if share > 0.2 else "bytes")
 
 
 def test_missing_file_and_folders_without_weights(tmp_path, folder):
-    refusal(lambda: open_checkpoint(tmp_path / "nothing.safetensors"), "no such file")
+    refused(lambda: open_checkpoint(tmp_path / "nothing.safetensors"), "no such file")
     empty = tmp_path / "empty"
     empty.mkdir()
-    refusal(lambda: open_checkpoint(empty), "no unet/")
-    refusal(lambda: open_checkpoint(folder / "unet"), "folder above", str(folder))
+    refused(lambda: open_checkpoint(empty), "no unet/")
+    refused(lambda: open_checkpoint(folder / "unet"), "folder above", str(folder))
     shutil.copy(folder / UNET_FILE, empty / "model.safetensors")
-    refusal(lambda: open_checkpoint(empty), str(empty / "model.safetensors"))
-    refusal(lambda: open_checkpoint(empty / "model.safetensors"), "one part")
+    refused(lambda: open_checkpoint(empty), str(empty / "model.safetensors"))
+    refused(lambda: open_checkpoint(empty / "model.safetensors"), "one part")
     (folder / UNET_FILE).unlink()
-    refusal(lambda: open_checkpoint(folder), "holds no diffusion_pytorch_model.safetensors")
+    refused(lambda: open_checkpoint(folder), "holds no diffusion_pytorch_model.safetensors")
     (folder / "unet/diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
-    refusal(lambda: open_checkpoint(folder), "pickle")
+    refused(lambda: open_checkpoint(folder), "pickle")
 
 
 @pytest.mark.parametrize("part, name", [("vae", "vae"), ("text_encoder", "text")])
 def test_missing_part_is_named_unless_not_needed(folder, part, name):
     shutil.rmtree(folder / part)
-    refusal(lambda: open_checkpoint(folder), f"no {name}")
+    refused(lambda: open_checkpoint(folder), f"no {name}")
     assert getattr(open_checkpoint(folder, needs=("unet",)), name) is None
 
 
@@ -151,7 +130,7 @@ def test_broken_config(folder, content, word):
     (folder / "unet/config.json").unlink()
     if content is not None:
         (folder / "unet/config.json").write_text(content)
-    refusal(lambda: open_checkpoint(folder), word, "unet/config.json")
+    refused(lambda: open_checkpoint(folder), word, "unet/config.json")
 
 
 def test_missing_unknown_and_misshaped_tensors_are_all_named(folder):
@@ -160,38 +139,39 @@ def test_missing_unknown_and_misshaped_tensors_are_all_named(folder):
     tensors["stranger.weight"] = torch.zeros(2)
     tensors["conv_in.bias"] = torch.zeros(7)
     save_file(tensors, folder / UNET_FILE)
-    refusal(
+    refused(
         lambda: build(open_checkpoint(folder).unet, torch.float32),
         "2 tensors missing: conv_out.bias, mid_block.resnets.0.conv1.weight",
         "1 tensors unknown: stranger.weight",
-        "conv_in.bias [7] for [32]",
+        r"conv_in.bias \[7\] for \[32\]",
     )
 
 
 def test_many_missing_tensors_are_counted(folder):
     tensors = load_file(folder / UNET_FILE)
     save_file({key: tensor for key, tensor in tensors.items() if not key.endswith(".bias")}, folder / UNET_FILE)
-    message = refusal(lambda: build(open_checkpoint(folder).unet, torch.float32), "missing", " more")
+    message = refused(lambda: build(open_checkpoint(folder).unet, torch.float32), "missing", " more")
     assert len(message) < 1000
 
 
 def test_a_config_that_contradicts_the_tensors_is_refused(folder):
-    change_config(folder, "unet", layers_per_block=2)
-    refusal(lambda: open_checkpoint(folder), "unet/config.json", "layers_per_block = 2", "1, which its tensors show")
+    config = folder / "unet/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"layers_per_block": 2}))
+    refused(lambda: open_checkpoint(folder), "unet/config.json", "layers_per_block = 2", "1, which its tensors show")
 
 
 def test_spoilt_weights_are_named(folder):
     tensors = load_file(folder / UNET_FILE)
     tensors["conv_in.weight"][0, 0, 0, 0] = float("nan")
     save_file(tensors, folder / UNET_FILE)
-    refusal(lambda: build(open_checkpoint(folder).unet, torch.float32), "conv_in.weight", "NaN")
+    refused(lambda: build(open_checkpoint(folder).unet, torch.float32), "conv_in.weight", "NaN")
 
 
 def test_weights_too_large_for_float16_say_so(folder):
     tensors = load_file(folder / UNET_FILE)
     tensors["conv_in.weight"][0, 0, 0, 0] = -1e6
     save_file(tensors, folder / UNET_FILE)
-    refusal(lambda: build(open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "float32 or bfloat16")
+    refused(lambda: build(open_checkpoint(folder).unet, torch.float16), "conv_in.weight", "float32 or bfloat16")
     build(open_checkpoint(folder).unet, torch.bfloat16)
 
 
@@ -199,5 +179,5 @@ def test_quantised_weights_are_refused(folder):
     tensors = load_file(folder / UNET_FILE)
     tensors["conv_in.weight"] = tensors["conv_in.weight"].to(torch.int8)
     save_file(tensors, folder / UNET_FILE)
-    said = refusal(lambda: open_checkpoint(folder), "conv_in.weight", "I8", "quantised")
+    said = refused(lambda: open_checkpoint(folder), "conv_in.weight", "I8", "quantised")
     assert inspect(folder)["parts"][0]["problem"] == said

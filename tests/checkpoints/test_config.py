@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from tiny import refused
 
 from t2vz.checkpoints import config
 from t2vz.checkpoints.schedule import schedule_from_json
@@ -49,19 +50,6 @@ SD15_VAE = {
     "sample_size": 512,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
-SD15_SCHEDULER = {
-    "_class_name": "PNDMScheduler",
-    "_diffusers_version": "0.6.0",
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "num_train_timesteps": 1000,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-    "trained_betas": None,
-    "clip_sample": False,
-}
 
 
 KINDS = {"unet": UNetConfig, "vae": VAEConfig, "text": TextConfig}
@@ -81,10 +69,10 @@ def read(manifest):
     return lambda part, said: config.read_sizes(KINDS[part], shapes[part], "file", said, "config.json")
 
 
-def test_published_files_give_the_defaults(read):
+def test_published_files_give_the_defaults(read, published_scheduler):
     assert read("unet", SD15_UNET) == read("unet", {}) == UNetConfig()
     assert read("vae", SD15_VAE) == read("vae", {}) == VAEConfig()
-    assert schedule_from_json(SD15_SCHEDULER, "file") == NoiseSchedule.stable_diffusion()
+    assert schedule_from_json(published_scheduler, "file") == NoiseSchedule.stable_diffusion()
     text = read("text", {})
     assert (
         text.vocab_size,
@@ -100,8 +88,7 @@ def test_published_files_give_the_defaults(read):
 @pytest.mark.parametrize("key", ["conv_out.weight", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"])
 def test_a_pruned_file_is_named(manifest, key):
     shapes = {row[3]: tuple(row[4]) for row in manifest.rows if row[0] == "unet" and row[3] != key}
-    with pytest.raises(InputError, match=key):
-        config.read_sizes(UNetConfig, shapes, "file", {}, "file")
+    refused(lambda: config.read_sizes(UNetConfig, shapes, "file", {}, "file"), key)
 
 
 @pytest.mark.parametrize(
@@ -189,15 +176,13 @@ def test_text_config_survives_writing_and_transformers():
 def test_text_options_not_built_are_refused_by_name(read, option, value):
     said = {"hidden_size": 768, "num_attention_heads": 12, "layer_norm_eps": 1e-5}
     assert read("text", said | {option: None}).hidden_size == 768
-    with pytest.raises(InputError, match="heads" if option == "num_attention_heads" else option):
-        read("text", said | {option: value})
+    refused(lambda: read("text", said | {option: value}), "heads" if option == "num_attention_heads" else option)
 
 
 def test_head_counts(read):
     assert read("unet", SD15_UNET | {"attention_head_dim": [5, 10, 20, 20]}).heads == (5, 10, 20, 20)
     assert read("unet", SD15_UNET | {"num_attention_heads": 4}).heads == (4, 4, 4, 4)
-    with pytest.raises(InputError, match="divide"):
-        read("unet", SD15_UNET | {"attention_head_dim": 7})
+    refused(lambda: read("unet", SD15_UNET | {"attention_head_dim": 7}), "divide")
 
 
 @pytest.mark.parametrize(
@@ -230,9 +215,7 @@ def test_head_counts(read):
     ],
 )
 def test_unet_options_not_built_are_refused_by_name(read, option, value):
-    with pytest.raises(InputError, match=option) as caught:
-        read("unet", SD15_UNET | {option: value})
-    assert "\n" not in str(caught.value)
+    refused(lambda: read("unet", SD15_UNET | {option: value}), option)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +264,5 @@ def test_vae_options_not_built_are_refused(read, option, value):
         ("rescale_betas_zero_snr", True),
     ],
 )
-def test_other_schedules_are_refused_by_name(option, value):
-    with pytest.raises(InputError, match=option):
-        schedule_from_json(SD15_SCHEDULER | {option: value}, "file")
+def test_other_schedules_are_refused_by_name(published_scheduler, option, value):
+    refused(lambda: schedule_from_json(published_scheduler | {option: value}, "file"), option)

@@ -8,10 +8,10 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import assert_same_weights, refused
 
 from t2vz.checkpoints import build, checkpoint_hash, find_tokenizer, layouts, open_checkpoint, save_single_file
 from t2vz.checkpoints.contents import look
-from t2vz.errors import InputError
 from t2vz.unet import UNetConfig
 from t2vz.vae import VAEConfig
 
@@ -36,18 +36,8 @@ def state_of(originals, name):
 def assert_same(models, originals, dtype=torch.float32, device="cpu"):
     """Every weight is the original's, rounded to `dtype`, on `device`, and nothing is left without memory."""
     for name, module in models.items():
-        expected = state_of(originals, name)
-        state = module.state_dict()
-        assert state.keys() == expected.keys()
-        for key, tensor in state.items():
-            assert tensor.dtype == dtype and tensor.device.type == torch.device(device).type, key
-            assert torch.equal(tensor.cpu(), expected[key].to(dtype)), key
-
-
-@pytest.fixture
-def folder(diffusers_folder, tmp_path):
-    """A copy of the small checkpoint that the test may spoil."""
-    return shutil.copytree(diffusers_folder, tmp_path / "copy")
+        assert_same_weights(module, state_of(originals, name), dtype)
+        assert all(tensor.device.type == torch.device(device).type for tensor in module.state_dict().values())
 
 
 @pytest.fixture
@@ -129,8 +119,7 @@ def test_shards(folder, originals, index):
 
     shard = min(single.parent.glob("*-of-*.safetensors"))
     shard.unlink()
-    with pytest.raises(InputError, match=shard.name):
-        open_checkpoint(folder)
+    refused(lambda: open_checkpoint(folder), shard.name)
 
 
 def test_old_vae_names_and_4d_attention(folder, originals):
@@ -252,13 +241,11 @@ def test_tokenizer_is_found_given_inside_or_beside(folder, single_file, tokenize
     shutil.copytree(tokenizer_folder, single_file.parent / "tokenizer")
     assert find_tokenizer(single_file) == single_file.parent / "tokenizer"
     (folder / "tokenizer/merges.txt").unlink()
-    with pytest.raises(InputError, match="merges.txt"):
-        find_tokenizer(folder)
+    refused(lambda: find_tokenizer(folder), "merges.txt")
 
 
 def test_index_with_a_path_outside_the_folder_is_refused(folder):
     (folder / WEIGHTS["unet"]).rename(folder / "outside.safetensors")
     index = folder / "unet/diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"conv_in.weight": "../outside.safetensors"}}))
-    with pytest.raises(InputError, match="outside"):
-        open_checkpoint(folder)
+    refused(lambda: open_checkpoint(folder), "outside")

@@ -6,12 +6,10 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import tiny_sd, tiny_tokenizer
+from tiny import refused
 from torch.nn.functional import conv2d
 
 from t2vz import StableDiffusion
-from t2vz.checkpoints import save_folder
-from t2vz.errors import InputError
 
 RANK = 4
 TO_Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -31,17 +29,19 @@ ORIGINAL = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A tiny checkpoint folder, float32, never changed."""
-    place = tmp_path_factory.mktemp("base")
-    sd = tiny_sd(place / "words")
-    save_folder(place / "tiny", sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(place / "words"), dtype=torch.float32)
-    return place / "tiny"
+def base(made):
+    return weights(StableDiffusion.load(made / "mine"))
 
 
-@pytest.fixture(scope="module")
-def base(folder):
-    return weights(StableDiffusion.load(folder))
+@pytest.fixture
+def merge(made, tmp_path):
+    """merge(tensors, weight, metadata, name): the model's weights with a LoRA of these tensors; by its file's name."""
+
+    def merged(tensors, weight=1.0, metadata=None, name="lora.safetensors"):
+        save_file(tensors, tmp_path / name, metadata)
+        return weights(StableDiffusion.load(made / "mine", loras=[(tmp_path / name, weight)]))
+
+    return merged
 
 
 def weights(sd):
@@ -83,40 +83,24 @@ def attn_processor(module):
     return f"unet.{place}.processor.{name}_lora"
 
 
+def named(name, first="lora_down", second="lora_up"):
+    """A way of writing: (module, down, up) -> {key: tensor}, by the module's name and those of the two factors."""
+    return lambda m, down, up: {f"{name(m)}.{first}.weight": down, f"{name(m)}.{second}.weight": up}
+
+
 STYLES = {
-    "kohya": lambda m, down, up: {f"{kohya(m)}.lora_down.weight": down, f"{kohya(m)}.lora_up.weight": up},
-    "original names": lambda m, down, up: {
-        f"{original(m)}.lora_down.weight": down,
-        f"{original(m)}.lora_up.weight": up,
-    },
-    "peft": lambda m, down, up: {f"{dotted(m)}.lora_A.weight": down, f"{dotted(m)}.lora_B.weight": up},
-    "peft, adapter named": lambda m, down, up: {
-        f"base_model.model.{dotted(m)}.lora_A.default.weight": down,
-        f"base_model.model.{dotted(m)}.lora_B.default.weight": up,
-    },
-    "transformers 5": lambda m, down, up: {
-        f"{dotted(m, True)}.lora_A.weight": down,
-        f"{dotted(m, True)}.lora_B.weight": up,
-    },
-    "peft, adapter named my-style": lambda m, down, up: {
-        f"base_model.model.{dotted(m)}.lora_A.my-style.weight": down,
-        f"base_model.model.{dotted(m)}.lora_B.my-style.weight": up,
-    },
-    "torch.compile, kohya": lambda m, down, up: {
-        f"{kohya(m).replace('lora_unet_', 'lora_unet__orig_mod_')}.lora_down.weight": down,
-        f"{kohya(m).replace('lora_unet_', 'lora_unet__orig_mod_')}.lora_up.weight": up,
-    },
-    "torch.compile, peft": lambda m, down, up: {
-        f"{dotted(m).replace('unet.', 'unet._orig_mod.')}.lora_A.weight": down,
-        f"{dotted(m).replace('unet.', 'unet._orig_mod.')}.lora_B.weight": up,
-    },
-    "ComfyUI": lambda m, down, up: {f"{comfy(m)}.lora_down.weight": down, f"{comfy(m)}.lora_up.weight": up},
-    "ComfyUI, peft": lambda m, down, up: {f"{comfy(m)}.lora_A.weight": down, f"{comfy(m)}.lora_B.weight": up},
-    "diffusers, older": lambda m, down, up: {f"{dotted(m)}.lora.down.weight": down, f"{dotted(m)}.lora.up.weight": up},
-    "diffusers, text": lambda m, down, up: {
-        f"{dotted(m)}.lora_linear_layer.down.weight": down,
-        f"{dotted(m)}.lora_linear_layer.up.weight": up,
-    },
+    "kohya": named(kohya),
+    "original names": named(original),
+    "peft": named(dotted, "lora_A", "lora_B"),
+    "peft, adapter named": named(lambda m: f"base_model.model.{dotted(m)}", "lora_A.default", "lora_B.default"),
+    "peft, named my-style": named(lambda m: f"base_model.model.{dotted(m)}", "lora_A.my-style", "lora_B.my-style"),
+    "transformers 5": named(lambda m: dotted(m, True), "lora_A", "lora_B"),
+    "torch.compile, kohya": named(lambda m: kohya(m).replace("lora_unet_", "lora_unet__orig_mod_")),
+    "torch.compile, peft": named(lambda m: dotted(m).replace("unet.", "unet._orig_mod."), "lora_A", "lora_B"),
+    "ComfyUI": named(comfy),
+    "ComfyUI, peft": named(comfy, "lora_A", "lora_B"),
+    "diffusers, older": named(dotted, "lora.down", "lora.up"),
+    "diffusers, text": named(dotted, "lora_linear_layer.down", "lora_linear_layer.up"),
 }
 
 
@@ -131,15 +115,14 @@ def assert_close(ours, theirs):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_naming_gives_the_same_weights(folder, base, tmp_path, style):
+def test_every_naming_gives_the_same_weights(merge, made, base, style):
     modules = [TO_Q, TO_OUT, CONV, PROJ, Q_PROJ, FC1]
     tensors, made = {}, {}
     for seed, module in enumerate(modules):
         down, up = factors(base, module, seed)
         tensors |= STYLES[style](module, down, up)
         made[f"{module}.weight"] = expected(base, module, down, up, 0.75)
-    save_file(tensors, tmp_path / "lora.safetensors")
-    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 0.75)]))
+    merged = merge(tensors, 0.75)
     for name, weight in merged.items():
         if name in made:
             assert_close(weight, made[name])
@@ -148,7 +131,7 @@ def test_every_naming_gives_the_same_weights(folder, base, tmp_path, style):
 
 
 @pytest.mark.parametrize("where", ["peft", "the model"])
-def test_a_second_adapter_is_added_to_the_first(folder, base, tmp_path, where):
+def test_a_second_adapter_is_added_to_the_first(merge, base, where):
     """up·down + (3 up)·(2 down) = 7 up·down, whatever the adapters are called."""
     down, up = factors(base, TO_Q, 1)
     names = (f"base_model.model.{dotted(TO_Q)}", f"base_model.model.{dotted(TO_Q)}")
@@ -160,25 +143,23 @@ def test_a_second_adapter_is_added_to_the_first(folder, base, tmp_path, where):
         f"{names[1]}.lora_A.second.weight": 2 * down,
         f"{names[1]}.lora_B.second.weight": 3 * up,
     }
-    save_file(tensors, tmp_path / "lora.safetensors")
-    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)]))
+    merged = merge(tensors)
     assert_close(merged[f"{TO_Q}.weight"], expected(base, TO_Q, down, up, 7.0))
 
 
-def test_names_of_old_attention_processors(folder, base, tmp_path):
+def test_names_of_old_attention_processors(merge, base):
     tensors = {}
     for seed, module in enumerate([TO_Q, TO_OUT]):
         down, up = factors(base, module, seed)
         tensors |= {f"{attn_processor(module)}.down.weight": down, f"{attn_processor(module)}.up.weight": up}
     assert min(tensors).endswith("attn1.processor.to_q_lora.down.weight")
-    save_file(tensors, tmp_path / "lora.safetensors")
-    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)]))
+    merged = merge(tensors)
     for seed, module in enumerate([TO_Q, TO_OUT]):
         assert_close(merged[f"{module}.weight"], expected(base, module, *factors(base, module, seed), 1.0))
 
 
 @pytest.mark.parametrize("kind", ["3×3", "1×1", "1×1 as matrices", "3×3 in three"])
-def test_a_merged_convolution_is_the_lora_s_convolutions_beside_it(folder, base, tmp_path, kind):
+def test_a_merged_convolution_is_the_lora_s_convolutions_beside_it(merge, base, kind):
     """conv(x, W + s·up·down) = conv(x, W) + s · conv(conv(x, down), up), as a trainer computes it."""
     module = PROJ if "1×1" in kind else CONV
     down, up = factors(base, module, 5)
@@ -193,9 +174,7 @@ def test_a_merged_convolution_is_the_lora_s_convolutions_beside_it(folder, base,
             f"{kohya(module)}.lora_{role}.weight": tensor.contiguous()
             for role, tensor in zip(("down", "mid", "up"), chain, strict=True)
         }
-    save_file(tensors | {f"{kohya(module)}.alpha": torch.tensor(2.0)}, tmp_path / "lora.safetensors")
-    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 0.5)]))[f"{module}.weight"]
-
+    merged = merge(tensors | {f"{kohya(module)}.alpha": torch.tensor(2.0)}, 0.5)[f"{module}.weight"]
     x = torch.randn(1, merged.shape[1], 6, 6, generator=generator)
     beside = x
     for weight in chain:
@@ -204,20 +183,17 @@ def test_a_merged_convolution_is_the_lora_s_convolutions_beside_it(folder, base,
     assert_close(conv2d(x, merged, padding=merged.shape[-1] // 2), wanted.double())
 
 
-def test_an_alpha_may_be_a_whole_number(folder, base, tmp_path):
+def test_an_alpha_may_be_a_whole_number(merge, base):
     """As diffusers' own converter to kohya's names writes it."""
     down, up = factors(base, TO_Q, 5)
     tensors = {f"{kohya(TO_Q)}.lora_down.weight": down, f"{kohya(TO_Q)}.lora_up.weight": up}
-    merged = []
-    for alpha in (torch.tensor(3), torch.tensor(3.0)):
-        save_file(tensors | {f"{kohya(TO_Q)}.alpha": alpha}, tmp_path / f"{alpha.dtype}.safetensors")
-        merged.append(weights(StableDiffusion.load(folder, loras=[(tmp_path / f"{alpha.dtype}.safetensors", 1.0)])))
+    merged = [merge(tensors | {f"{kohya(TO_Q)}.alpha": torch.tensor(alpha)}) for alpha in (3, 3.0)]
     assert torch.equal(merged[0][f"{TO_Q}.weight"], merged[1][f"{TO_Q}.weight"])
     assert not torch.equal(merged[0][f"{TO_Q}.weight"], base[f"{TO_Q}.weight"])
 
 
-def test_several_add_up_and_loading_again_takes_them_away(folder, base, tmp_path):
-    before = {file: file.read_bytes() for file in sorted(folder.rglob("*.safetensors"))}
+def test_several_add_up_and_loading_again_takes_them_away(made, base, tmp_path):
+    before = {file: file.read_bytes() for file in sorted((made / "mine").rglob("*.safetensors"))}
     made = base[f"{TO_Q}.weight"].double()
     loras = []
     for seed, weight in ((1, 0.8), (2, -0.3)):
@@ -225,18 +201,18 @@ def test_several_add_up_and_loading_again_takes_them_away(folder, base, tmp_path
         save_file(STYLES["kohya"](TO_Q, down, up), tmp_path / f"{seed}.safetensors")
         loras.append((tmp_path / f"{seed}.safetensors", weight))
         made = made + expected(base, TO_Q, down, up, weight) - base[f"{TO_Q}.weight"].double()
-    merged = weights(StableDiffusion.load(folder, loras=loras))
+    merged = weights(StableDiffusion.load(made / "mine", loras=loras))
     assert_close(merged[f"{TO_Q}.weight"], made)
-    assert before == {file: file.read_bytes() for file in sorted(folder.rglob("*.safetensors"))}
-    again = weights(StableDiffusion.load(folder))
-    zero = weights(StableDiffusion.load(folder, loras=[(loras[0][0], 0.0)]))
+    assert before == {file: file.read_bytes() for file in sorted((made / "mine").rglob("*.safetensors"))}
+    again = weights(StableDiffusion.load(made / "mine"))
+    zero = weights(StableDiffusion.load(made / "mine", loras=[(loras[0][0], 0.0)]))
     assert all(torch.equal(again[name], base[name]) and torch.equal(zero[name], base[name]) for name in base)
 
 
-def test_in_half_precision_the_sum_is_rounded_once(folder, base, tmp_path):
+def test_in_half_precision_the_sum_is_rounded_once(made, base, tmp_path):
     down, up = factors(base, TO_Q, 3)
     save_file(STYLES["peft"](TO_Q, down.half(), up.half()), tmp_path / "lora.safetensors")
-    sd = StableDiffusion.load(folder, torch.float16, loras=[(tmp_path / "lora.safetensors", 1.0)])
+    sd = StableDiffusion.load(made / "mine", torch.float16, loras=[(tmp_path / "lora.safetensors", 1.0)])
     wanted = base[f"{TO_Q}.weight"] + up.half().float() @ down.half().float()
     assert torch.equal(weights(sd)[f"{TO_Q}.weight"], wanted.half())
 
@@ -252,20 +228,17 @@ def test_in_half_precision_the_sum_is_rounded_once(folder, base, tmp_path):
         ({"text_encoder.lora_alpha": 8}, 1.0),
     ],
 )
-def test_alphas_of_peft_are_in_the_header(folder, base, tmp_path, settings, scale):
+def test_alphas_of_peft_are_in_the_header(merge, base, settings, scale):
     down, up = factors(base, TO_Q, 4)
-    metadata = {"lora_adapter_metadata": json.dumps(settings)}
-    save_file(STYLES["peft"](TO_Q, down, up), tmp_path / "lora.safetensors", metadata)
-    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)]))
+    merged = merge(STYLES["peft"](TO_Q, down, up), metadata={"lora_adapter_metadata": json.dumps(settings)})
     assert_close(merged[f"{TO_Q}.weight"], expected(base, TO_Q, down, up, scale))
 
 
-def test_alpha_of_peft_s_own_folder_is_in_the_config_beside_it(folder, base, tmp_path):
+def test_alpha_of_peft_s_own_folder_is_in_the_config_beside_it(merge, base, tmp_path):
     down, up = factors(base, TO_Q, 4)
     tensors = {f"base_model.model.{TO_Q}.lora_A.weight": down, f"base_model.model.{TO_Q}.lora_B.weight": up}
-    save_file(tensors, tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 12, "r": RANK}))
-    merged = weights(StableDiffusion.load(folder, loras=[(tmp_path / "adapter_model.safetensors", 1.0)]))
+    merged = merge(tensors, name="adapter_model.safetensors")
     assert_close(merged[f"{TO_Q}.weight"], expected(base, TO_Q, down, up, 12 / RANK))
 
 
@@ -311,36 +284,28 @@ TO_K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
         (GOOD | {f"{kohya(TO_Q)}.lora_up.weight": torch.full((32, RANK), math.nan)}, "NaN"),
     ],
 )
-def test_what_is_no_lora_for_this_model_is_refused_in_one_line(folder, tmp_path, tensors, words):
-    save_file(tensors, tmp_path / "lora.safetensors")
-    with pytest.raises(InputError, match=words) as caught:
-        StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)])
-    assert "\n" not in str(caught.value) and "lora.safetensors" in str(caught.value)
+def test_what_is_no_lora_for_this_model_is_refused_in_one_line(merge, tensors, words):
+    refused(lambda: merge(tensors), words, "lora.safetensors")
 
 
 @pytest.mark.parametrize(
     "metadata",
     ["{", "[1]", '{"unet.lora_alpha": "much"}', '{"unet.alpha_pattern": {"(": 1}}', '{"unet.use_dora": true}'],
 )
-def test_settings_that_make_no_sense_are_refused(folder, base, tmp_path, metadata):
+def test_settings_that_make_no_sense_are_refused(merge, base, metadata):
     tensors = STYLES["peft"](TO_Q, *factors(base, TO_Q, 4))
-    save_file(tensors, tmp_path / "lora.safetensors", {"lora_adapter_metadata": metadata})
-    with pytest.raises(InputError, match="settings"):
-        StableDiffusion.load(folder, loras=[(tmp_path / "lora.safetensors", 1.0)])
+    refused(lambda: merge(tensors, metadata={"lora_adapter_metadata": metadata}), "settings")
 
 
-def test_no_lora_at_all(folder, tmp_path):
+def test_no_lora_at_all(made, tmp_path):
+    save_file(GOOD, tmp_path / "good.safetensors")
     for path, words in (
-        (folder / "unet/diffusion_pytorch_model.safetensors", "no part of a LoRA"),
+        (made / "mine/unet/diffusion_pytorch_model.safetensors", "no part of a LoRA"),
         (tmp_path / "none.safetensors", "no such file"),
         (tmp_path / "lora.pt", "pickle"),
+        (tmp_path, "is a folder, and a LoRA is a file; give .*good.safetensors"),
+        ((tmp_path / "good.safetensors", math.nan), "its weight is nan"),
+        ((tmp_path / "good.safetensors", "0.5"), "its weight is '0.5'"),
     ):
-        with pytest.raises(InputError, match=words):
-            StableDiffusion.load(folder, loras=[(path, 1.0)])
-    save_file(GOOD, tmp_path / "good.safetensors")
-    with pytest.raises(InputError, match="is a folder, and a LoRA is a file; give .*good.safetensors"):
-        StableDiffusion.load(folder, loras=[tmp_path])
-    for weight in (math.nan, "0.5"):
-        with pytest.raises(InputError, match=f"its weight is {weight!r}"):
-            StableDiffusion.load(folder, loras=[(tmp_path / "good.safetensors", weight)])
+        refused(lambda path=path: StableDiffusion.load(made / "mine", loras=[path]), words)
     assert load_file(tmp_path / "good.safetensors").keys() == GOOD.keys()
