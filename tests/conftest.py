@@ -35,7 +35,7 @@ def device(request):
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """A folder with tiny checkpoints: tiny/, edit/ (its UNet reads 8 channels), and ControlNets, net/ and net2/."""
-    from t2vz.checkpoints import save_controlnet, save_folder
+    from t2vz.checkpoints import save_folder, save_part
     from t2vz.unet import ControlNet, ControlNetConfig
 
     folder = tmp_path_factory.mktemp("models")
@@ -45,7 +45,7 @@ def models(tmp_path_factory):
         save_folder(folder / name, sd.unet, sd.vae, sd.text_encoder, words, dtype=torch.float32)
     for seed, name in enumerate(("net", "net2")):
         config = ControlNetConfig(**vars(UNET), condition_out_channels=(8, 8, 8, 8))
-        save_controlnet(folder / name, randomize(ControlNet(config), seed), dtype=torch.float32)
+        save_part(folder / name, randomize(ControlNet(config), seed), dtype=torch.float32)
     return folder
 
 

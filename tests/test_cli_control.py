@@ -13,7 +13,7 @@ from PIL import Image
 from test_cli import one_line
 from tiny import UNET, randomize
 
-from t2vz.checkpoints import save_controlnet
+from t2vz.checkpoints import save_part
 from t2vz.commands.making import write_streamed
 from t2vz.conditions import edges
 from t2vz.model import StableDiffusion, load_controlnet
@@ -200,7 +200,7 @@ def test_a_controlnet_of_another_model_is_refused_before_the_work(run, models, t
     from dataclasses import replace
 
     other = ControlNetConfig(**vars(replace(UNET, block_out_channels=(64, 64))), condition_out_channels=(8, 8, 8, 8))
-    save_controlnet(tmp_path / "wide", randomize(ControlNet(other), 0))
+    save_part(tmp_path / "wide", randomize(ControlNet(other), 0))
     monkeypatch.setattr("t2vz.conditions.condition_frames", lambda *args: pytest.fail("the work began"))
     code, _, err = run("car", "x", "--quiet", nets=(str(tmp_path / "wide"),))
     assert code == 2 and "does not fit the model" in err and one_line(err)

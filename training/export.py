@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from transformers import CLIPModel
 
-from t2vz.checkpoints import save_controlnet, save_folder, save_unet
+from t2vz.checkpoints import save_folder, save_part
 from t2vz.checkpoints.attached import DEFAULTS_FILE, WORDS_FILE
 from t2vz.errors import InputError
 from t2vz.files import atomic_path, write_bytes, write_json
@@ -50,13 +50,13 @@ def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
     write_bytes(to / "README.md", model_card(folder, to).encode())
     if folder.path("edit").is_file():
         edits = beside(to, "edit")
-        save_unet(edits / "unet", folder.load("edit"), overwrite=overwrite)
+        save_part(edits / "unet", folder.load("edit"), overwrite=overwrite)
         write_json(edits / WORDS_FILE, known_words(instruction_words(), folder.style))
         write_json(edits / DEFAULTS_FILE, EDIT_DEFAULTS)
         write_bytes(edits / "README.md", edit_card(folder, to.name).encode())
     if folder.path("controlnet").is_file():
         control = beside(to, "control")
-        save_controlnet(control, folder.load("controlnet"), overwrite=overwrite)
+        save_part(control, folder.load("controlnet"), overwrite=overwrite)
         write_bytes(control / "README.md", control_card(folder, to.name).encode())
 
 

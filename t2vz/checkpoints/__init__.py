@@ -8,5 +8,5 @@ from .load import checkpoint_hash, open_checkpoint, open_controlnet, open_vae, s
 from .model_files import assemble, checkpoint_defaults, edit_unet, embedded_controlnet, embedded_edit, embedded_weights
 from .networks import build
 from .read import read_header
-from .save import save_controlnet, save_folder, save_single_file, save_tokenizer, save_unet
+from .save import save_folder, save_part, save_single_file, save_tokenizer
 from .tokenizer import find_tokenizer, is_clips_tokenizer, open_tokenizer, same_tokenizer

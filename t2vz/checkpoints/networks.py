@@ -78,6 +78,13 @@ NETWORKS = {
         ),
     )
 }
+
+
+def row_of(network: nn.Module) -> Network:
+    """The row of NETWORKS that a module is of."""
+    return next(row for row in NETWORKS.values() if type(network.config) is row.config)
+
+
 PARTS = ("unet", "vae", "text")  # of a checkpoint; a ControlNet comes beside one
 
 

@@ -19,7 +19,7 @@ from ..text.vocabulary import read_vocabulary
 from . import layouts
 from .attached import DEFAULTS_FILE, INVERTED, INVERTED_FILE, WORDS_FILE, Defaults, Words
 from .config import header_words, sizes_from_shapes, to_json
-from .networks import NETWORKS
+from .networks import row_of
 from .read import HEADER, read_json
 from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES, check_tokenizer_fits, find_tokenizer, same_tokenizer
 
@@ -74,8 +74,8 @@ def save_folder(
     with _folder(path, overwrite, lambda folder: (folder / "model_index.json").is_file()) as folder:
         write_json(folder / "model_index.json", MODEL_INDEX)
         write_json(folder / "scheduler/scheduler_config.json", to_json(schedule or NoiseSchedule.stable_diffusion()))
-        for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
-            _write_network(folder / NETWORKS[name].folder, name, network, dtype)
+        for network in (unet, vae, text_encoder):
+            _write_network(folder / row_of(network).folder, network, dtype)
         for file, said in ((WORDS_FILE, words), (DEFAULTS_FILE, defaults)):
             if said:
                 write_json(folder / file, said)
@@ -84,28 +84,21 @@ def save_folder(
         _copy_tokenizer(tokenizer, folder / "tokenizer", text_encoder.config.max_position_embeddings)
 
 
-def save_unet(path: str | Path, unet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False) -> None:
-    """Write a UNet alone, config.json and weights, as the unet/ of a checkpoint folder. overwrite: replace a UNet's
-    folder that is there. Raises as `save_folder`."""
-    _save_alone(path, "unet", unet, dtype, overwrite)
-
-
-def save_controlnet(
-    path: str | Path, controlnet: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False
+def save_part(
+    path: str | Path, network: nn.Module, dtype: torch.dtype = torch.float16, overwrite: bool = False
 ) -> None:
-    """Write a ControlNet's folder, as diffusers' ControlNetModel reads it. overwrite, errors: as `save_unet`."""
-    _save_alone(path, "ControlNet", controlnet, dtype, overwrite)
+    """Write a network's own folder, config.json and weights: a UNet's is the unet/ of a checkpoint, a ControlNet's is
+    read by diffusers' ControlNetModel. overwrite: replace a folder of such a network that is there. Raises as
+    `save_folder`."""
 
-
-def _save_alone(path: str | Path, name: str, network: nn.Module, dtype: torch.dtype, overwrite: bool) -> None:
     def is_such(folder: Path) -> bool:
         try:
-            return read_json(folder / "config.json").get("_class_name") == NETWORKS[name].class_name
+            return read_json(folder / "config.json").get("_class_name") == row_of(network).class_name
         except InputError:
             return False
 
     with _folder(Path(path), overwrite, is_such) as folder:
-        _write_network(folder, name, network, dtype)
+        _write_network(folder, network, dtype)
 
 
 def save_single_file(
@@ -132,13 +125,13 @@ def save_single_file(
     header = {HEADER + name: json.dumps(said, ensure_ascii=False) for name, said in attached.items() if said}
     header |= header_words("scheduler", schedule or usual, usual)
     tensors = {}
-    for name, network in (("unet", unet), ("vae", vae), ("text", text_encoder)):
-        row, state = NETWORKS[name], network.state_dict()
+    for network in (unet, vae, text_encoder):
+        row, state = row_of(network), network.state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-        header |= header_words(name, network.config, sizes_from_shapes(row.config, shapes, str(path)))
+        header |= header_words(row.name, network.config, sizes_from_shapes(row.config, shapes, str(path)))
         table = layouts.inverse(dict(row.modules(network.config))) if row.modules else None
         for key, tensor in state.items():
-            if name == "vae" and ".attentions." in key and tensor.ndim == 2:
+            if row.name == "vae" and ".attentions." in key and tensor.ndim == 2:
                 tensor = tensor[:, :, None, None]
             tensors[row.prefix + (layouts.rename(key, table) if table else key)] = tensor
     _refuse_existing(path, overwrite)
@@ -168,9 +161,9 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path}: exists already; choose another name, or overwrite=True")
 
 
-def _write_network(folder: Path, name: str, network: nn.Module, dtype: torch.dtype) -> None:
+def _write_network(folder: Path, network: nn.Module, dtype: torch.dtype) -> None:
     write_json(folder / "config.json", to_json(network.config))
-    _write_weights(folder / f"{NETWORKS[name].stem}.safetensors", network.state_dict(), dtype)
+    _write_weights(folder / f"{row_of(network).stem}.safetensors", network.state_dict(), dtype)
 
 
 def _write_weights(

@@ -12,7 +12,7 @@ from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 from tiny import UNET, VAE_SIZES, assert_same_weights, randomize, refused, tiny_sd
 
-from t2vz.checkpoints import embedded_controlnet, layouts, open_controlnet, save_controlnet
+from t2vz.checkpoints import embedded_controlnet, layouts, open_controlnet, save_part
 from t2vz.errors import FailedError
 from t2vz.model import check_controlnet, load_controlnet
 from t2vz.unet import ControlNet, ControlNetConfig, UNet
@@ -80,14 +80,14 @@ def test_a_config_beside_a_lone_file_tells_what_shapes_cannot(tmp_path):
         condition_channels=1,
         condition_out_channels=(3, 5),
     )
-    save_controlnet(tmp_path / "mine", ControlNet(sizes))
+    save_part(tmp_path / "mine", ControlNet(sizes))
     assert load_controlnet(tmp_path / "mine" / WEIGHTS).config == load_controlnet(tmp_path / "mine").config == sizes
 
 
 def test_a_lone_file_whose_numbers_nothing_says_is_one_line(tmp_path):
     """Small networks have fewer norm groups than SD 1.x: a lone file does not tell, and 32 do not divide its widths."""
     network = ControlNet(replace(SIZES, block_out_channels=(24, 48), norm_groups=6))
-    save_controlnet(tmp_path / "mine", network)
+    save_part(tmp_path / "mine", network)
     lone = shutil.copy(tmp_path / "mine" / WEIGHTS, tmp_path / "lone.safetensors")
     refused(lambda: load_controlnet(lone), "24, 48, do not divide by 32 norm groups.*config.json beside")
 
@@ -129,25 +129,25 @@ def test_differences_are_added_to_the_unet_they_were_taken_from(original, prefix
 
 def test_saved_folder_comes_back_and_diffusers_loads_it(original, folder, tmp_path, recwarn):
     network = load_controlnet(folder)
-    save_controlnet(tmp_path / "saved", network, dtype=torch.float32)
+    save_part(tmp_path / "saved", network, dtype=torch.float32)
     theirs, info = ControlNetModel.from_pretrained(tmp_path / "saved", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert_same_weights(theirs, original)
     assert not [warning for warning in recwarn if "config" in str(warning.message)]
     assert {file.name for file in (tmp_path / "saved").iterdir()} == {"config.json", WEIGHTS}
     assert open_controlnet(tmp_path / "saved").config == network.config
-    save_controlnet(tmp_path / "half", network)
+    save_part(tmp_path / "half", network)
     assert {tensor.dtype for tensor in load_file(tmp_path / "half" / WEIGHTS).values()} == {torch.float16}
 
 
 def test_saving_replaces_only_a_controlnet_and_only_when_told(tmp_path, monkeypatch):
     network = ControlNet(SIZES)
-    save_controlnet(tmp_path / "c", network)
-    refused(lambda: save_controlnet(tmp_path / "c", network), "exists already")
-    save_controlnet(tmp_path / "c", network, overwrite=True)
+    save_part(tmp_path / "c", network)
+    refused(lambda: save_part(tmp_path / "c", network), "exists already")
+    save_part(tmp_path / "c", network, overwrite=True)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_text("cat")
-    refused(lambda: save_controlnet(tmp_path / "photos", network, overwrite=True), "not replaced")
+    refused(lambda: save_part(tmp_path / "photos", network, overwrite=True), "not replaced")
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -155,7 +155,7 @@ def test_saving_replaces_only_a_controlnet_and_only_when_told(tmp_path, monkeypa
     before = (tmp_path / "c" / WEIGHTS).read_bytes()
     monkeypatch.setattr("t2vz.checkpoints.save.save_file", full)
     with pytest.raises(FailedError, match="disk is full"):
-        save_controlnet(tmp_path / "c", network, overwrite=True)
+        save_part(tmp_path / "c", network, overwrite=True)
     assert (tmp_path / "c" / WEIGHTS).read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"c", "photos"}
 
@@ -213,7 +213,7 @@ def test_controlnets_of_other_models_are_named(context, words, tmp_path):
         context_dim=context,
         condition_out_channels=(4, 4),
     )
-    save_controlnet(tmp_path / "other", ControlNet(sizes))
+    save_part(tmp_path / "other", ControlNet(sizes))
     refused(lambda: open_controlnet(tmp_path / "other"), f"a ControlNet for {words}")
 
 
@@ -237,6 +237,6 @@ def test_a_controlnet_that_does_not_fit_the_model_is_refused(tmp_path):
 def test_no_path_is_the_embedded_one_and_says_so_when_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("t2vz.checkpoints.model_files.__file__", str(tmp_path / "t2vz/checkpoints/model_files.py"))
     refused(lambda: load_controlnet(), "embedded ControlNet is not installed")
-    save_controlnet(tmp_path / "weights" / "embedded-control", ControlNet(SIZES))
+    save_part(tmp_path / "weights" / "embedded-control", ControlNet(SIZES))
     assert embedded_controlnet() == tmp_path / "weights" / "embedded-control"
     assert load_controlnet().config == SIZES

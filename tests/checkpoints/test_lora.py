@@ -194,15 +194,15 @@ def test_an_alpha_may_be_a_whole_number(merge, base):
 
 def test_several_add_up_and_loading_again_takes_them_away(made, base, tmp_path):
     before = {file: file.read_bytes() for file in sorted((made / "mine").rglob("*.safetensors"))}
-    made = base[f"{TO_Q}.weight"].double()
+    wanted = base[f"{TO_Q}.weight"].double()
     loras = []
     for seed, weight in ((1, 0.8), (2, -0.3)):
         down, up = factors(base, TO_Q, seed, rank=seed + 1)
         save_file(STYLES["kohya"](TO_Q, down, up), tmp_path / f"{seed}.safetensors")
         loras.append((tmp_path / f"{seed}.safetensors", weight))
-        made = made + expected(base, TO_Q, down, up, weight) - base[f"{TO_Q}.weight"].double()
+        wanted = wanted + expected(base, TO_Q, down, up, weight) - base[f"{TO_Q}.weight"].double()
     merged = weights(StableDiffusion.load(made / "mine", loras=loras))
-    assert_close(merged[f"{TO_Q}.weight"], made)
+    assert_close(merged[f"{TO_Q}.weight"], wanted)
     assert before == {file: file.read_bytes() for file in sorted((made / "mine").rglob("*.safetensors"))}
     again = weights(StableDiffusion.load(made / "mine"))
     zero = weights(StableDiffusion.load(made / "mine", loras=[(loras[0][0], 0.0)]))

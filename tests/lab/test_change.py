@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import tiny_edit_sd, tiny_sd, tiny_tokenizer
 
-from t2vz.checkpoints import save_folder, save_unet
+from t2vz.checkpoints import save_folder, save_part
 from t2vz.errors import InputError
 from t2vz.lab.change import ChangeSettings, caption_of
 from t2vz.lab.sources import SourceVideo
@@ -24,7 +24,7 @@ def sd(tmp_path_factory):
     text = tiny_sd(folder / "words")
     networks = text.unet, text.vae, text.text_encoder
     save_folder(folder / "mine", *networks, tiny_tokenizer(folder / "words"), dtype=torch.float32)
-    save_unet(folder / "mine-edit/unet", tiny_edit_sd(folder / "words").unet, dtype=torch.float32)
+    save_part(folder / "mine-edit/unet", tiny_edit_sd(folder / "words").unet, dtype=torch.float32)
     return StableDiffusion.load(folder / "mine", edit=True)
 
 
