@@ -5,9 +5,9 @@ ball on a green meadow". The first follows the instruction; the second is tuned 
 `source_prompt` describes, and makes it again from what stands after the arrow.
 """
 
-import hashlib
 import time
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..model import StableDiffusion
 from ..pipelines.edit import edit_job
-from ..pipelines.job import Job
+from ..pipelines.job import Job, Progress
 from ..pipelines.kinds import Choice, Number, Text, Whole, setting, with_default
 from ..pipelines.settings import EditSettings, Settings, TuneSettings
 from ..pipelines.text_to_video import text_job
@@ -56,33 +56,26 @@ def caption_of(prompt: str) -> str:
     return prompt.partition(ARROW)[2].strip()
 
 
-class ChangeJob:
-    """job(sd, settings, frames, progress=None): the Job of one trial. The last tuned model is kept, for the trials of
-    one seed differ in what is made with it."""
+def change_job(sd, settings: ChangeSettings, frames: np.ndarray, progress: Progress | None = None) -> Job:
+    """The Job of one trial. sd: an edit model, whose text-to-image model lies at the same path, for Tune-A-Video."""
+    if settings.method == "instruct":
+        given = {one.name: getattr(settings, one.name) for one in fields(EditSettings)}
+        instruction = settings.prompt.partition(ARROW)[0].strip()
+        return edit_job(sd, EditSettings(**{**given, "prompt": instruction}), frames, progress=progress)
+    own = TuneSettings(
+        settings.source_prompt, settings.tune_steps, settings.learning_rate, settings.steps, settings.seed
+    )
+    tuned, seconds = tuned_on(sd.path, sd.dtype, sd.device, own, frames.tobytes(), frames.shape)
+    asked = {"prompt": caption_of(settings.prompt), "seed": settings.seed, "guidance_scale": settings.tuned_scale}
+    job = text_job(tuned, Settings.for_model(tuned, fps=settings.fps, **asked), progress=progress)
+    job.notes.append(f"tuned in {own.steps} steps, inverted in {own.inversion_steps}: {seconds:.0f} s")
+    return job
 
-    def __init__(self):
-        self.key, self.tuned, self.seconds = "", None, 0.0
 
-    def __call__(self, sd, settings: ChangeSettings, frames, progress=None) -> Job:
-        if settings.method == "instruct":
-            names = [one.name for one in fields(EditSettings)]
-            given = {name: getattr(settings, name) for name in names}
-            instruction = settings.prompt.partition(ARROW)[0].strip()
-            return edit_job(sd, EditSettings(**{**given, "prompt": instruction}), frames, progress=progress)
-        own = TuneSettings(
-            settings.source_prompt, settings.tune_steps, settings.learning_rate, settings.steps, settings.seed
-        )
-        self._tune(sd, own, frames)
-        asked = {"prompt": caption_of(settings.prompt), "seed": settings.seed, "guidance_scale": settings.tuned_scale}
-        job = text_job(self.tuned, Settings.for_model(self.tuned, fps=settings.fps, **asked), progress=progress)
-        job.notes.append(f"tuned in {own.steps} steps, inverted in {own.inversion_steps}: {self.seconds:.0f} s")
-        return job
-
-    def _tune(self, sd, settings: TuneSettings, frames: np.ndarray) -> None:
-        """Have a model tuned on these frames. sd: the edit model, whose text-to-image model lies at the same path."""
-        key = f"{sd.path} {sd.dtype} {settings} {hashlib.sha256(np.ascontiguousarray(frames)).hexdigest()}"
-        if key == self.key:
-            return
-        began = time.perf_counter()
-        self.tuned = tune(StableDiffusion.load(sd.path, sd.dtype, sd.device), frames, settings)
-        self.key, self.seconds = key, time.perf_counter() - began
+@lru_cache(maxsize=1)  # the trials of one seed differ in what is made with the tuned model
+def tuned_on(path, dtype, device, settings: TuneSettings, frames: bytes, shape: tuple) -> tuple[StableDiffusion, float]:
+    """The text-to-image model at a path, tuned on a video, and the seconds it took. frames: uint8 of that shape."""
+    began = time.perf_counter()
+    video = np.frombuffer(bytearray(frames), np.uint8).reshape(shape)
+    tuned = tune(StableDiffusion.load(path, dtype, device), video, settings)
+    return tuned, time.perf_counter() - began

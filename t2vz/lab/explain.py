@@ -25,7 +25,7 @@ from ..pipelines.masks import (
 )
 from ..pipelines.prediction import guided_by_text
 from ..pipelines.settings import Settings
-from ..pipelines.text_to_video import generate
+from ..pipelines.text_to_video import generate, text_job
 from ..pipelines.trace import Trace, layer_size, trace
 from ..text import words_of
 from ..video import Video
@@ -69,18 +69,14 @@ def explain(
     """
     if settings.frames < 2:
         raise InputError("an explanation follows one frame to the next; ask for at least 2 frames")
-    subject = subject_positions(sd.tokenizer, settings)
-    grid = sd.schedule.timesteps(settings.steps)
-    T, T_prime = (sd.schedule.snap(t, settings.steps) for t in (settings.t, settings.t_prime))
-    if settings.motion is None:
-        T = T_prime = grid[0]
-    shown = evenly([t for t in grid if t <= T], SHOWN)
+    subject, job = subject_positions(sd.tokenizer, settings), text_job(sd, settings)
+    shown = evenly([t for t in job.grid if t <= job.T], SHOWN)
     patterns = ["noise/*", "flow", "x_T*", "warped", "forward", "foreground", "smoothed", "x_?/frame 1 to T*"]
     patterns += [f"{name}/{STAGE}/{t}" for name in ("x_0", "x_t", "attention/*attn2") for t in shown]
-    other_attention = "own" if settings.attention != "own" else "first"
+    without = replace(settings, attention="own" if settings.attention != "own" else "first")
     with trace(*patterns, points=points) as run:  # points are checked before the work
-        video = generate(sd, settings, progress=_half(progress, 0, settings.attention))
-    other = generate(sd, replace(settings, attention=other_attention), progress=_half(progress, 1, other_attention))
+        video = generate(sd, settings, progress=_half(progress, 0, settings))
+    other = generate(sd, without, progress=_half(progress, 1, without))
 
     words = _words(sd, settings)
     h, w = run["x_T"].shape[-2:]
@@ -92,10 +88,10 @@ def explain(
         settings=settings,
         video=video,
         other=other,
-        other_attention=other_attention,
+        other_attention=without.attention,
         trace=run,
-        timesteps={"start": grid[0], "T": T, "T_prime": T_prime},
-        ratio=sd.schedule.jump_ratio(T_prime, T, settings.jump_convention),
+        timesteps={"start": job.grid[0], "T": job.T, "T_prime": job.T_prime},
+        ratio=sd.schedule.jump_ratio(job.T_prime, job.T, settings.jump_convention),
         alone=_frame_1_alone(sd, run),
         together={t: sd.decode(run[f"x_0/{STAGE}/{t}"]) for t in shown},
         words={word: attention_share(record, positions, used, h, w)[:, 0] for word, positions in words.items()},
@@ -149,19 +145,13 @@ def notable_points(share: Tensor, mask: Tensor) -> list[tuple[float, float]]:
     no background.
     """
     h, w = mask.shape
-    cells = (
-        torch.stack(torch.meshgrid(torch.arange(h, device="cpu"), torch.arange(w, device="cpu"), indexing="ij"), dim=-1)
-        .reshape(-1, 2)
-        .double()
-    )
+    cells = torch.cartesian_prod(*(torch.arange(n, device="cpu", dtype=torch.float64) for n in (h, w)))  # (h·w, 2)
     smooth = F.avg_pool2d(share[None], kernel_size=3, stride=1, padding=1, count_include_pad=False)
     chosen = [cells[smooth.flatten().argmax()]]
     inside = mask.flatten() > 0.5
     if bool(inside.any()) and not bool(inside.all()):
         background = cells[~inside]
-        to_border = (
-            torch.minimum(background, torch.tensor([h - 1.0, w - 1.0], device="cpu") - background).amin(dim=1) + 1
-        )
+        to_border = torch.minimum(background, cells[-1] - background).amin(dim=1) + 1
         to_foreground = torch.cdist(background, cells[inside]).amin(dim=1)
         chosen.append(background[torch.minimum(to_foreground, 2 * to_border).argmax()])
     return [((float(x) + 0.5) / w, (float(y) + 0.5) / h) for y, x in chosen]
@@ -191,8 +181,9 @@ def _words(sd, settings: Settings) -> dict[str, list[int]]:
     return dict(list(words.items())[:MOST_WORDS])
 
 
-def _half(progress: Progress | None, half: int, attention: str) -> Progress | None:
+def _half(progress: Progress | None, half: int, settings: Settings) -> Progress | None:
     """The progress of the first (0) or second (1) of two videos, as that of both."""
     if progress is None:
         return None
-    return lambda done, total, stage: progress(half * total + done, 2 * total, f'attention "{attention}": {stage}')
+    said = f'attention "{settings.attention}"'
+    return lambda done, total, stage: progress(half * total + done, 2 * total, f"{said}: {stage}")

@@ -25,6 +25,7 @@ from ..video.pictures import ENDINGS, left_out, natural_order
 from .statistics import Estimate, estimate, paired
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".wmv", ".flv", ".ogv", ".ts", ".mpg", ".mpeg", ".gif")
+BESIDE = (".json", "-sheet.png", "-latents.safetensors", ".txt", ".csv", ".tsv", ".md", ".html")
 COLUMNS = ("video", "name", "file")  # of a table of prompts, beside "prompt": one of them
 MANY_PROMPTS = 10
 
@@ -63,14 +64,14 @@ def read_set(path: str | Path) -> VideoSet:
         raise InputError(f"there is no file or folder {path}; check the name")
     inside = sorted(place.iterdir(), key=lambda one: natural_order(one.name)) if place.is_dir() else []
     found = [one for one in inside if _is_video(one)]
-    others = [one.name for one in inside if not _belongs(one)] if found else []
+    others = [one.name for one in inside if found and not _belongs(one)]
     if place.is_dir() and not found and not _is_video(place):
         raise InputError(f"{path} holds no videos: neither {', '.join(VIDEOS[:5])} … nor folders of pictures")
     films = [Film(one, one.name if one.is_dir() else one.stem, *asked_for(one)) for one in found or [place]]
     names = [film.name for film in films]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path} holds two videos that are named {twice}; a name may occur once")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{path} holds two videos that are named {name}; a name may occur once")
     return VideoSet(str(path).rstrip("/") or "/", films, left_out(path, "video", others))
 
 
@@ -85,8 +86,7 @@ def _is_video(path: Path) -> bool:
 
 def _belongs(path: Path) -> bool:
     """Whether a file in a set is a video, or what t2vz writes beside one, or a list of prompts; or is hidden."""
-    words = (".json", "-sheet.png", "-latents.safetensors", ".txt", ".csv", ".tsv", ".md", ".html")
-    return _is_video(path) or path.name.endswith(words) or path.name[0] == "."
+    return _is_video(path) or path.name.endswith(BESIDE) or path.name[0] == "."
 
 
 def asked_for(path: Path) -> tuple[str | None, Motion | None]:
@@ -125,19 +125,23 @@ def give_prompts(sets: list[VideoSet], path: str | Path) -> None:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"the prompts in {path} cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
-    if Path(path).suffix.lower() not in (".csv", ".tsv"):
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        for one in sets:
-            if len(lines) != len(one.films):
-                raise InputError(
-                    f"{path} has {len(lines)} lines and {one.label} {len(one.films)} videos; give one for each"
-                )
-            for film, line in zip(one.films, lines):
-                film.prompt = line
-        return
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"the prompts in {path} cannot be read ({why})") from error
+    table = _table_of_prompts(path, text) if Path(path).suffix.lower() in (".csv", ".tsv") else None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for one in sets:
+        if table is None and len(lines) != len(one.films):
+            raise InputError(
+                f"{path} has {len(lines)} lines and {one.label} {len(one.films)} videos; give one for each"
+            )
+        for place, film in enumerate(one.films):
+            film.prompt = lines[place] if table is None else table.get(film.path.name) or table.get(film.name)
+            if not film.prompt:
+                raise InputError(f"{path} has no prompt for {film.path}; add a row {film.name},PROMPT")
+
+
+def _table_of_prompts(path: str | Path, text: str) -> dict[str, str]:
+    """{video: prompt} of a table, whatever separates its columns."""
     header = text.partition("\n")[0]
     rows = list(csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count)))
     column = next((name for name in COLUMNS if rows and name in rows[0]), None)
@@ -145,12 +149,7 @@ def give_prompts(sets: list[VideoSet], path: str | Path) -> None:
         raise InputError(
             f'{path} must begin with the names of its columns, "video,prompt", and have a row for each video'
         )
-    prompts = {row[column].strip(): row["prompt"].strip() for row in rows if row[column] and row["prompt"]}
-    for one in sets:
-        for film in one.films:
-            film.prompt = prompts.get(film.path.name) or prompts.get(film.name)
-            if not film.prompt:
-                raise InputError(f"{path} has no prompt for {film.path}; add a row {film.name},PROMPT")
+    return {row[column].strip(): row["prompt"].strip() for row in rows if row[column] and row["prompt"]}
 
 
 def score_set(
@@ -186,23 +185,19 @@ def pair(sets: list[VideoSet]) -> list[list[Key]]:
             labels = [list(range(len(one))) for one in labels]
             if len(labels[0]) > 1:
                 sets[0].notes.append("the sets have no names in common: their videos are paired in order")
+    labelled = [(film, label) for one, names in zip(sets, labels) for film, label in zip(one.films, names)]
     prompts: dict[str | int, str] = {}
-    for film, label in _labelled(sets, labels):
-        known = prompts.setdefault(label, film.prompt) if film.prompt is not None else None
-        if known != film.prompt:
+    for film, label in labelled:
+        if film.prompt is not None and prompts.setdefault(label, film.prompt) != film.prompt:
             raise InputError(
-                f'{film.path} shows "{film.prompt}" and its counterpart "{known}"; give all the same --prompts'
+                f'{film.path} shows "{film.prompt}" and its counterpart "{prompts[label]}"; give all the same --prompts'
             )
-    bare = [(film, label) for film, label in _labelled(sets, labels) if film.prompt is None and label in prompts]
+    bare = [(film, label) for film, label in labelled if film.prompt is None and label in prompts]
     for film, label in bare:
         film.prompt = prompts[label]
     if bare:
         sets[0].notes.append(f"videos without a prompt ({len(bare)}) take that of their counterpart")
     return [[(prompts.get(label, str(label)), label) for label in one] for one in labels]
-
-
-def _labelled(sets: list[VideoSet], labels: list[list]) -> list[tuple[Film, str | int]]:
-    return [(film, label) for one, names in zip(sets, labels) for film, label in zip(one.films, names)]
 
 
 def over_prompts(keys: list[list[Key]]) -> bool:
@@ -215,12 +210,8 @@ def compare_sets(keys: list[list[Key]], scores: list[list[dict]]) -> dict[str, l
     """For every measure that was taken, for every set: (its mean, its difference to the first set over the pairs)."""
     resample, found = "prompts" if over_prompts(keys) else "runs", {}
     for name in MEASURES:
-        values = [
-            {key: score[name] for key, score in zip(*one) if score[name] is not None} for one in zip(keys, scores)
-        ]
+        values = [{key: one[name] for key, one in zip(*both) if one[name] is not None} for both in zip(keys, scores)]
+        differences = [None, *(paired(one, values[0], resample) for one in values[1:])]
         if any(values):
-            found[name] = [
-                (estimate(one, resample), paired(one, values[0], resample) if number else None)
-                for number, one in enumerate(values)
-            ]
+            found[name] = [(estimate(one, resample), other) for one, other in zip(values, differences)]
     return found

@@ -11,7 +11,7 @@ from ..pipelines.kinds import Kind, declared
 from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
 from ..pipelines.text_to_video import text_job
 from ..video import Video
-from .change import ChangeJob, ChangeSettings, caption_of
+from .change import ChangeSettings, caption_of, change_job
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ TASKS = {
         Task("text to video", Settings, text_job),
         Task("video with ControlNet", ControlSettings, control_job, needs_video=True),
         Task("video edited by an instruction", EditSettings, edit_job, needs_video=True, caption=None),
-        Task("video changed by a frozen or a tuned model", ChangeSettings, ChangeJob(), True, caption_of),
+        Task("video changed by a frozen or a tuned model", ChangeSettings, change_job, True, caption_of),
     )
 }

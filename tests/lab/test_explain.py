@@ -4,6 +4,7 @@ import re
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -162,7 +163,7 @@ def test_progress_runs_once_from_nothing_to_all(sd):
     ],
 )
 def test_what_cannot_be_explained_is_refused_before_the_work(sd, changes, points, message, monkeypatch):
-    monkeypatch.setattr(sd, "unet", None)
+    monkeypatch.setattr(sd, "unet", SimpleNamespace(config=sd.unet.config))  # it cannot be called
     with pytest.raises(InputError, match=message):
         explain(sd, replace(SETTINGS, **changes), points)
 
