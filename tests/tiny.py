@@ -25,24 +25,15 @@ from t2vz.text import TextConfig, TextEncoder, Tokenizer
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAE, VAEConfig
 
-UNET = UNetConfig(
-    block_out_channels=(32, 64),
-    has_attention=(True, False),
-    layers_per_block=1,
-    heads=(8, 8),
-    context_dim=64,
-    norm_groups=32,
-    sample_size=8,
-)
-VAE_SIZES = VAEConfig(block_out_channels=(32, 32, 32, 64), layers_per_block=1, norm_groups=32)
-TEXT = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 1,
-    "max_position_embeddings": 77,
-}
 
+def unet_config(widths: tuple[int, ...], attention: tuple[bool, ...], layers: int = 1, **more) -> UNetConfig:
+    """Sizes of a small UNet in one line: channels of each level, which of them attend, resnets per level."""
+    return UNetConfig(block_out_channels=widths, has_attention=attention, layers_per_block=layers, **more)
+
+
+UNET = unet_config((32, 64), (True, False), heads=(8, 8), context_dim=64, sample_size=8)
+VAE_SIZES = VAEConfig(block_out_channels=(32, 32, 32, 64), layers_per_block=1, norm_groups=32)
+TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
 CORPUS = (
     "a red ball rolls on a green meadow the blue kite flies over a grey sea and the yellow duck swims in a small pond"
 ).split()
@@ -92,6 +83,11 @@ def randomize(network: nn.Module, seed: int, gain: float = 1.0) -> nn.Module:
         else:
             weight.copy_(0.1 * noise + float(name.endswith("weight")))
     return network
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Standard normal numbers, the same for a seed whatever else was drawn."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def tiny_tokenizer(folder: Path, merges: int = 60) -> Path:

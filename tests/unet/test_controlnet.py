@@ -6,27 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import randomize
+from tiny import random, randomize, unet_config
 
 from t2vz.attention import VARIANTS, KeyValueCache, looks_ahead
 from t2vz.errors import InputError
-from t2vz.unet import ControlNet, ControlNetConfig, UNet, UNetConfig
+from t2vz.unet import ControlNet, ControlNetConfig, UNet
 
 MANIFEST = Path(__file__).parents[1] / "checkpoints/data/controlnet.json"
-SIZES = {
-    "block_out_channels": (16, 32, 32),
-    "has_attention": (True, True, False),
-    "layers_per_block": 1,
-    "heads": (2, 4, 4),
-    "context_dim": 6,
-    "norm_groups": 8,
-}
-CONFIG = ControlNetConfig(**SIZES, condition_out_channels=(4, 6, 8))  # pictures are 4 times the latents
+SIZES = unet_config((16, 32, 32), (True, True, False), heads=(2, 4, 4), context_dim=6, norm_groups=8)
+CONFIG = ControlNetConfig(**vars(SIZES), condition_out_channels=(4, 6, 8))  # pictures are 4 times the latents
 ZERO = ("controlnet_down_blocks", "controlnet_mid_block", "controlnet_cond_embedding.conv_out")
-
-
-def random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
@@ -36,7 +25,7 @@ def controlnet(device):
 
 @pytest.fixture
 def unet(device):
-    return randomize(UNet(UNetConfig(**SIZES)), seed=2).to(device).eval().requires_grad_(False)
+    return randomize(UNet(SIZES), seed=2).to(device).eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -55,15 +44,8 @@ def test_e14_residuals_are_what_the_unet_adds_to_its_skips_and_its_middle(contro
     x, context, pictures = inputs
     residuals = controlnet(x, 501, context, pictures)
     # conv_in; resnet, halve; resnet, halve; resnet; the middle
-    assert [tuple(r.shape[1:]) for r in residuals] == [
-        (16, 8, 6),
-        (16, 8, 6),
-        (16, 4, 3),
-        (32, 4, 3),
-        (32, 2, 2),
-        (32, 2, 2),
-        (32, 2, 2),
-    ]
+    shapes = [(16, 8, 6), (16, 8, 6), (16, 4, 3), (32, 4, 3), (32, 2, 2), (32, 2, 2), (32, 2, 2)]
+    assert [tuple(r.shape[1:]) for r in residuals] == shapes
     steered = unet(x, 501, context, residuals=residuals)
     assert steered.shape == x.shape and not torch.allclose(steered, unet(x, 501, context), atol=1e-3)
 
@@ -156,14 +138,11 @@ def test_from_unet_s_copy_walks_the_unet_s_way_down(unet, inputs):
         for conv in (*new.controlnet_down_blocks, new.controlnet_mid_block):
             conv.weight.copy_(torch.eye(len(conv.weight))[:, :, None, None])
     skips = []
-    hooks = [block.register_forward_hook(lambda _, __, out: skips.extend(out[1])) for block in unet.down_blocks]
-    hooks += [
-        unet.conv_in.register_forward_hook(lambda _, __, out: skips.append(out)),
-        unet.mid_block.register_forward_hook(lambda _, __, out: skips.append(out)),
-    ]
+    for block in unet.down_blocks:
+        block.register_forward_hook(lambda _, __, out: skips.extend(out[1]))
+    for one in (unet.conv_in, unet.mid_block):
+        one.register_forward_hook(lambda _, __, out: skips.append(out))
     unet(x, 501, context, "first")
-    for hook in hooks:
-        hook.remove()
     close(new(x, 501, context, pictures, "first"), skips)
 
 

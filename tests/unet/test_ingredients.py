@@ -4,26 +4,15 @@ from functools import partial
 
 import pytest
 import torch
-from tiny import randomize
+from tiny import random, randomize, unet_config
 
 from t2vz.attention import FrameView, KeyValueCache
 from t2vz.errors import InputError
-from t2vz.unet import DeepCache, UNet, UNetConfig
+from t2vz.unet import DeepCache, UNet
 from t2vz.unet.shift import temporal_shift
 from t2vz.unet.temporal import with_temporal_attention
 
-CONFIG = UNetConfig(
-    block_out_channels=(16, 32),
-    has_attention=(True, True),
-    layers_per_block=1,
-    heads=(2, 4),
-    context_dim=6,
-    norm_groups=8,
-)
-
-
-def random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+CONFIG = unet_config((16, 32), (True, True), heads=(2, 4), context_dim=6, norm_groups=8)
 
 
 @pytest.fixture
@@ -39,7 +28,7 @@ def inputs(device):
 
 def residuals_for(unet, x):
     """One random residual for each skip and the middle, as ControlNet gives them."""
-    maps, shapes = {}, []
+    maps = {}
     names = ["conv_in", "down_blocks.0.attentions.0", "down_blocks.0.downsamplers.0", "down_blocks.1.attentions.0"]
     hooks = [
         unet.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: maps.update({name: out.shape}))
@@ -48,8 +37,7 @@ def residuals_for(unet, x):
     unet(x, 501, random(2, 5, 6, seed=1).to(x))
     for hook in hooks:
         hook.remove()
-    shapes = [maps[name] for name in [*names, "mid_block"]]
-    return [random(*shape, seed=i).to(x) for i, shape in enumerate(shapes)]
+    return [random(*maps[name], seed=i).to(x) for i, name in enumerate([*names, "mid_block"])]
 
 
 @pytest.mark.parametrize("with_residuals", [False, True])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import UNET, randomize
+from tiny import UNET, random, randomize
 
 from t2vz.attention import KeyValueCache
 from t2vz.errors import InputError
@@ -19,8 +19,7 @@ def unet():
 
 @pytest.fixture(scope="module")
 def inputs():
-    g = torch.Generator().manual_seed(3)
-    return torch.randn(2, 4, 4, 6, 8, generator=g).double(), 300, torch.randn(2, 5, 64, generator=g).double()
+    return random(2, 4, 4, 6, 8, seed=3).double(), 300, random(2, 5, 64, seed=4).double()
 
 
 @pytest.mark.parametrize("attention", ["own", "first", "first_previous", "all"])
@@ -36,7 +35,7 @@ def test_new_temporal_attention_changes_nothing(unet, inputs, attention):
 def test_each_cell_attends_to_itself_in_all_frames():
     """Against loops over cells, heads and frames."""
     layer = randomize(TemporalAttention(8, heads=2).double(), 1).requires_grad_(False)
-    x = torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(2)).double()
+    x = random(2, 3, 5, 8, seed=2).double()
     wanted = torch.zeros_like(x)
     for b in range(2):
         for n in range(5):
@@ -52,7 +51,7 @@ def test_frames_reach_each_other_through_it_alone(unet, inputs):
     longer = with_temporal_attention(unet).requires_grad_(False)
     for name, value in longer.named_parameters():
         if "attn_temp.to_out.0.weight" in name:
-            value.copy_(torch.randn(value.shape, generator=torch.Generator().manual_seed(len(name))))
+            value.copy_(random(*value.shape, seed=len(name)))
     changed = x.clone()
     changed[:, -1] += 1
     for network, felt in ((unet, False), (longer, True)):

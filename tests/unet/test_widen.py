@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import UNET, randomize
+from tiny import UNET, random, randomize
 
 from t2vz.errors import InputError
 from t2vz.unet import UNet, widen_input
@@ -14,7 +14,7 @@ def unet(device):
 
 
 def draw(device, *shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(device)
+    return random(*shape, seed=seed, dtype=torch.float64).to(device)
 
 
 @torch.no_grad()

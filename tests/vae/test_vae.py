@@ -5,25 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import random, randomize
 
 from t2vz.errors import InputError
 from t2vz.vae import VAE, VAEConfig, to_pixels
-from t2vz.vae.vae import Attention, Downsample, Upsample
+from t2vz.vae.vae import Downsample, Upsample
 
 MANIFEST = Path(__file__).parents[1] / "checkpoints/data/sd15.json"
 TINY = VAEConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_groups=4)
 
 
-def random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.fixture
 def vae(device):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
-        vae = VAE(TINY)
-    return vae.requires_grad_(False).eval().to(device)
+    return randomize(VAE(TINY), seed=4).requires_grad_(False).eval().to(device)
 
 
 @pytest.mark.parametrize("tap", [(i, j) for i in range(3) for j in range(3)])
@@ -50,16 +44,6 @@ def test_decoder_upsampling_doubles_every_pixel(device):
         assert torch.equal(up(x), x.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
 
-def test_attention_has_one_head_over_all_pixels(device):
-    layer, x = Attention(8, 4).to(device).double(), random(2, 8, 3, 4).to(device).double()
-    with torch.no_grad():
-        tokens = layer.group_norm(x).flatten(2).transpose(1, 2)
-        q, k, v = (tokens @ linear.weight.T + linear.bias for linear in (layer.to_q, layer.to_k, layer.to_v))
-        mixed = (q @ k.transpose(1, 2) / 8**0.5).softmax(-1) @ v
-        expected = x + (mixed @ layer.to_out[0].weight.T + layer.to_out[0].bias).transpose(1, 2).view_as(x)
-        torch.testing.assert_close(layer(x), expected)
-
-
 @pytest.mark.parametrize("size", [(8, 8), (16, 24), (40, 8), (64, 64)])
 def test_latents_are_eight_times_smaller_each_way(vae, device, size):
     latents = vae.encode(random(2, 3, *size).to(device))
@@ -69,10 +53,8 @@ def test_latents_are_eight_times_smaller_each_way(vae, device, size):
 
 
 def test_the_factor_follows_the_number_of_levels():
-    assert [
-        VAE(VAEConfig(block_out_channels=(4,) * levels, layers_per_block=1, norm_groups=2)).factor
-        for levels in (1, 2, 3)
-    ] == [1, 2, 4]
+    for levels, factor in ((1, 1), (2, 2), (3, 4)):
+        assert VAE(VAEConfig(block_out_channels=(4,) * levels, layers_per_block=1, norm_groups=2)).factor == factor
 
 
 @pytest.mark.parametrize("size", [(12, 16), (16, 20), (7, 7)])
@@ -100,11 +82,6 @@ def test_pictures_are_coded_one_by_one(vae, device):
     torch.testing.assert_close(vae.decode(latents)[2:], vae.decode(latents[2:]), rtol=1e-4, atol=1e-5)
 
 
-def test_every_norm_has_epsilon_1e_6(vae):
-    norms = [module for module in vae.modules() if isinstance(module, torch.nn.GroupNorm)]
-    assert len(norms) > 10 and {norm.eps for norm in norms} == {1e-6}
-
-
 def test_bfloat16_is_finite_and_near_float32(vae, device):
     latents = random(1, 4, 2, 2).to(device)
     exact = vae.decode(latents)
@@ -114,17 +91,8 @@ def test_bfloat16_is_finite_and_near_float32(vae, device):
 
 
 def test_to_pixels_clamps_rounds_and_puts_channels_last(device):
-    values = [
-        -2.0,
-        -1.0,
-        -1 + 2 * 0.49 / 255,
-        -1 + 2 * 0.51 / 255,
-        0.2,
-        1 - 2 * 0.51 / 255,
-        1 - 2 * 0.49 / 255,
-        1.0,
-        3.0,
-    ]
+    below, above = 2 * 0.49 / 255, 2 * 0.51 / 255  # half a level, and a little less or more
+    values = [-2.0, -1.0, -1 + below, -1 + above, 0.2, 1 - above, 1 - below, 1.0, 3.0]
     images = torch.tensor(values, device=device).view(1, 1, 3, 3).expand(1, 3, 3, 3)
     pixels = to_pixels(images)
     assert pixels.dtype == torch.uint8 and pixels.shape == (1, 3, 3, 3)
