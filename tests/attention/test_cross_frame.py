@@ -2,8 +2,10 @@
 key/value cache."""
 
 import math
+from functools import partial
 
 import pytest
+import tiny
 import torch
 
 from t2vz.attention import (
@@ -33,8 +35,7 @@ MAY_SEE = {
 IN_CHUNKS = [variant for variant in VARIANTS if not looks_ahead(variant, 6)]
 
 
-def random(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+random = partial(tiny.random, dtype=torch.float64)
 
 
 def masked_reference(q, k, v, variant):

@@ -1,15 +1,15 @@
 """Token merging against the paper's steps written as loops; nothing merged is nothing changed."""
 
 import math
+from functools import partial
 
 import pytest
+import tiny
 import torch
 
 from t2vz.attention.merging import plan_merge
 
-
-def random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+random = partial(tiny.random, dtype=torch.float64)
 
 
 def merged_by_loops(tokens, h, w, ratio):

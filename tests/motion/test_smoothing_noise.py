@@ -1,7 +1,10 @@
 """E13, background smoothing, against its formula cell by cell; and the initial noises against their exact
 covariances."""
 
+from functools import partial
+
 import pytest
+import tiny
 import torch
 
 from t2vz.errors import InputError
@@ -20,8 +23,7 @@ from t2vz.motion import (
 CONVENTIONS = ("release", "paper")
 
 
-def random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+random = partial(tiny.random, dtype=torch.float64)
 
 
 @pytest.fixture

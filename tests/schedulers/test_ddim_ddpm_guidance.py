@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tiny import random
 
 from t2vz.errors import InputError
 from t2vz.schedulers import (
@@ -13,18 +14,21 @@ from t2vz.schedulers import (
     ddim_sigma,
     ddim_step,
     ddpm_step,
+    euler_ancestral_step,
     forward_jump,
     forward_step,
+    image_text_guidance,
     posterior,
     predict_x0,
+    scale_input,
 )
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 PAIRS = [(981, 961), (941, 881), (500, 499), (1, 0), (999, 0)]  # t, s
 
 
-def draws(device, *seeds, shape=(2, 4, 3, 5), dtype=torch.float64):
-    return [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).to(device) for seed in seeds]
+def draws(device, *seeds, dtype=torch.float64):
+    return [random(2, 4, 3, 5, seed=seed, dtype=dtype).to(device) for seed in seeds]
 
 
 def levels(t, s):
@@ -153,8 +157,7 @@ def test_e5_guidance_at_0_1_and_beyond(device):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_every_step_keeps_type_and_device_and_leaves_its_inputs_alone(device, dtype):
-    x, eps, z = draws(device, 9, 10, 11, dtype=torch.float32)
-    x, eps, z = x.to(dtype), eps.to(dtype), z.to(dtype)
+    x, eps, z = (tensor.to(dtype) for tensor in draws(device, 9, 10, 11))
     before = [tensor.clone() for tensor in (x, eps, z)]
     a_t, a_s = levels(941, 881)
     results = [
@@ -163,13 +166,16 @@ def test_every_step_keeps_type_and_device_and_leaves_its_inputs_alone(device, dt
         ddim_step(x, eps, a_t, a_s, 0.5, z),
         ddpm_step(x, eps, a_t, a_s, z),
         classifier_free_guidance(x, eps, 7.5),
+        euler_ancestral_step(x, eps, 9.0, 4.0, z),
+        scale_input(x, 3.0),
+        image_text_guidance(x, eps, z, 1.5, 7.5),
     ]
     assert all(result.dtype == dtype and result.device == x.device and result.shape == x.shape for result in results)
     assert all(torch.equal(a, b) for a, b in zip(before, (x, eps, z)))
 
 
 def test_e17_inversion_is_undone_by_e3_with_the_same_noise_prediction():
-    x_s, eps = (torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(i)).double() for i in (1, 2))
+    x_s, eps = draws("cpu", 1, 2)
     x_t = ddim_inversion_step(x_s, eps, 0.9, 0.3)
     torch.testing.assert_close(ddim_step(x_t, eps, 0.3, 0.9), x_s, atol=1e-13, rtol=0)
     # The formula written out, the two shares of the picture and of the noise:

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tiny import random
 
 from t2vz.errors import InputError
 from t2vz.schedulers import (
@@ -22,10 +23,8 @@ SCHEDULE = NoiseSchedule.stable_diffusion()
 PAIRS = [(981, 961), (999, 0), (500, 499), (1, 0)]  # t, s
 
 
-def draws(device, *seeds, dtype=torch.float64):
-    return [
-        torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype).to(device) for seed in seeds
-    ]
+def draws(device, *seeds):
+    return [random(2, 4, 3, 5, seed=seed, dtype=torch.float64).to(device) for seed in seeds]
 
 
 @pytest.mark.parametrize("t, s", PAIRS)
@@ -69,16 +68,12 @@ def test_sigma_between_two_timesteps_lies_on_their_line():
         assert sigma_at(SCHEDULE, 700 + share) == pytest.approx((1 - share) * low + share * high)
 
 
-@pytest.mark.parametrize("steps", [2, 7, 50, 1000])
+@pytest.mark.parametrize("steps", [1, 2, 7, 50, 1000])
 def test_the_grid_is_even_and_has_both_ends(steps):
     grid = euler_timesteps(SCHEDULE, steps)
     gaps = [before - after for before, after in zip(grid, grid[1:], strict=False)]
-    assert grid[0] == 999 and grid[-1] == pytest.approx(0, abs=1e-9) and len(grid) == steps
-    assert gaps == pytest.approx([999 / (steps - 1)] * (steps - 1))
-
-
-def test_one_step_starts_from_pure_noise():
-    assert euler_timesteps(SCHEDULE, 1) == [999]
+    assert grid[0] == 999 and len(grid) == steps and (steps == 1 or grid[-1] == pytest.approx(0, abs=1e-9))
+    assert gaps == pytest.approx([999 / max(steps - 1, 1)] * (steps - 1))
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
@@ -95,16 +90,3 @@ def test_e15_special_cases(device):
     torch.testing.assert_close(image_text_guidance(none, image, both, 1.5, 0.0), none + 1.5 * (image - none))
     torch.testing.assert_close(image_text_guidance(none, image, both, 0.0, 0.0), none)
     torch.testing.assert_close(image_text_guidance(image, image, image, 1.5, 7.5), image)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_type_and_inputs_are_left_alone(device, dtype):
-    tensors = [tensor.to(dtype) for tensor in draws(device, 6, 7, 8)]
-    before = [tensor.clone() for tensor in tensors]
-    results = [
-        euler_ancestral_step(*tensors[:2], 9.0, 4.0, tensors[2]),
-        scale_input(tensors[0], 3.0),
-        image_text_guidance(*tensors, 1.5, 7.5),
-    ]
-    assert all(result.dtype == dtype and result.shape == tensors[0].shape for result in results)
-    assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
