@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from t2vz.lab.execute import Meter, here, perform, processes
-from t2vz.lab.hashes import run_key
-from t2vz.lab.runs import RunFolder
+from t2vz.lab.runs import RunFolder, run_key
 
 TESTS = Path(__file__).parent
 COUNT = 1000  # more than any test needs

@@ -5,9 +5,8 @@ results, keys = finished_study(store)        # 2 × 2 variants, 2 prompts, 3 see
 
 import numpy as np
 
-from t2vz.lab.hashes import run_key
 from t2vz.lab.results import Results, collect
-from t2vz.lab.runs import RunFolder
+from t2vz.lab.runs import RunFolder, run_key
 from t2vz.lab.study import parse_study
 from t2vz.lab.tasks import TASKS
 from t2vz.video import Video

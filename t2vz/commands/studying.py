@@ -25,10 +25,9 @@ from ..checkpoints import (
 from ..errors import FailedError, InputError
 from ..files import write_json
 from ..lab.execute import Meter, executor_of, here, perform, usable_cores
-from ..lab.hashes import content_hash
 from ..lab.make import Maker, keyed_trials
 from ..lab.results import Results, collect, write_results
-from ..lab.runs import RECORD, RunFolder
+from ..lab.runs import RECORD, RunFolder, content_hash
 from ..lab.sources import read_sources
 from ..lab.study import Study, load_study
 from ..lab.tasks import TASKS

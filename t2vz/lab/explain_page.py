@@ -22,17 +22,13 @@ def page(explained: Explained, sd, link_base: str = "", command: str = "t2vz exp
     settings, run = explained.settings, explained.trace
     m, height, width = explained.video.frames.shape[:3]
     frames, other = small(explained.video.frames), small(explained.other.frames)
-    moves = settings.motion is not None
     subject = set(sd.tokenizer.positions(settings.prompt, explained.subject))
     return render(
         "explain.html",
         explained=explained,
         settings=settings,
-        moves=moves,
-        attention=settings.attention,
         model="the embedded model" if sd.path is None or sd.path.name == "embedded" else sd.path.name,
         frames=m,
-        fps=explained.video.fps,
         aspect=round(width / height, 4),
         cells=run["x_T"].shape[:-3:-1],
         strips={
@@ -43,9 +39,8 @@ def page(explained: Explained, sd, link_base: str = "", command: str = "t2vz exp
         tokens=[(text, place in subject) for place, text in enumerate(sd.tokenizer.texts(settings.prompt), start=1)],
         length=sd.tokenizer.length,
         x_T=_latents(run["x_T"]),
-        channels=run["x_T"].shape[1],
         alone={t: (_latents(x_t)[0], _uris(x_0[None])[0]) for t, (x_t, x_0) in explained.alone.items()},
-        warped=_warped(run["x_T'"], run["warped"], run["flow"]) if moves else [],
+        warped=_warped(run["x_T'"], run["warped"], run["flow"]) if "warped" in run else [],
         together={t: _uris(pictures) for t, pictures in explained.together.items()},
         steps_together=sum(t <= explained.timesteps["T"] for t in sd.schedule.timesteps(settings.steps)),
         finished=_uris(frames),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ..errors import FailedError, InputError
 from ..video import Video
-from .hashes import code_hash, run_key
-from .measure import COSTS, EXACT, any_approximation, latent_error, measure, with_costs
+from .measure import COSTS, EXACT, latent_error, measure, with_costs
+from .runs import code_hash, run_key
 from .sources import SourceVideo
 from .study import Study, Trial
 from .tasks import TASKS
@@ -75,5 +75,6 @@ class Maker:
             self.warm = True
         video, costs = with_costs(lambda: make(settings), self.sd.device)
         if "latent_error" in self.costs:
-            costs["latent_error"] = latent_error(video, make(exact) if any_approximation(settings) else video)
+            is_exact = {**video.settings, **EXACT} == video.settings
+            costs["latent_error"] = latent_error(video, video if is_exact else make(exact))
         return video, costs

@@ -9,7 +9,7 @@ only a study that names them in its `metrics` has them.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -86,11 +86,6 @@ def with_costs(make: Callable[[], Video], device: torch.device) -> tuple[Video, 
         peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _memory_of_process("VmHWM")
         cost["peak_memory"] = (peak - held) / 1e6
     return video, cost
-
-
-def any_approximation(settings: Mapping) -> bool:
-    """Whether the settings ask for one."""
-    return any(settings.get(name, off) != off for name, off in EXACT.items())
 
 
 def latent_error(video: Video, exact: Video) -> float:

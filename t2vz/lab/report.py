@@ -24,26 +24,6 @@ from .tasks import TASKS
 BUDGET = 3.5 * 2**20  # letters of videos and strips in base64; the whole page stays under 4 MiB
 STRIP_SIDE = 144  # pixels of a frame in a film strip
 QUALITY = 82  # of the strips' WebP
-ARROWS = {"higher": "↑", "lower": "↓", "": ""}
-MEANINGS = {
-    "clip_score": "How well the frames show what the prompt says, to a CLIP: 100 · the mean cosine of frame and text.",
-    "consistency_next": "Mean cosine of the CLIP vectors of neighbouring frames: does the look stay? Stills have 1.",
-    "consistency_first": "The same between every frame and frame 1: a slow drift lowers it too.",
-    "histogram_similarity": "Overlap of the colour histograms of neighbouring frames: are the colours the same?",
-    "motion_x": "How far the camera was seen to move to the right each frame, by phase correlation of the background.",
-    "motion_y": "The same downwards.",
-    "motion_match": "Correlation of frame 1 and the others after undoing the measured motion: below about 0.5 the "
-    "frames have nothing in common that could have moved.",
-    "motion_error": "Mean distance between measured motion and the motion asked for (none, where motion is off). The "
-    "latent is warped by whole cells of 8 pixels, so up to about 4 pixels are the method's own.",
-    "warp_error": "Mean grey level difference to frame 1 after undoing the measured motion.",
-    "warp_error_asked": "Mean grey level difference to frame 1 after undoing the motion that was asked for.",
-    "cpu_seconds": "Processor time of all threads, from the noise to the frames.",
-    "peak_memory": "The most memory held while the video was made, above what was held before.",
-    "latent_error": "|x_0 − exact x_0| / |exact x_0|: the latents, compared with those of the same video made without "
-    "approximations. 0 is the same video; two videos of other seeds have about √2.",
-    "background_change": "The same outside the foreground, which the model's own text attention marks.",
-}
 
 
 def write_report(results: Results, made: dict, store: RunFolder, keys: list[str], path: Path) -> None:
@@ -65,7 +45,8 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
         made=made,
         task=TASKS[study.task],
         level=f"{100 * LEVEL:.0f} %",
-        measures=[_measure(results, name) for name in results.metrics],
+        measures={name: MEASURES[name] for name in results.metrics},
+        plots={name: interval_plot(results, name) for name in results.metrics},
         effects=_columns(results.effects, changes, results.metrics, signed=True),
         means=means,
         differences=_columns(results.differences, heads, results.metrics, signed=True),
@@ -77,20 +58,6 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
         count=len(results.runs),
     )
     write_bytes(path, page.encode("utf-8"))
-
-
-def _measure(results: Results, name: str) -> dict:
-    """A measure as the page shows it: its label, an arrow to the better end, what it says and its range, the plot."""
-    measure = MEASURES[name]
-    better = f"{measure.best} is better" if measure.best else "neither end is better"
-    scale = (measure.scale[0].upper() + measure.scale[1:]).replace("-1 to", "−1 to")
-    return {
-        "name": name,
-        "label": measure.label,
-        "arrow": ARROWS[measure.best],
-        "words": f"{MEANINGS[name]} {scale}; {better}.",
-        "plot": interval_plot(results, name),
-    }
 
 
 def _columns(table: Table, heads: dict, metrics: tuple[str, ...], signed: bool) -> list[dict]:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from t2vz.lab.hashes import ROOT, code_hash, content_hash
+from t2vz.lab.runs import ROOT, code_hash, content_hash
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from lab_study import MADE, STUDY, finished_study
 
 from t2vz.lab import report as report_module
 from t2vz.lab.measure import MEASURES
-from t2vz.lab.report import MEANINGS, write_report
+from t2vz.lab.page import TEMPLATES
+from t2vz.lab.report import write_report
 from t2vz.lab.runs import RunFolder
 
 
@@ -137,7 +138,8 @@ def test_numbers_have_a_minus_sign_and_no_minus_zero(value, places, signed, text
 
 
 def test_every_measure_is_explained():
-    assert set(MEANINGS) == set(MEASURES)
+    text = (TEMPLATES / "report.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'^  "(\w+)": "', text, re.MULTILINE)) == set(MEASURES)
 
 
 def _row(table, words):

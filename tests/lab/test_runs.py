@@ -10,8 +10,7 @@ import pytest
 from fake_worker import begun, check_complete, expected, keyed, start, wait_for
 
 from t2vz.errors import InputError
-from t2vz.lab.hashes import run_key
-from t2vz.lab.runs import RunFolder
+from t2vz.lab.runs import RunFolder, run_key
 
 
 def test_a_key_covers_every_value_and_no_order():
