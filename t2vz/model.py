@@ -152,9 +152,8 @@ class StableDiffusion:
         cut = self.tokenizer.encode(prompt).cut
         if cut:
             shown = cut if len(cut) <= 120 else f"{cut[:80]} … {cut[-30:]}"
-            notes.append(
-                f'the text tower reads {self.tokenizer.length - 2} tokens of a prompt; cut off and ignored: "{shown}"'
-            )
+            room = self.tokenizer.length - 2
+            notes.append(f'the text tower reads {room} tokens of a prompt; cut off and ignored: "{shown}"')
         unknown = unknown_words(self.words, prompt) if self.words else []
         if unknown:
             named = ", ".join(f'"{word}"' for word in unknown[:8]) + (" …" if len(unknown) > 8 else "")
@@ -222,16 +221,12 @@ def check_controlnet(sd: StableDiffusion, controlnet: ControlNet) -> None:
         ("picture sides per latent side", controlnet.factor, sd.vae.factor),
     ):
         if found != wanted:
-            raise InputError(
-                f"the ControlNet does not fit the model: its {name} {found}, the model's {wanted}; give "
-                "one that was trained for this model"
-            )
+            facts = f"its {name} {found}, the model's {wanted}"
+            raise InputError(f"the ControlNet does not fit the model: {facts}; give one that was trained for it")
     weight = next(controlnet.parameters())
     if (weight.dtype, weight.device) != (sd.dtype, sd.device):
-        raise InputError(
-            f"the ControlNet is in {weight.dtype} on {weight.device}, the model in {sd.dtype} on "
-            f"{sd.device}; load both alike"
-        )
+        where = f"{weight.dtype} on {weight.device}, the model in {sd.dtype} on {sd.device}"
+        raise InputError(f"the ControlNet is in {where}; load both alike")
 
 
 def to_channels_last(network: torch.nn.Module) -> torch.nn.Module:

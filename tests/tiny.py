@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from t2vz.errors import InputError
@@ -145,3 +146,9 @@ def assert_same_weights(ours: nn.Module, theirs: nn.Module | dict, dtype: torch.
     assert state.keys() == expected.keys()
     for name, tensor in state.items():
         assert torch.equal(tensor.cpu(), expected[name].to(dtype or expected[name].dtype)), name
+
+
+def rewrite(path: Path, change: Callable[[dict], dict]) -> None:
+    """Save a weight file again with `change` applied to its dictionary of tensors."""
+    tensors = change(load_file(path))
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)

@@ -230,12 +230,10 @@ def _same(value: Any, expected: Any) -> bool:
 
 def _check_divisors(config: Config, where: str, said: Mapping[str, Any]) -> None:
     """Raise InputError unless heads and norm groups divide the widths."""
-    if isinstance(config, TextConfig):
-        widths, divisors = (config.hidden_size,), [("heads", (config.num_attention_heads,))]
-    else:
-        widths, groups = config.block_out_channels, (config.norm_groups,) * len(config.block_out_channels)
-        divisors = [("norm groups", groups), ("heads", getattr(config, "heads", groups))]
-    for words, numbers in divisors:
+    widths = (config.hidden_size,) if isinstance(config, TextConfig) else config.block_out_channels
+    heads = getattr(config, "heads", getattr(config, "num_attention_heads", 1))
+    for words, divisors in (("norm groups", getattr(config, "norm_groups", 1)), ("heads", heads)):
+        numbers = divisors if isinstance(divisors, tuple) else (divisors,) * len(widths)
         if any(width % number for width, number in zip(widths, numbers, strict=True)):
             number, hint = f"{max(numbers)} {words}", "load a checkpoint of Stable Diffusion 1.x's shape"
             if not said:

@@ -17,7 +17,7 @@ from .config import from_header, read_sizes
 from .kinds import Kind, identify
 from .networks import NETWORKS, PARTS, STEM, Part, by_module_names, shapes_of
 from .read import GIVE, HEADER, Entry, find_path, find_weights, read_header, read_json, refuse_quantised
-from .schedule import schedule_from_json, schedule_of_file, settings_beside
+from .schedule import schedule_from_json, schedule_of_file, yaml_files
 from .tokenizer import tokenizer_files
 
 UNETS = ("sd1", "instruct-pix2pix", "inpainting")
@@ -47,15 +47,19 @@ def look(path: str | Path) -> Contents:
     Raises InputError for what cannot be read: no such file, a pickle, cut short, no safetensors.
     """
     path = find_path(path)
-    if not path.is_dir():
-        return _look_into_file(path)
-    if any((path / NETWORKS[name].folder).is_dir() for name in PARTS):
+    if path.is_dir() and any((path / NETWORKS[name].folder).is_dir() for name in PARTS):
         return _look_into_checkpoint(path)
-    files = _weights_of_a_part(path)
-    entries = _entries(files)
-    contents = Contents(path, identify(shapes_of(entries)), entries, files)
-    if name := ALONE.get(contents.kind.kind):
-        _add_part(contents, name, path, entries, path / "config.json")
+    files = _weights_of_a_part(path) if path.is_dir() else [path]
+    entries, metadata = _entries(files), {} if path.is_dir() else read_header(path)[1]
+    contents = Contents(path, identify(shapes_of(entries)), entries, files, metadata)
+    name = ALONE.get(contents.kind.kind)
+    if contents.kind.layout == "single-file" and not path.is_dir():
+        _look_into_single_file(contents, name)
+    elif name:
+        config = path / "config.json" if path.is_dir() else _config_beside(path, name)
+        _add_part(contents, name, path, entries, config)
+    elif settings := lora.settings_file(path, metadata):
+        contents.files.append(settings)
     return contents
 
 
@@ -85,27 +89,17 @@ def _look_into_checkpoint(path: Path) -> Contents:
     return contents
 
 
-def _look_into_file(path: Path) -> Contents:
-    """A whole checkpoint, or one network alone, in either naming."""
-    entries, metadata = read_header(path)
-    kind = identify(shapes_of(entries))
-    contents = Contents(path, kind, entries, [path], metadata)
-    name = ALONE.get(kind.kind)
-    whole = name == "unet" and kind.layout == "single-file"
-    if settings := lora.settings_beside(path, metadata):
-        contents.files.append(settings)
-    if kind.layout == "folder":
-        if name:
-            _add_part(contents, name, path, entries, _config_beside(path, name))
-        return contents
+def _look_into_single_file(contents: Contents, name: str | None) -> None:
+    """A whole checkpoint, or one network alone (`name`), in the original program's naming."""
+    whole = name == "unet"
     groups = _sort(contents, bare=None if whole else name)
     for found, group in groups.items():
         if whole or found in ("ControlNet", name):
-            _add_part(contents, found, path, group, None)
+            _add_part(contents, found, contents.path, group, None)
     if whole:
-        contents.schedule = _attempt(lambda: schedule_of_file(path, metadata, entries))
-        contents.files += tokenizer_files(path.parent / "tokenizer") + settings_beside(path)
-    return contents
+        path = contents.path
+        contents.schedule = _attempt(lambda: schedule_of_file(path, contents.metadata, contents.entries))
+        contents.files += tokenizer_files(path.parent / "tokenizer") + yaml_files(path)
 
 
 def _sort(contents: Contents, bare: str | None) -> dict[str, dict[str, Entry]]:
@@ -116,8 +110,8 @@ def _sort(contents: Contents, bare: str | None) -> dict[str, dict[str, Entry]]:
     entries = contents.entries
     groups: dict[str, dict[str, Entry]] = {}
     for key, entry in entries.items():
-        name = next((name for name, row in NETWORKS.items() if key.startswith(row.prefix)), bare)
-        prefix = NETWORKS[name].prefix if name else ""
+        name = next((name for name, row in NETWORKS.items() if key.startswith(row.keys.prefix)), bare)
+        prefix = NETWORKS[name].keys.prefix if name else ""
         inside = key.removeprefix(prefix)
         if key == "difference" or (name != "ControlNet" and layouts.is_extra(prefix + inside)):
             contents.dropped.append(key)

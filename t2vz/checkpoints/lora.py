@@ -15,7 +15,7 @@ Flattened names cannot be split again ("to_q" has a "_" of its own), so the mode
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
@@ -229,16 +229,6 @@ def _refuse_other_models(path: Path, changes: Sequence[Change], checkpoint: Chec
 def _names(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
     """Every name that a LoRA file may give a matrix or convolution of the model -> (part, tensor name)."""
     single = layouts.inverse(dict(layouts.unet_modules(checkpoint.unet.config)))
-    aliases: dict[str, Callable[[str], Sequence[str]]] = {
-        "unet": lambda path: (
-            path.replace(".to_out.0", ".to_out"),
-            (layouts.rename(f"{path}.weight", single) or path).removesuffix(".weight"),
-        ),
-        "text": lambda path: (
-            path.removeprefix("text_model."),
-            re.sub(r"self_attn\.(q|k|v|out)_proj$", r"self_attn.to_\1", path),
-        ),
-    }
     names = {}
     for part in (checkpoint.unet, checkpoint.text):
         dotted, flattened = PREFIXES[part.name]
@@ -246,10 +236,16 @@ def _names(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
             path = name.removesuffix(".weight")
             if path == name or len(entry.shape) < 2:
                 continue
-            for alias in (path, *aliases[part.name](path)):
-                names |= dict.fromkeys([prefix + alias for prefix in dotted], (part.name, name))
-                flat = alias.replace(".", "_")
-                names |= dict.fromkeys([prefix + flat for prefix in flattened], (part.name, name))
+            for alias in (
+                path,
+                path.replace(".to_out.0", ".to_out"),
+                path.removeprefix("text_model."),
+                re.sub(r"self_attn\.(q|k|v|out)_proj$", r"self_attn.to_\1", path),
+                (layouts.rename(name, single) or name).removesuffix(".weight"),
+            ):
+                keys = [prefix + alias for prefix in dotted]
+                keys += [prefix + alias.replace(".", "_") for prefix in flattened]
+                names |= dict.fromkeys(keys, (part.name, name))
     return names
 
 
@@ -272,7 +268,7 @@ def _check_shapes(path: Path, change: Change, weight: Entry) -> None:
         raise InputError(f"{path}: {change.module} has {factors}; the LoRA was made for another model")
 
 
-def settings_beside(path: Path, metadata: Mapping[str, str]) -> Path | None:
+def settings_file(path: Path, metadata: Mapping[str, str]) -> Path | None:
     """peft's LoraConfig beside `adapter_model.safetensors`, unless the header has it."""
     file = path.with_name("adapter_config.json")
     is_peft = path.name == "adapter_model.safetensors" and "lora_adapter_metadata" not in metadata
@@ -281,7 +277,7 @@ def settings_beside(path: Path, metadata: Mapping[str, str]) -> Path | None:
 
 def _peft_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """peft's LoraConfig of the header or the file beside; {} if there is none."""
-    beside = settings_beside(path, metadata)
+    beside = settings_file(path, metadata)
     try:
         text = beside.read_text(encoding="utf-8") if beside else metadata.get("lora_adapter_metadata", "{}")
         settings = dict(json.loads(text))

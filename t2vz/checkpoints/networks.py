@@ -6,7 +6,7 @@ network is first built on torch's "meta" device: there it has names and shapes, 
 the file's before the first tensor is read; then each is read, converted and put in its place.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,11 +34,7 @@ class Network:
     config: type[Config]
     class_name: str  # of diffusers' or transformers' class, in config.json
     folder: str  # in a checkpoint folder
-    prefix: str  # of its keys in a single file
-    # The two layouts' names of the modules: of a network of some sizes, None if they are the same; and how many levels
-    # and layers the keys of a single file show.
-    modules: Callable[[Config], Iterable[tuple[str, str]]] | None = None
-    levels: Callable[[Iterable[str]], Config] | None = None
+    keys: layouts.Keys  # in a single file
     # Older names and shapes -> the module's; None for what is no weight of it.
     tidy: Callable[[str, Entry], tuple[str, Entry] | None] = lambda name, entry: (name, entry)
     stem: str = STEM  # of its weight file's name in a folder
@@ -59,33 +55,20 @@ def _tidy_text(name: str, entry: Entry) -> tuple[str, Entry] | None:
 NETWORKS = {
     row.name: row
     for row in (
+        Network("unet", UNet, UNetConfig, "UNet2DConditionModel", "unet", layouts.UNET_KEYS),
+        Network("vae", VAE, VAEConfig, "AutoencoderKL", "vae", layouts.VAE_KEYS, _tidy_vae),
         Network(
-            *("unet", UNet, UNetConfig, "UNet2DConditionModel", "unet", layouts.UNET),
-            *(layouts.unet_modules, layouts.unet_levels),
+            "text", TextEncoder, TextConfig, "CLIPTextModel", "text_encoder", layouts.TEXT_KEYS, _tidy_text, "model"
         ),
-        Network(
-            *("vae", VAE, VAEConfig, "AutoencoderKL", "vae", layouts.VAE),
-            *(layouts.vae_modules, layouts.vae_levels, _tidy_vae),
-        ),
-        Network(
-            *("text", TextEncoder, TextConfig, "CLIPTextModel", "text_encoder", layouts.TEXT),
-            tidy=_tidy_text,
-            stem="model",
-        ),
-        Network(
-            *("ControlNet", ControlNet, ControlNetConfig, "ControlNetModel", "", layouts.CONTROL),
-            *(layouts.control_modules, layouts.unet_levels),
-        ),
+        Network("ControlNet", ControlNet, ControlNetConfig, "ControlNetModel", "", layouts.CONTROL_KEYS),
     )
 }
+PARTS = ("unet", "vae", "text")  # of a checkpoint; a ControlNet comes beside one
 
 
 def row_of(network: nn.Module) -> Network:
     """The row of NETWORKS that a module is of."""
     return next(row for row in NETWORKS.values() if type(network.config) is row.config)
-
-
-PARTS = ("unet", "vae", "text")  # of a checkpoint; a ControlNet comes beside one
 
 
 @dataclass(frozen=True)
@@ -117,10 +100,10 @@ class Checkpoint:
 
 def by_module_names(row: Network, entries: Mapping[str, Entry], single: bool) -> dict[str, Entry]:
     """A network's tensors by the names its module has. What no module has keeps its key, and is refused by it."""
-    table = dict(row.modules(row.levels(entries))) if single and row.modules else None
+    table = dict(row.keys.modules(row.keys.levels(entries))) if single and row.keys.modules else None
     named = {}
     for key, entry in entries.items():
-        name = key if table is None else layouts.rename(key, table) or row.prefix + key
+        name = key if table is None else layouts.rename(key, table) or row.keys.prefix + key
         if tidied := row.tidy(name, entry):
             named[tidied[0]] = tidied[1]
     return named

@@ -129,11 +129,11 @@ def save_single_file(
         row, state = row_of(network), network.state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
         header |= header_words(row.name, network.config, sizes_from_shapes(row.config, shapes, str(path)))
-        table = layouts.inverse(dict(row.modules(network.config))) if row.modules else None
+        table = layouts.inverse(dict(row.keys.modules(network.config))) if row.keys.modules else None
         for key, tensor in state.items():
             if row.name == "vae" and ".attentions." in key and tensor.ndim == 2:
                 tensor = tensor[:, :, None, None]
-            tensors[row.prefix + (layouts.rename(key, table) if table else key)] = tensor
+            tensors[row.keys.prefix + (layouts.rename(key, table) if table else key)] = tensor
     _refuse_existing(path, overwrite)
     with atomic_path(path) as file:
         _write_weights(file, tensors, dtype, header)

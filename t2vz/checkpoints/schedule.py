@@ -54,7 +54,7 @@ def schedule_of_file(path: Path, metadata: Mapping[str, str], keys: Iterable[str
     """
     said = [("its header", name, value) for name, value in metadata.items() if name in RUN]
     said += [("its key", name, "true") for name in MARKERS if name in keys]
-    for settings in settings_beside(path):
+    for settings in yaml_files(path):
         try:
             text = settings.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
@@ -70,7 +70,7 @@ def schedule_of_file(path: Path, metadata: Mapping[str, str], keys: Iterable[str
     return schedule_from_json(to_json(NoiseSchedule.stable_diffusion()) | header, f"{path}, header {HEADER}scheduler")
 
 
-def settings_beside(path: Path) -> list[Path]:
+def yaml_files(path: Path) -> list[Path]:
     """The original program's settings of a single file, model.yaml or model.safetensors.yaml."""
     names = (path.with_suffix(""), path)
     files = [name.with_name(f"{name.name}{ending}") for name in names for ending in (".yaml", ".yml")]

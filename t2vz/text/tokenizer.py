@@ -79,10 +79,8 @@ class Tokenizer:
             ids = self.text_ids(word)
             starts = [i for i in range(len(text)) if ids and text[i : i + len(ids)] == ids and begins_word[i]]
             if not starts:
-                raise InputError(
-                    f'the word "{word}" does not stand in the prompt "{prompt}" (or only past its first '
-                    f"{self.length - 2} tokens)"
-                )
+                read = f'the prompt "{prompt}", or only past its first {self.length - 2} tokens'
+                raise InputError(f'the word "{word}" does not stand in {read}')
             found += [1 + start + i for start in starts for i in range(len(ids))]  # 1: the start token
         return sorted(set(found))
 

@@ -98,8 +98,6 @@ def _check(vocabulary: Vocabulary, source: Path) -> None:
         raise InputError(f"{source}: its tokenizer has no {START} and {END}; give CLIP's kind of tokenizer")
     parts = {token for token in tokens if len(token.removesuffix(END_OF_WORD)) > 1} - {START, END}
     if parts - made or used - tokens.keys():
-        strange = f" and {len(used - tokens.keys())} that it does not know" if used - tokens.keys() else ""
-        raise InputError(
-            f"{source}: its merges make {len(made & parts)} of the vocabulary's {len(parts)} tokens of several letters"
-            f"{strange}; the file is cut short, or of another model: copy the tokenizer again"
-        )
+        some = f"{len(made & parts)} of the vocabulary's {len(parts)} tokens of several letters"
+        some += f" and {len(used - tokens.keys())} that it does not know" if used - tokens.keys() else ""
+        raise InputError(f"{source}: its merges make {some}; cut short, or another model's: copy the tokenizer again")

@@ -124,19 +124,7 @@ def folder(diffusers_folder, tmp_path):
     return shutil.copytree(diffusers_folder, tmp_path / "copy")
 
 
-@pytest.fixture
-def published_scheduler():
-    """SD 1.5's scheduler_config.json, as it is published, and as DreamBooth's script leaves it."""
-    return {
-        "_class_name": "PNDMScheduler",
-        "_diffusers_version": "0.6.0",
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "num_train_timesteps": 1000,
-        "set_alpha_to_one": False,
-        "skip_prk_steps": True,
-        "steps_offset": 1,
-        "trained_betas": None,
-        "clip_sample": False,
-    }
+@pytest.fixture(scope="session")
+def published():
+    """SD 1.5's config files as they are published, and as DreamBooth's script leaves them: unet, vae, scheduler."""
+    return json.loads((MANIFEST.parent / "configs.json").read_text())

@@ -14,44 +14,6 @@ from t2vz.text import TextConfig
 from t2vz.unet import UNet, UNetConfig
 from t2vz.vae import VAEConfig
 
-# The files of the published SD 1.5, as they are.
-SD15_UNET = {
-    "_class_name": "UNet2DConditionModel",
-    "_diffusers_version": "0.6.0",
-    "act_fn": "silu",
-    "attention_head_dim": 8,
-    "block_out_channels": [320, 640, 1280, 1280],
-    "center_input_sample": False,
-    "cross_attention_dim": 768,
-    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-    "downsample_padding": 1,
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-    "in_channels": 4,
-    "layers_per_block": 2,
-    "mid_block_scale_factor": 1,
-    "norm_eps": 1e-05,
-    "norm_num_groups": 32,
-    "out_channels": 4,
-    "sample_size": 64,
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-}
-SD15_VAE = {
-    "_class_name": "AutoencoderKL",
-    "_diffusers_version": "0.6.0",
-    "act_fn": "silu",
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "in_channels": 3,
-    "latent_channels": 4,
-    "layers_per_block": 2,
-    "norm_num_groups": 32,
-    "out_channels": 3,
-    "sample_size": 512,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-}
-
-
 KINDS = {"unet": UNetConfig, "vae": VAEConfig, "text": TextConfig}
 
 
@@ -69,10 +31,10 @@ def read(manifest):
     return lambda part, said: config.read_sizes(KINDS[part], shapes[part], "file", said, "config.json")
 
 
-def test_published_files_give_the_defaults(read, published_scheduler):
-    assert read("unet", SD15_UNET) == read("unet", {}) == UNetConfig()
-    assert read("vae", SD15_VAE) == read("vae", {}) == VAEConfig()
-    assert schedule_from_json(published_scheduler, "file") == NoiseSchedule.stable_diffusion()
+def test_published_files_give_the_defaults(read, published):
+    assert read("unet", published["unet"]) == read("unet", {}) == UNetConfig()
+    assert read("vae", published["vae"]) == read("vae", {}) == VAEConfig()
+    assert schedule_from_json(published["scheduler"], "file") == NoiseSchedule.stable_diffusion()
     text = read("text", {})
     assert (
         text.vocab_size,
@@ -179,10 +141,10 @@ def test_text_options_not_built_are_refused_by_name(read, option, value):
     refused(lambda: read("text", said | {option: value}), "heads" if option == "num_attention_heads" else option)
 
 
-def test_head_counts(read):
-    assert read("unet", SD15_UNET | {"attention_head_dim": [5, 10, 20, 20]}).heads == (5, 10, 20, 20)
-    assert read("unet", SD15_UNET | {"num_attention_heads": 4}).heads == (4, 4, 4, 4)
-    refused(lambda: read("unet", SD15_UNET | {"attention_head_dim": 7}), "divide")
+def test_head_counts(read, published):
+    assert read("unet", published["unet"] | {"attention_head_dim": [5, 10, 20, 20]}).heads == (5, 10, 20, 20)
+    assert read("unet", published["unet"] | {"num_attention_heads": 4}).heads == (4, 4, 4, 4)
+    refused(lambda: read("unet", published["unet"] | {"attention_head_dim": 7}), "divide")
 
 
 @pytest.mark.parametrize(
@@ -214,8 +176,8 @@ def test_head_counts(read):
         ("only_cross_attention", [True] * 4),
     ],
 )
-def test_unet_options_not_built_are_refused_by_name(read, option, value):
-    refused(lambda: read("unet", SD15_UNET | {option: value}), option)
+def test_unet_options_not_built_are_refused_by_name(read, published, option, value):
+    refused(lambda: read("unet", published["unet"] | {option: value}), option)
 
 
 @pytest.mark.parametrize(
@@ -228,8 +190,8 @@ def test_unet_options_not_built_are_refused_by_name(read, option, value):
         ("only_cross_attention", [False] * 4),
     ],
 )
-def test_unet_options_that_change_nothing_are_taken(read, option, value):
-    assert read("unet", SD15_UNET | {option: value}) == UNetConfig()
+def test_unet_options_that_change_nothing_are_taken(read, published, option, value):
+    assert read("unet", published["unet"] | {option: value}) == UNetConfig()
 
 
 @pytest.mark.parametrize(
@@ -246,9 +208,9 @@ def test_unet_options_that_change_nothing_are_taken(read, option, value):
         ("norm_num_groups", 24),
     ],
 )
-def test_vae_options_not_built_are_refused(read, option, value):
+def test_vae_options_not_built_are_refused(read, published, option, value):
     with pytest.raises(InputError):
-        read("vae", SD15_VAE | {option: value})
+        read("vae", published["vae"] | {option: value})
 
 
 @pytest.mark.parametrize(
@@ -264,5 +226,5 @@ def test_vae_options_not_built_are_refused(read, option, value):
         ("rescale_betas_zero_snr", True),
     ],
 )
-def test_other_schedules_are_refused_by_name(published_scheduler, option, value):
-    refused(lambda: schedule_from_json(published_scheduler | {option: value}, "file"), option)
+def test_other_schedules_are_refused_by_name(published, option, value):
+    refused(lambda: schedule_from_json(published["scheduler"] | {option: value}, "file"), option)

@@ -235,7 +235,7 @@ def test_a_controlnet_that_does_not_fit_the_model_is_refused(tmp_path):
 
 
 def test_no_path_is_the_embedded_one_and_says_so_when_it_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("t2vz.checkpoints.model_files.__file__", str(tmp_path / "t2vz/checkpoints/model_files.py"))
+    monkeypatch.setattr("t2vz.checkpoints.load.__file__", str(tmp_path / "t2vz/checkpoints/load.py"))
     refused(lambda: load_controlnet(), "embedded ControlNet is not installed")
     save_part(tmp_path / "weights" / "embedded-control", ControlNet(SIZES))
     assert embedded_controlnet() == tmp_path / "weights" / "embedded-control"

@@ -52,10 +52,10 @@ def test_single_files_as_published(made, tmp_path, change):
     assert_same(StableDiffusion.load(tmp_path / "dreambooth.safetensors", tokenizer=made / "tokenizer"), made)
 
 
-def test_a_folder_as_the_training_script_leaves_it(made, published_scheduler, tmp_path):
+def test_a_folder_as_the_training_script_leaves_it(made, published, tmp_path):
     """Another sampler's config, a checker and an image processor beside it, a training checkpoint, float16 variants."""
     folder = shutil.copytree(made / "mine", tmp_path / "dreambooth")
-    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(published_scheduler))
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(published["scheduler"]))
     for name in ("safety_checker", "feature_extractor", "checkpoint-400", "logs"):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text("{}")

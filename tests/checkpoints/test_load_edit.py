@@ -52,8 +52,8 @@ def test_the_published_file_s_moving_average_is_taken(made, tmp_path):
 def embedded(made, tmp_path, monkeypatch):
     """Embedded models of tiny size: text/ for the whole, and only a UNet for the one that edits."""
     shutil.copytree(made / "edit" / "unet", tmp_path / "embedded-edit" / "unet")
-    monkeypatch.setattr("t2vz.checkpoints.model_files.embedded_weights", lambda: made / "mine")
-    monkeypatch.setattr("t2vz.checkpoints.model_files.embedded_edit", lambda: tmp_path / "embedded-edit")
+    monkeypatch.setattr("t2vz.checkpoints.load.embedded_weights", lambda: made / "mine")
+    monkeypatch.setattr("t2vz.checkpoints.load.embedded_edit", lambda: tmp_path / "embedded-edit")
     return tmp_path / "embedded-edit"
 
 
@@ -86,5 +86,5 @@ def test_an_edit_unet_beside_any_folder_is_found(made, tmp_path):
 
 
 def test_an_edit_model_that_is_not_installed_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr("t2vz.checkpoints.model_files.__file__", str(tmp_path / "t2vz/checkpoints/model_files.py"))
+    monkeypatch.setattr("t2vz.checkpoints.load.__file__", str(tmp_path / "t2vz/checkpoints/load.py"))
     refused(lambda: StableDiffusion.load(edit=True), "embedded edit model is not installed.*--weights")
