@@ -4,9 +4,12 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from inspect import cleandoc
 
 from . import __version__
+from .commands.arguments import COMMANDS, NEEDS
 from .commands.flags import Parser
+from .commands.output import check_installed
 from .errors import FailedError, InputError
 
 EXAMPLES = """examples:
@@ -17,65 +20,36 @@ EXAMPLES = """examples:
   t2vz control example.mp4 "a blue ball on the beach"              the same movement, another picture
   t2vz edit example.mp4 "make it snow"                             the same video, changed as it says
   t2vz explain "a red ball on a green meadow" --open               how a video is made, step by step
-  t2vz ablate paper --prompts 2 --seeds 1                          the paper's ablation, a first look
+  t2vz ablate paper --prompts 2                                    the paper's ablation, a first look
   t2vz COMMAND --help                                              all about one command
 """
-COMMANDS = {  # each is a module of commands/
-    "generate": "make a video from a prompt",
-    "control": "make a video that follows another one's edges, poses or depth",
-    "edit": "change a video by an instruction",
-    "tune": "tune the model on one video, to make it again from another prompt (Tune-A-Video)",
-    "example": "draw a small video to try control and edit on",
-    "ablate": "compare settings over prompts and seeds, with statistics and a report",
-    "explain": "a page that shows how a video is made, step by step",
-    "app": "a page to play with, in the browser",
-    "inspect": "tell what a checkpoint file is, its sizes, and what is missing",
-    "score": "measure videos, compare sets of them: CLIP score, consistency, motion, background",
-    "weights": "export a checkpoint: as a single file, as a folder, with LoRAs merged",
-}
 SHARED = ("generate", "control", "edit")  # those that torchrun's processes share (pipelines/ranks.py)
+# CPU threads that wait for each other should soon sleep, not spin; torch reads this when it is imported. Measured with
+# the embedded model on two cores: with one of them busy, 10 steps took 4.1 s in place of 11.7 s; with both idle, 50
+# steps took 8.5 s in place of 6.3 s.
+SPIN = "3000"
 NO_TRAINING = "training is run from a checkout of the source: python -m training --help"
 
 
-def _let_waiting_threads_sleep() -> None:
-    """CPU threads that wait for each other should soon sleep, not spin; torch reads this when it is imported.
-
-    Measured with the embedded model on two cores: with one of them busy, 10 steps took 4.1 s in place of 11.7 s; with
-    both idle, 50 steps took 8.5 s in place of 6.3 s.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
-
-def build_parser(only: str | None = None) -> Parser:
-    """The parser of `t2vz`. only: the command whose module is imported, and whose arguments it knows; None: all."""
+def build_parser() -> Parser:
+    """The parser of `t2vz` and all its commands."""
     parser = Parser(
         prog="t2vz",
         description="Text2Video-Zero (arXiv 2303.13439): videos from a frozen text-to-image model.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"t2vz {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for name, words in COMMANDS.items():
-        module = import_module(f".commands.{name}", __package__) if only in (None, name) else None
-        one = commands.add_parser(
-            name,
-            help=words,
-            description=module and module.DESCRIPTION,
-            epilog=module and module.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        if module:
-            module.add_arguments(one)
-            one.set_defaults(run=module.run)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, add_arguments in COMMANDS.items():
+        about, _, examples = cleandoc(add_arguments.__doc__ or "").partition("examples:")
+        summary = about.partition(".\n")[0]
+        add_arguments(commands.add_parser(name, help=summary, description=about, epilog=f"examples:{examples}"))
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. No error leaves a traceback unless T2VZ_DEBUG is set."""
-    _let_waiting_threads_sleep()
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Greek letters shows "?", and no traceback
@@ -83,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if argv[:1] == ["train"]:
             raise InputError(NO_TRAINING)
-        _run(build_parser(only=argv[0] if argv else "").parse_args(_join_negative(argv)))
+        _run(build_parser().parse_args(_join_negative(argv)))
         sys.stdout.flush()
         return 0
     except BrokenPipeError:  # who read our output has gone: t2vz … | head
@@ -98,15 +72,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Run the command. Under torchrun several processes make one video; the first of them speaks and writes."""
+    extra, *packages = NEEDS.get(args.command, ("",))
+    check_installed(f"t2vz {args.command}", extra, *packages)
+    run = import_module(f".commands.{args.command}", __package__).run
     if args.command not in SHARED or int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        args.run(args)
-        return
+        return run(args)
     from .pipelines.ranks import shared
 
     with shared() as share:
         if share.rank > 0:
             args.quiet, args.save_control = True, None
-        args.run(args)
+        run(args)
 
 
 def _join_negative(argv: list[str]) -> list[str]:

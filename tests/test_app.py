@@ -1,6 +1,5 @@
 """`t2vz app`: what its buttons run, and the page in a real browser, on a desktop and on a phone."""
 
-import argparse
 import os
 import shlex
 import time
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from browser import Browser
 
-from t2vz.cli import main
+from t2vz.cli import build_parser, main
 from t2vz.commands import app
 from t2vz.commands.app import ARROW, SIDE, Jobs, Stopped, arrow_picture, motion_to, variants_of
 from t2vz.errors import InputError
@@ -25,9 +24,7 @@ TABS = "[...document.querySelectorAll('button[role=tab]')]"
 
 
 def parsed(folder, *words):
-    parser = argparse.ArgumentParser()
-    app.add_arguments(parser)
-    return parser.parse_args([f"--folder={folder}", "--port=0", "--device=cpu", *words])
+    return build_parser().parse_args(["app", f"--folder={folder}", "--port=0", "--device=cpu", *words])
 
 
 @pytest.fixture
@@ -79,7 +76,7 @@ def test_stop_ends_the_job_of_that_user_and_leaves_no_file(jobs, tmp_path):
         jobs.run("generate", ["a red ball", "--frames=2", "--steps=9"], out, "me", progress)
     assert len(seen) == 2 and os.listdir(out.parent) == []
     model = next(iter(jobs.models.values()))[1]
-    jobs.begin("me")
+    jobs.stopped.clear()
     jobs.run("generate", ["a red ball", "--frames=1", "--steps=1"], out, "me", lambda *told: None)
     assert out.exists() and next(iter(jobs.models.values()))[1] is model  # kept
 

@@ -105,8 +105,8 @@ def test_links_are_written_anew_from_any_lines(make, text):
     assert make.relinked(without) == text  # only one file defines it
     with pytest.raises(SystemExit, match="no file defines it"):
         make.relinked(text.replace("[`warp`]", "[`no_such_function`]"))
-    with pytest.raises(SystemExit, match=r"\[`add_arguments`\]: enter one of .*commands/ablate.py.*commands/edit.py"):
-        make.relinked(text.replace("[`warp`]", "[`add_arguments`]"))
+    with pytest.raises(SystemExit, match=r"\[`run`\]: enter one of .*commands/ablate.py.*commands/edit.py"):
+        make.relinked(text.replace("[`warp`]", "[`run`]"))
 
 
 def test_every_picture_is_there_is_drawn_by_the_code_and_is_shown(make, draw, text):

@@ -10,7 +10,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import one_line
+from test_cli import TWO_STEPS, one_line, pictures
 from tiny import UNET, randomize
 
 from t2vz.checkpoints import save_part
@@ -24,7 +24,6 @@ from t2vz.video.ffmpeg import find_ffmpeg
 from t2vz.world import Scene, paint_clip, scene_from_words
 
 pytest.importorskip("cv2")
-FAST = ["--steps", "2", "--quiet", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +44,10 @@ def run(call, models, frames, tmp_path):
     return run
 
 
-def pictures(name) -> np.ndarray:
-    return read_video(name).frames
-
-
 def test_control_is_control_video_on_the_edges_of_every_frame(run, models, frames, tmp_path):
     settings = ["--seed", "3", "--scale", "0.5", "--control-end", "0.8", "--guidance-scale", "4"]
     files = ["--out", "kite/", "--save-control", "edges/", "--sheet", "--latents"]
-    code, out, err = run("car", "a blue kite", *FAST, *settings, *files, "--fps", "10")
+    code, out, err = run("car", "a blue kite", *TWO_STEPS, *settings, *files, "--fps", "10")
     assert code == 0 and not err and out.count("\n") == 1 and "5 frames of 64×64" in out and "at 10 fps" in out
     there = ["car", "edges", "kite", "kite-latents.safetensors", "kite-sheet.png", "kite.json"]
     assert sorted(os.listdir(tmp_path)) == there
@@ -71,14 +66,14 @@ def test_control_is_control_video_on_the_edges_of_every_frame(run, models, frame
 def test_count_rate_and_duration_are_kept(run, frames):
     """An MP4 of odd size at an odd rate, in pieces: as many frames as fast."""
     Video(np.repeat(frames, 2, axis=0)[:, :53, :61], fps=30000 / 1001).save("odd.mp4")
-    assert run("odd.mp4", "a blue kite", *FAST, "--chunk", "3", "--out", "kite.mp4")[0] == 0
+    assert run("odd.mp4", "a blue kite", *TWO_STEPS, "--chunk", "3", "--out", "kite.mp4")[0] == 0
     video = read_video("kite.mp4")
     assert len(video) == 10 and video.fps == pytest.approx(30000 / 1001) and video.frames.shape[1:] == (56, 64, 3)
 
 
 def test_times_rates_and_sizes_are_said_and_done(run, frames):
     Video(np.repeat(frames, 4, axis=0)[:, :40], fps=20).save("wide.mp4")
-    aloud = [word for word in FAST if word != "--quiet"]
+    aloud = [word for word in TWO_STEPS if word != "--quiet"]
     flags = "--out kite.mp4 --start 0.2 --end 0.8 --fps 10 --resolution 128".split()
     code, _, err = run("wide.mp4", "a blue kite", *aloud, *flags)
     assert code == 0 and "wide.mp4 is 64×40; worked on at 128×80" in err and "6 frames of 128×80" in err
@@ -88,13 +83,13 @@ def test_times_rates_and_sizes_are_said_and_done(run, frames):
 
 def test_the_chunk_changes_nothing_to_speak_of(run):
     for chunk in ("2", "5"):
-        assert run("car", "a blue kite", *FAST, "--chunk", chunk, "--out", f"{chunk}/")[0] == 0
+        assert run("car", "a blue kite", *TWO_STEPS, "--chunk", chunk, "--out", f"{chunk}/")[0] == 0
     assert np.abs(pictures("2").astype(int) - pictures("5")).max() <= 1
 
 
 def test_a_run_file_makes_the_same_video_again(run, tmp_path):
     first = ["--seed", "5", "--edge-thresholds", "20,60", "--end", "1", "--scale", "0.7"]
-    assert run("car", "a blue kite", *FAST, *first, "--out", "first/")[0] == 0
+    assert run("car", "a blue kite", *TWO_STEPS, *first, "--out", "first/")[0] == 0
     assert run("--from", "first.json", "--quiet", "--out", "again/", nets=(), weights=None)[0] == 0
     assert len(pictures("first")) == 4 and np.array_equal(pictures("first"), pictures("again"))
     changed = ["--from", "first.json", "--quiet", "--seed", "6", "--out", "other/"]
@@ -105,7 +100,7 @@ def test_a_run_file_makes_the_same_video_again(run, tmp_path):
     assert code == 2 and "t2vz control" in err and one_line(err)
     os.rename("car", "moved")
     code, _, err = run("--from", "first.json", "--out", "x/", nets=(), weights=None)
-    assert code == 2 and "which is gone" in err and one_line(err)
+    assert code == 2 and "is gone" in err and one_line(err)
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("moved/frame_0001.png")
     code, _, err = run("moved", "--from", "first.json", "--out", "x/", nets=(), weights=None)
     assert code == 0 and "other frames than those of first.json" in err
@@ -113,20 +108,18 @@ def test_a_run_file_makes_the_same_video_again(run, tmp_path):
 
 def test_condition_pictures_come_ready_made(run):
     """Edges written and read again as they are, or as skeletons, give the video that finding them gives."""
-    assert run("car", "a blue kite", *FAST, "--out", "found/", "--save-control", "edges/")[0] == 0
+    assert run("car", "a blue kite", *TWO_STEPS, "--out", "found/", "--save-control", "edges/")[0] == 0
     for kind in ("pose", "asis=edges"):
         out = kind.replace("=", "-") + "/"
-        assert run("car" if "=" in kind else "edges", "a blue kite", *FAST, "--with", kind, "--out", out)[0] == 0
+        assert run("car" if "=" in kind else "edges", "a blue kite", *TWO_STEPS, "--with", kind, "--out", out)[0] == 0
         assert np.array_equal(pictures("found"), pictures(out))
 
 
 def test_two_are_followed_at_once(run, models, frames):
     Video(frames[:, ::-1].copy()).save("other/")
     options = ["--with", "edges", "--with", "asis=other", "--scale", "0.5", "--scale", "1"]
-    assert (
-        run("car", "a blue kite", *FAST, *options, "--save-control", "seen/", "--out", "two/", nets=("net", "net2"))[0]
-        == 0
-    )
+    options += ["--save-control", "seen/", "--out", "two/"]
+    assert run("car", "a blue kite", *TWO_STEPS, *options, nets=("net", "net2"))[0] == 0
     assert np.array_equal(pictures("seen-2"), frames[:, ::-1])
     followed = [np.stack([edges(frame) for frame in frames]), frames[:, ::-1]]
     nets = [load_controlnet(models / name) for name in ("net", "net2")]
@@ -155,7 +148,6 @@ def bad(frames, tmp_path_factory):
     [
         ([], "give a prompt after the video"),
         (["car"], "give a prompt after the video"),
-        (["car", " "], "the prompt is empty"),
         (["gone.mp4", "x"], "no file or folder gone.mp4"),
         (["still.mp4", "x"], "a single frame"),
         (["song.mp3", "x"], "only sound"),
@@ -166,8 +158,6 @@ def bad(frames, tmp_path_factory):
         (["good.mp4", "x", "--fps", "0"], "fps is 0"),
         (["good.mp4", "x", "--resolution", "5"], "resolution = 5"),
         (["good.mp4", "x", "--resolution", "0"], "resolution = 0"),
-        (["good.mp4", "x", "--out", "n" * 300 + ".mp4"], "name of 304 bytes is too long"),
-        (["good.mp4", "x", "--out", "n" * 250 + ".mp4", "--latents"], "bytes is too long"),
         (["car", "x", "--with", "asis=short"], "short has 3 frames and car 5"),
         (["car", "x", "--with", "asis=gone"], "no file or folder gone"),
         (["car", "x", "--with", "colour"], "edges, pose, depth, asis"),
@@ -180,13 +170,9 @@ def bad(frames, tmp_path_factory):
         (["car", "x", "--scale", "-1"], "control_scale = (-1"),
         (["car", "x", "--scale", "1", "--scale", "2"], "2 numbers for 1 ControlNet"),
         (["car", "x", "--control-start", "0.9", "--control-end", "0.1"], "start < end"),
-        (["car", "x", "--chunk", "0"], "chunk = 0"),
-        (["car", "x", "--masks", "m/"], "--smooth-background"),
-        (["car", "x", "--out", "video.avi"], ".mp4"),
         (["car", "x", "--save-control", "edges.avi"], ".mp4"),
         (["car", "x", "--save-control", "e.mp4", "--out", "e.mp4"], "the video itself"),
         (["good.mp4", "x", "--fps", "60", "--out", "x.gif"], "at most 50"),
-        (["car", "x", "--from", "nothing.json"], "cannot be read"),
         (["car", "x", "--with", "depth", "--device", "cpu"], "reads edges"),  # the embedded ControlNet
     ],
 )

@@ -2,18 +2,14 @@
 
 import json
 import os
-import subprocess
 
 import numpy as np
 import pytest
-from test_cli import one_line
+from test_cli import TWO_STEPS, one_line, pictures
 
 from t2vz.model import StableDiffusion
 from t2vz.pipelines.edit import edit_video
 from t2vz.video import Video, open_clip, read_video
-from t2vz.video.ffmpeg import find_ffmpeg
-
-FAST = ["--steps", "2", "--quiet", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +30,10 @@ def run(call, models, frames, tmp_path):
     return run
 
 
-def pictures(name) -> np.ndarray:
-    return read_video(name).frames
-
-
 def test_edit_is_edit_video_on_every_frame(run, models, frames, tmp_path):
     chosen = ["--seed", "3", "--image-scale", "1.5", "--guidance-scale", "4", "--sampler", "ddim"]
     files = ["--out", "blue/", "--sheet", "--latents"]
-    code, out, err = run("noise", "make it blue", *FAST, *chosen, *files, "--fps", "10")
+    code, out, err = run("noise", "make it blue", *TWO_STEPS, *chosen, *files, "--fps", "10")
     assert code == 0 and not err and out.count("\n") == 1 and "5 frames of 64×64" in out and "at 10 fps" in out
     assert sorted(os.listdir(tmp_path)) == ["blue", "blue-latents.safetensors", "blue-sheet.png", "blue.json", "noise"]
     sd = StableDiffusion.load(models / "edit", edit=True)
@@ -55,7 +47,7 @@ def test_edit_is_edit_video_on_every_frame(run, models, frames, tmp_path):
 
 def test_count_rate_and_size_of_a_file_are_kept(run, frames):
     Video(np.repeat(frames, 2, axis=0)[:, :53, :61], fps=30000 / 1001).save("odd.mp4")
-    aloud = [word for word in FAST if word != "--quiet"]
+    aloud = [word for word in TWO_STEPS if word != "--quiet"]
     code, _, err = run("odd.mp4", "make it blue", *aloud, "--chunk", "3", "--out", "b.mp4")
     video = read_video("b.mp4")
     assert code == 0 and "odd.mp4 is 62×54; worked on at 64×56" in err and "10 frames of 64×56 of odd.mp4" in err
@@ -63,7 +55,7 @@ def test_count_rate_and_size_of_a_file_are_kept(run, frames):
 
 
 def test_a_run_file_makes_the_same_video_again(run, tmp_path):
-    assert run("noise", "make it blue", *FAST, "--seed", "5", "--end", "1", "--out", "first/")[0] == 0
+    assert run("noise", "make it blue", *TWO_STEPS, "--seed", "5", "--end", "1", "--out", "first/")[0] == 0
     assert run("--from", "first.json", "--quiet", "--out", "again/", weights=None)[0] == 0
     assert len(pictures("first")) == 4 and np.array_equal(pictures("first"), pictures("again"))
     assert run("--from", "first.json", "--quiet", "--attention", "own", "--out", "other/", weights=None)[0] == 0
@@ -91,26 +83,14 @@ def test_the_source_is_read_a_frame_at_a_time_and_never_whole(run, frames, monke
 @pytest.mark.parametrize(
     "argv, words",
     [
-        ([], "give an instruction"),
-        (["noise"], "give an instruction"),
+        ([], "give a prompt after the video"),
+        (["noise"], "give a prompt after the video"),
         (["noise", " "], "the instruction is empty"),
-        (["gone.mp4", "x"], "no file or folder gone.mp4"),
-        (["still.mp4", "x"], "a single frame"),
-        (["song.mp3", "x"], "only sound"),
         (["noise", "x", "--image-scale", "-1"], "image_scale = -1"),
         (["noise", "x", "--sampler", "dpm"], "euler_ancestral, ddim"),
-        (["noise", "x", "--steps", "0"], "steps = 0"),
-        (["noise", "x", "--steps", "1001"], "steps = 1001"),
-        (["noise", "x", "--chunk", "0"], "chunk = 0"),
-        (["noise", "x", "--attention", "frist"], "frist"),
-        (["noise", "x", "--out", "video.avi"], ".mp4"),
-        (["noise", "x", "--from", "nothing.json"], "cannot be read"),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(run, refused, models, frames, tmp_path, argv, words):
-    Video(frames[:1]).save(tmp_path / "still.mp4")
-    sound = ["-f", "lavfi", "-i", "sine=duration=1", tmp_path / "song.mp3"]
-    subprocess.run([find_ffmpeg(), "-loglevel", "error", *sound], check=True)
+def test_wrong_use_is_one_line_and_exit_code_2(run, refused, models, argv, words):
     refused(["edit", *argv, "--quiet", "--weights", models / "edit"], words)
 
 

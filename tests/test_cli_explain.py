@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROMPT = "a red ball on a green meadow"
-FAST = ["--steps", "2", "--frames", "2", "--height", "48", "--width", "48", "--quiet", "--device", "cpu"]
+FAST = "--steps 2 --frames 2 --height 48 --width 48 --quiet --device cpu".split()
 
 
 @pytest.fixture
@@ -17,18 +17,8 @@ def run(call):
 
 
 def test_explain_writes_one_page_whose_links_lead_to_the_code(run, models, tmp_path):
-    code, out, err = run(
-        PROMPT,
-        *FAST,
-        "--weights",
-        str(models / "tiny"),
-        "--out",
-        "pages/ball.html",
-        "--seed",
-        "7",
-        "--dtype",
-        "float32",
-    )
+    flags = "--out pages/ball.html --seed 7 --dtype float32".split()
+    code, out, err = run(PROMPT, *FAST, *flags, "--weights", models / "tiny")
     assert code == 0 and not err and out.startswith("pages/ball.html: 2 frames explained") and out.count("\n") == 1
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ball.html"]
     html = (tmp_path / "pages/ball.html").read_text(encoding="utf-8")
@@ -43,7 +33,7 @@ def test_explain_writes_one_page_whose_links_lead_to_the_code(run, models, tmp_p
 def test_pages_are_named_after_the_prompt_and_never_overwritten(run, models, tmp_path):
     Path("a-red-ball-on-a-green-meadow.html").write_text("mine")
     flags = "--motion -12,0 --point 0.5,0.5 --link-base https://host/main".split()
-    code, _, _ = run(PROMPT, *FAST, "--weights", str(models / "tiny"), *flags)
+    code, _, _ = run(PROMPT, *FAST, "--weights", models / "tiny", *flags)
     assert code == 0 and Path("a-red-ball-on-a-green-meadow.html").read_text() == "mine"
     html = Path("a-red-ball-on-a-green-meadow-2.html").read_text(encoding="utf-8")
     assert "https://host/main/t2vz/motion/warping.py#L" in html and "(0.50, 0.50)" in html and "λδ = (-12, 0)" in html
@@ -63,18 +53,13 @@ def test_pages_are_named_after_the_prompt_and_never_overwritten(run, models, tmp
     ],
 )
 def test_what_cannot_work_is_one_line_before_the_model_is_loaded(refused, monkeypatch, argv, message):
-    monkeypatch.setattr("t2vz.commands.inputs.load_model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("t2vz.commands.explain.load_model", lambda *_: pytest.fail("loaded"))
     Path("mine.html").write_text("mine")
     Path("folder.html").mkdir()
     refused(["explain", PROMPT, *argv], message)
 
 
 def test_a_missing_package_is_named_before_the_model_is_loaded(refused, monkeypatch):
-    monkeypatch.setattr("t2vz.commands.inputs.load_model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("t2vz.commands.explain.load_model", lambda *_: pytest.fail("loaded"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     refused(["explain", PROMPT], "pip install 't2vz[lab]'")
-
-
-def test_help_names_every_option_with_an_example(run):
-    code, out, _ = run("--help")
-    assert code == 0 and "--point X,Y" in out and out.count('t2vz explain "') >= 4

@@ -4,40 +4,18 @@ import json
 
 import numpy as np
 import pytest
-import torch
-from tiny import tiny_sd, tiny_tokenizer
 
-from t2vz.checkpoints import save_folder
-from t2vz.cli import main
 from t2vz.video import Video
 
 FAST = ["--steps", "2", "--inversion-steps", "2", "--quiet", "--device", "cpu", "--resolution", "64"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    sd = tiny_sd(folder / "words")
-    networks = sd.unet, sd.vae, sd.text_encoder
-    save_folder(folder / "text", *networks, tiny_tokenizer(folder / "words"), dtype=torch.float32)
-    return str(folder / "text")
-
-
 @pytest.fixture
-def run(model, tmp_path, monkeypatch, capsys):
+def run(call, models, tmp_path):
     """Run t2vz in a folder that holds noise/, three frames: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
     coarse = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    Video(coarse.repeat(8, axis=1).repeat(8, axis=2)).save("noise/")
-
-    def call(*argv, weights=model):
-        try:
-            code = main([*argv, "--weights", weights])
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return call
+    Video(coarse.repeat(8, axis=1).repeat(8, axis=2)).save(tmp_path / "noise/")
+    return lambda *words, weights=models / "tiny": call(*words, "--weights", weights)
 
 
 def test_tuned_folder_makes_videos(run, tmp_path):
@@ -60,7 +38,7 @@ def test_tuned_folder_makes_videos(run, tmp_path):
     ("argv", "words"),
     [
         (("noise", "a red ball"), "--out tuned"),
-        (("noise", "--out", "tuned"), "say after the video what it shows"),
+        (("noise", "--out", "tuned"), "give a prompt after the video"),
         (("nowhere.mp4", "a red ball", "--out", "tuned"), "nowhere.mp4"),
         (("noise", "a red ball", "--out", "noise"), "exists already"),
         (("noise", "a red ball", "--out", "noise", "--overwrite"), "holds other files"),
@@ -70,8 +48,5 @@ def test_tuned_folder_makes_videos(run, tmp_path):
         (("noise", "a red ball", "--out", "tuned", "--dtype", "bfloat16"), "float32"),
     ],
 )
-def test_wrong_use_is_one_line_and_writes_nothing(run, tmp_path, argv, words):
-    before = sorted(tmp_path.rglob("*"))
-    code, _, err = run("tune", *argv, *FAST[2:])
-    assert code == 2 and words in err and len(err.strip().splitlines()) == 1
-    assert sorted(tmp_path.rglob("*")) == before
+def test_wrong_use_is_one_line_and_writes_nothing(run, refused, models, argv, words):
+    refused(["tune", *argv, *FAST[2:], "--weights", models / "tiny"], words)

@@ -1,64 +1,206 @@
 """`t2vz ablate`: a study, from its TOML file to its report. What is done stays done: the same command goes on."""
 
 import argparse
+import json
+import os
+import shlex
+from contextlib import suppress
+from datetime import date
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 
-from ..errors import InputError
-from .flags import add_model, adder, path
-from .output import check_installed
+import torch
 
-DESCRIPTION = """Run a study: every variant on every prompt and seed, measured, compared with a baseline, laid out in
-one HTML file. STUDY is a .toml file or a built-in study: paper, attention, noise, delta-t, lambda, tune-a-video. Each
-video has its own folder and is found again: after Ctrl-C or a crash the same command goes on where it was, and a
-finished study costs nothing. Several commands, also on other machines that see the same folder, may work on one
-study."""
-EXAMPLES = """examples:
-  t2vz ablate paper --prompts 2                      a first look: 16 videos, two minutes
-  t2vz ablate paper --workers 2                      the whole of it, two processes
-  t2vz ablate mine.toml --dry-run                    what would be done
-  t2vz ablate mine.toml --weights v1-5-pruned-emaonly.safetensors --clip openai/clip-vit-large-patch14 --device cuda
-  t2vz ablate mine.toml --out /shared/mine --workers 8 --executor submitit:slurm_partition=gpu,gpus_per_node=1
-  torchrun --nnodes 4 --nproc-per-node 8 -m t2vz.cli ablate mine.toml --out /shared/mine    a worker on every GPU
-"""
+from .. import __version__
+from ..checkpoints import (
+    checkpoint_defaults,
+    checkpoint_hash,
+    edit_unet,
+    embedded_controlnet,
+    embedded_weights,
+    find_tokenizer,
+)
+from ..errors import FailedError, InputError
+from ..files import write_json
+from ..lab.execute import Meter, executor_of, here, perform, usable_cores
+from ..lab.make import Maker, keyed_trials
+from ..lab.report import write_report
+from ..lab.results import Results, collect, write_results
+from ..lab.runs import RECORD, RunFolder, content_hash
+from ..lab.sources import read_sources
+from ..lab.study import Study, load_study
+from ..lab.tasks import TASKS
+from ..metrics import load_clip
+from ..model import load_controlnet
+from ..video.ffmpeg import find_ffmpeg
+from .arguments import ablate
+from .flags import Parser, words_of
+from .inputs import choose_machine, load_model
+from .output import check_installed, note, say
+from .runfile import versions
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All of ablate's arguments."""
-    adder(parser)("study", "STUDY", "a .toml file, or: paper, attention, noise, delta-t, lambda, tune-a-video", path)
-    add = adder(parser, "the study")
-    add("-o --out", "DIR", "where runs, tables and report go (ablate-NAME)", path)
-    add("--prompts", "N", "only the study's first N prompts (all)", int)
-    add("--seeds", "N", "only its first N seeds (all)", int)
-    words = "a folder, or a hub id such as openai/clip-vit-large-patch14"
-    add("--clip", "PATH", f"the CLIP that measures: {words} (the embedded one: it knows only the picture world)", path)
-    add("--controlnet", "PATH", "for control studies: a folder or a .safetensors file (the embedded one)", path)
-    add("--report", "", "write report.html (yes)", action=argparse.BooleanOptionalAction, default=True)
-    add("--dry-run", "", "say what would be done, and do nothing")
-    add("-q --quiet", "", "no progress, no notes")
-    add = adder(parser, "workers")
-    words = (
-        "processes on this machine (one for each core, at most 4, with the embedded model on a CPU; else 1); under "
-        "torchrun every rank is one"
-    )
-    add("-w --workers", "N", words, int)
-    words = (
-        "CPU threads of each worker; with 1 the results do not depend on the number of workers to the last digit (1)"
-    )
-    add("--threads", "N", words, int, default=1)
-    words = (
-        "where workers run: processes of this machine, dask (or dask:tcp://HOST:8786, a running scheduler), "
-        "submitit (Slurm jobs; parameters after a colon: submitit:slurm_partition=gpu) (processes)"
-    )
-    add("--executor", "WHERE", words, default="processes")
-    add_model(parser, repeats=False)
+MARK = "study.json"  # in the folder of a study
+MOST_WORKERS = 4  # unless more are asked for: each holds the model once
+DECIDING = ("prompts", "seeds", "clip", "controlnet", "weights", "tokenizer", "vae", "lora", "dtype")  # flags
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check what can be checked without the study, then leave it to studying.py, which imports torch."""
-    for name in ("workers", "threads"):
-        count = getattr(args, name)
-        if count is not None and count < 1:
-            raise InputError(f"--{name} {count}: 1 or more is needed")
-    check_installed("a study", "lab", "filelock", "scipy", *(["matplotlib", "jinja2"] if args.report else []))
-    from .studying import make_study
+    """Check everything, have the runs made, then write tables and report."""
+    if args.report:
+        check_installed("a report", "lab", "matplotlib", "jinja2")
+    find_ffmpeg()
+    job = StudyRequest(args)
+    note(args, *(one for source in job.sources.values() if source for one in source.notes))
+    open_executor, shares = executor_of(args.executor, job.out / "jobs")
+    if args.dry_run:
+        return _dry_run(job)
+    store = open_folder(job.out, job.study)
+    keys = list(dict.fromkeys(key for key, _ in job.trials))  # two variants may ask for the same video
+    left, rank = len(keys) - store.count(keys), int(os.environ.get("RANK", 0))  # of torchrun's processes
+    workers = _count_workers(args, left)
+    work = partial(work_elsewhere, tuple(command_of(args, "device", "threads", "out")))
+    if args.executor == "processes" and workers == 1:
+        work, open_executor = job.work, here
+    if left:
+        many = f"{workers} worker{'s' * (workers > 1)} on {job.device}, {job.model['dtype']}"
+        say(args, f"{job.study.title}: {left} of {len(keys)} videos to make, {many}")
+    with Meter(store, keys, args.quiet or rank > 0) as job.progress:
+        perform(store, keys, work, open_executor, workers, job.progress, shares)
+    if rank > 0:
+        return
+    results = collect(job.study, [(trial, store.read(key)) for key, trial in job.trials])
+    made = _made(job, results)
+    write_results(results, job.out, made)
+    print(
+        f"{job.out}: {len(job.trials)} videos of {len(job.study.variants)} variants; tables in results.csv, "
+        "summary.csv and results.json"
+    )
+    if args.report:
+        write_report(results, made, store, [key for key, _ in job.trials], job.out / "report.html")
+        print(f"{job.out / 'report.html'}: open it in a browser")
 
-    make_study(args)
+
+class StudyRequest:
+    """A study as it was asked for, with all that decides its runs. The model is loaded when the first run is made.
+
+    args: the command line's. progress: a pipeline's.
+    """
+
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.progress = args, None
+        self.study = load_study(args.study).part(args.prompts, args.seeds)
+        self.out = Path(args.out or f"ablate-{self.study.name}")
+        self.edits = TASKS[self.study.task].edits
+        self.controlnet = (args.controlnet or embedded_controlnet()) if self.study.task == "control" else None
+        self.device, dtype = choose_machine(args.device, args.dtype)
+        self.sources = read_sources(self.study)
+        self.model = self._model(str(dtype).removeprefix("torch."))
+        defaults = checkpoint_defaults(args.weights, self.edits)
+        self.trials = keyed_trials(self.study, self.model, self.sources, defaults)
+
+    def _model(self, dtype: str) -> dict:
+        """What decides a run besides study and code: the files' contents and the type, not their names and places."""
+        args = self.args
+        weights, clip = args.weights or embedded_weights(), args.clip or embedded_weights() / "clip"
+        unet = edit_unet(args.weights) if self.edits else None
+        hashed = checkpoint_hash(*filter(None, (weights, unet)))  # first: it says so if there are no such weights
+        tokenizer = find_tokenizer(weights, args.tokenizer)
+        return {
+            "weights": hashed,
+            "tokenizer": content_hash(tokenizer) if tokenizer else None,
+            "vae": checkpoint_hash(args.vae) if args.vae else None,
+            "loras": [[checkpoint_hash(path), weight] for path, weight in args.lora or []],
+            "controlnet": checkpoint_hash(Path(self.controlnet)) if self.controlnet else None,
+            "clip": content_hash(clip) if Path(clip).exists() else str(clip),
+            "dtype": dtype,
+        }
+
+    @cached_property
+    def maker(self) -> Maker:
+        """What makes one run, with the model loaded."""
+        sd = load_model(self.args, edit=self.edits)
+        controlnet = load_controlnet(self.controlnet, sd.dtype, sd.device, sd.unet) if self.controlnet else None
+        return Maker(self.study, sd, load_clip(self.args.clip, sd.device), self.sources, controlnet, self.progress)
+
+    def work(self, keys: list[str]) -> None:
+        """Make those of these runs that nobody has made and nobody is making."""
+        store, trials, threads = RunFolder(self.out), dict(self.trials), torch.get_num_threads()
+        torch.set_num_threads(self.args.threads)
+        try:
+            for key in keys:
+                if key not in trials:
+                    raise FailedError(
+                        "a worker would make other videos than the command that started it: its t2vz, weights, "
+                        "source videos or number type differ; give all machines the same, and a --dtype"
+                    )
+                if not store.finished(key):  # no model is loaded for nothing
+                    store.make(key, lambda folder, key=key: self.maker(trials[key], folder))
+        finally:
+            torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _requested(command: tuple[str, ...]) -> StudyRequest:
+    parser = Parser()
+    ablate(parser)
+    return StudyRequest(parser.parse_args(command))
+
+
+def work_elsewhere(command: tuple[str, ...], keys: list[str]) -> None:
+    """What a worker does: `StudyRequest.work` of a command line; the model that it loads is kept for the next call."""
+    _requested(command).work(keys)
+
+
+def open_folder(out: Path, study: Study) -> RunFolder:
+    """The study's folder, made if need be. Raises InputError for one that holds another study, or other things."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, and a study needs a folder; choose another --out")
+    if out.is_dir() and any(out.iterdir()):
+        name = None
+        with suppress(OSError, ValueError, AttributeError):
+            name = json.loads((out / MARK).read_text(encoding="utf-8")).get("study")
+        if name != study.name:
+            holds = "other files" if name is None else f'the study "{name}"'
+            raise InputError(f"the folder {out} holds {holds}; choose another --out")
+    write_json(out / MARK, {"study": study.name, "title": study.title, "t2vz": __version__})
+    return RunFolder(out)
+
+
+def _dry_run(job: StudyRequest) -> None:
+    """Say what would be done, and how much of it is done."""
+    study, out = job.study, job.out
+    done = sum((out / "runs" / key / RECORD).exists() for key, _ in job.trials)
+    print(
+        f"{study.title}: {len(job.trials)} videos = {len(study.variants)} variants × {len(study.prompts)} prompts × "
+        f"{len(study.seeds)} seeds" + (f" × {len(study.videos)} videos" if len(study.videos) > 1 else "")
+    )
+    for variant in study.variants:
+        print(f"  {variant.name}" + ("   (baseline)" if variant.name == study.baseline else ""))
+    print(f"{done} are in {out} already, {len(job.trials) - done} would be made")
+
+
+def _count_workers(args: argparse.Namespace, left: int) -> int:
+    """--workers; or one per core if the model is small and there is no GPU to share. Under torchrun a rank is one."""
+    if "RANK" in os.environ or not left:
+        return 1
+    small = args.weights is None and choose_machine(args.device, args.dtype)[0].type == "cpu"
+    return min(left, args.workers or (min(usable_cores() // args.threads or 1, MOST_WORKERS) if small else 1))
+
+
+def command_of(args: argparse.Namespace, *more: str) -> list[str]:
+    """The arguments that ask for the same study: what was typed and decides a result, as it was typed. more: flags."""
+    return [args.study, *words_of({name: getattr(args, name) for name in (*DECIDING, *more)})]
+
+
+def _made(job: StudyRequest, results: Results) -> dict:
+    """How the results came about, for results.json and the report; paths as they were typed."""
+    return {
+        "command": shlex.join(["t2vz", "ablate", *command_of(job.args)]),
+        "weights": job.args.weights or "embedded",
+        "clip": job.args.clip or "embedded",
+        "model": job.model,
+        "device": str(job.device),
+        "date": date.today().isoformat(),
+        "seconds": round(sum(record["seconds"] for _, record in results.runs), 1),
+        "versions": versions(),
+    }

@@ -5,38 +5,34 @@ reads and writes lies in the page's own folder, a folder for each job; one job r
 """
 
 import argparse
+import html
 import json
 import os
 import secrets
 import shlex
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
+from PIL import Image, ImageDraw
+
+from ..checkpoints import checkpoint_defaults
 from ..errors import FailedError, InputError
 from ..pipelines.kinds import OFF, Choice, Pair, as_typed, declared
 from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
-from .explain import FRAMES
-from .flags import MODEL, OF_THE_SOURCE, Parser, add_model, adder, flag_of, path, words_of
-from .output import SESSION, Session, check_installed
+from ..video import read_video
+from .arguments import COMMANDS, FRAMES
+from .flags import MODEL, OF_THE_SOURCE, Parser, flag_of, words_of
+from .inputs import choose_machine
+from .output import SESSION, Session
 
-DESCRIPTION = """Open a page to play with: generate, control, edit, explain. The camera's motion is an arrow on the
-first frame, and two videos can be made side by side, with one of the paper's ideas and without it. Whoever can open the
-address can use this machine; without --host that is this machine alone."""
-EXAMPLES = """examples:
-  t2vz app --open
-  t2vz app --weights v1-5-pruned-emaonly.safetensors --tokenizer DIR --device cuda
-  t2vz app --host 0.0.0.0 --port 8080 --folder /data/t2vz        for others in the network
-"""
-TABS = {"generate": Settings, "control": ControlSettings, "edit": EditSettings, "explain": Settings}
-PROMPTS = {
-    "generate": "a red ball on a green meadow",
-    "control": "a blue ball on the beach",
-    "edit": "make it snow",
-    "explain": "a red ball on a green meadow",
+TABS = {  # of each command: its settings, and a prompt to begin with
+    "generate": (Settings, "a red ball on a green meadow"),
+    "control": (ControlSettings, "a blue ball on the beach"),
+    "edit": (EditSettings, "make it snow"),
+    "explain": (Settings, "a red ball on a green meadow"),
 }
 FIRST = ("seed", "frames", "motion", "attention", "image_scale")  # the settings that are seen at once
 WITHOUT = {  # an idea of the paper: its flag, a value with it, and the value without
@@ -44,7 +40,7 @@ WITHOUT = {  # an idea of the paper: its flag, a value with it, and the value wi
     "motion": ("motion", "12,12", "off"),
     "background smoothing": ("smooth_background", "0.6", "0"),
 }
-SIDE = 512  # pixels of the picture that the arrow is drawn on
+SIDE = 512  # pixels of the picture that the arrow is drawn on: one of them is --motion's unit
 ARROW, WHITE = (38, 50, 190), (255, 255, 255)
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: auto; }
@@ -54,23 +50,10 @@ iframe.page { width: 100%; height: 80vh; border: 1px solid var(--border-color-pr
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All of app's arguments."""
-    add = adder(parser, "the page")
-    add("--host", "ADDRESS", "address to listen at; 0.0.0.0 lets others in (127.0.0.1)", default="127.0.0.1")
-    add("--port", "N", "0 is any that is free (7860)", int, default=7860)
-    add("--folder", "DIR", "all that the page reads and writes (t2vz-app)", path, default="t2vz-app")
-    add("--open", "", "show the page in the browser")
-    add_model(parser, repeats=False)
-
-
 def run(args: argparse.Namespace) -> None:
     """Check what can be checked, then serve the page until Ctrl-C."""
-    check_installed("the page", "app,lab", "gradio", "jinja2", "matplotlib")
     if not 0 <= args.port < 65536:
         raise InputError(f"--port {args.port}: a number from 0 to 65535 is needed")
-    from .inputs import choose_machine
-
     choose_machine(args.device, args.dtype)  # raises for a device that is not there
     page = serve(args)
     print(f"{page.local_url}: open it in a browser; Ctrl-C ends the page. Its files are in {args.folder}", flush=True)
@@ -116,7 +99,7 @@ class Jobs:
     """
 
     def __init__(self, args: argparse.Namespace, folder: Path):
-        self.folder, self.weights, self.models, self.stops = folder, args.weights, {}, {}
+        self.folder, self.weights, self.models, self.stopped = folder, args.weights, {}, set()
         self.model = words_of({name: getattr(args, name) for name in MODEL})
 
     def new_folder(self) -> Path:
@@ -127,28 +110,22 @@ class Jobs:
 
     def defaults(self, command: str) -> dict[str, str]:
         """{setting: what it is if it is left empty}, as typed: the checkpoint's own, else ours."""
-        from ..checkpoints import checkpoint_defaults  # here, so that --help does not wait for torch
-
         own = checkpoint_defaults(self.weights, edit=command == "edit")
         given = {"prompt": "…", **({"frames": FRAMES} if command == "explain" else {})}
-        settings = TABS[command].resolve(given, own)
+        settings = TABS[command][0].resolve(given, own)
         values = {one: getattr(settings, one.name) for one in fields(settings)}
         return {one.name: declared(one).none if value is None else as_typed(value) for one, value in values.items()}
 
-    def begin(self, user: str) -> None:
-        """A job of a user begins: what was stopped before does not count."""
-        self.stops[user] = threading.Event()
-
     def stop(self, user: str) -> None:
         """End the job of a user, if one is at work, before its next step."""
-        self.stops.setdefault(user, threading.Event()).set()
+        self.stopped.add(user)
 
     def make(self, command: str, variants: dict[str, list[str]], user: str, progress: Callable) -> dict[Path, str]:
         """Run a command for each of {name: words}. Returns {file: the command line that makes it}.
 
         progress: of gradio.
         """
-        self.begin(user)
+        self.stopped.discard(user)  # what was stopped before does not count
         folder, made = self.new_folder(), {}
         for k, (name, words) in enumerate(variants.items()):
 
@@ -164,19 +141,18 @@ class Jobs:
 
         progress(done, total, stage), as a pipeline's. Raises InputError, FailedError and Stopped.
         """
-        stop = self.stops.setdefault(user, threading.Event())
 
         def heard(done: int, total: int, stage: str) -> None:
-            if stop.is_set():
+            if user in self.stopped:
                 raise Stopped("stopped")
             progress(done, total, stage)
 
-        module, parser = import_module(f".{command}", __package__), Parser(f"t2vz {command}", allow_abbrev=False)
-        module.add_arguments(parser)
+        parser = Parser(prog=f"t2vz {command}")
+        COMMANDS[command](parser)
         model = [*self.model, "--quiet"] if command in TABS else []
         token = SESSION.set(Session(heard, self.load))
         try:
-            module.run(parser.parse_args([*model, f"--out={out}", *words]))
+            import_module(f".{command}", __package__).run(parser.parse_args([*model, f"--out={out}", *words]))
         finally:
             SESSION.reset(token)
         return shlex.join(["t2vz", command, *self.model, *words])
@@ -202,7 +178,8 @@ def variants_of(
         name, on, off = WITHOUT[beside]
         with_it = on if values[name].strip() in ("", off) else values[name]
         given = {"with": {**values, name: with_it}, "without": {**values, name: off}}
-    words, known = [*([source] if source else []), prompt], {one.name: flag_of(one) for one in fields(TABS[command])}
+    known = {one.name: flag_of(one) for one in fields(TABS[command][0])}
+    words = [source, prompt] if source else [prompt]
     lines = {}
     for variant, settings in given.items():
         typed = words_of({known[name]: value.strip() or None for name, value in settings.items()})
@@ -218,19 +195,19 @@ def build(gr, jobs: Jobs):
             "default; below each result stands the command that makes the same.",
             elem_id="words",
         )
-        for name, settings in TABS.items():
+        for name in TABS:
             with gr.Tab(name.capitalize(), elem_id=f"tab-{name}"):
-                _tab(gr, jobs, name, settings)
+                _tab(gr, jobs, name)
     return page.queue(max_size=32)
 
 
-def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
+def _tab(gr, jobs: Jobs, name: str) -> None:
     """One command: its settings left, its result right; on a phone one below the other."""
-    needs_source, own = name in ("control", "edit"), jobs.defaults(name)
+    (settings, example), needs_source, own = TABS[name], name in ("control", "edit"), jobs.defaults(name)
     with gr.Row():
         with gr.Column(scale=2):
             source = _source(gr, jobs, name) if needs_source else gr.State()
-            prompt = gr.Textbox(PROMPTS[name], label="instruction" if name == "edit" else "prompt", lines=2)
+            prompt = gr.Textbox(example, label="instruction" if name == "edit" else "prompt", lines=2)
             controls = _settings(gr, settings, own, ("prompt", *OF_THE_SOURCE) if needs_source else ("prompt",))
             first = _arrow(gr, controls, own) if name == "generate" else gr.State()
             choices = ["nothing", *WITHOUT]
@@ -262,18 +239,13 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
             return {said: "stopped"}
         except (InputError, FailedError) as error:
             raise gr.Error(str(error), title="not made", print_exception=False) from error
-        shown = {line: gr.Code("\n".join(made.values()), visible=True)}
+        outs, runs = list(map(str, made)), [run for out in made if (run := out.with_suffix(".json")).exists()]
+        shown = {line: gr.Code("\n".join(made.values()), visible=True), said: _notes(runs)}
+        shown[files] = gr.File([*outs, *map(str, runs)], visible=True)
         if name == "explain":
-            (out,) = made
-            return shown | {page: _framed(out), files: gr.File([str(out)], visible=True)}
-        outs, runs = [str(out) for out in made], [out.with_suffix(".json") for out in made]
-        return shown | {
-            video: gr.Video(outs[0], visible=True),
-            without: gr.Video(outs[1], visible=True) if outs[1:] else gr.Video(visible=False),
-            said: _notes(runs),
-            files: gr.File([*outs, *map(str, runs)], visible=True),
-            first: outs[0],
-        }
+            return shown | {page: _framed(outs[0])}
+        second = gr.Video(outs[1], visible=True) if outs[1:] else gr.Video(visible=False)
+        return shown | {video: gr.Video(outs[0], visible=True), without: second, first: outs[0]}
 
     inputs = {prompt, beside, source, *controls.values()}  # a set: make is given a dict
     outputs = [video, without, page, said, line, files, first]
@@ -286,9 +258,9 @@ def _tab(gr, jobs: Jobs, name: str, settings: type[Sampling]) -> None:
     stop.click(end, None, None, cancels=[job], queue=False)
 
 
-def _framed(page: Path) -> str:
+def _framed(page: str) -> str:
     """A page of explain's within the page."""
-    text = page.read_text(encoding="utf-8").replace("&", "&amp;").replace('"', "&quot;")
+    text = html.escape(Path(page).read_text(encoding="utf-8"))
     return f'<iframe class="page" sandbox="allow-scripts" srcdoc="{text}"></iframe>'
 
 
@@ -339,15 +311,9 @@ def _arrow(gr, controls: dict, own: dict[str, str]):
     """
     motion, frames, first = controls["motion"], controls["frames"], gr.State()
     gr.Markdown("The camera's path over all frames. Click where the arrow should end.")
-    picture = gr.Image(
-        arrow_picture(None, own["motion"], own["frames"]),
-        show_label=False,
-        height=300,
-        interactive=False,
-        buttons=[],
-        elem_id="arrow",
-        elem_classes="pixels",
-    )
+    options = {"show_label": False, "height": 300, "interactive": False, "buttons": []}
+    drawing = arrow_picture(None, own["motion"], own["frames"])
+    picture = gr.Image(drawing, elem_id="arrow", elem_classes="pixels", **options)
 
     def drawn(first, motion, frames):
         try:
@@ -367,21 +333,17 @@ def _arrow(gr, controls: dict, own: dict[str, str]):
 def motion_to(tip: tuple[int, int], frames: str) -> str:
     """--motion for an arrow from the middle of the picture to `tip`, pixels of SIDE, walked over all frames."""
     steps = max(int(frames) - 1, 1)
-    return ",".join(f"{(at - SIDE / 2) * 512 / SIDE / steps:.1f}".removesuffix(".0") for at in tip)
+    return ",".join(f"{(at - SIDE / 2) / steps:.1f}".removesuffix(".0") for at in tip)
 
 
 def arrow_picture(first: str | None, motion: str, frames: str):
     """The first frame of the video `first` (None: an empty field) with the arrow of --motion, SIDE pixels wide."""
-    from PIL import Image, ImageDraw
-
-    from ..video import read_video
-
     frame = Image.fromarray(read_video(first).frames[0]) if first else Image.new("RGB", (8, 8), (226, 230, 236))
     picture = frame.resize((SIDE, SIDE), Image.Resampling.NEAREST)
     if motion.lower() in OFF:
         return picture
     draw, middle = ImageDraw.Draw(picture), complex(SIDE / 2, SIDE / 2)  # points of the plane: x + iy
-    way = complex(*Pair().check("motion", Pair().parse(motion))) * max(int(frames) - 1, 1) * SIDE / 512
+    way = complex(*Pair().check("motion", Pair().parse(motion))) * max(int(frames) - 1, 1)
     if abs(way) > 1:
         head = way / abs(way) * min(28, abs(way))
         tip, back = middle + way, middle + way - head

@@ -1,6 +1,6 @@
-"""The flags that several commands share. Those of settings follow from the declarations in pipelines/settings.py.
+"""How arguments are declared and read: a line each, those of settings as pipelines/settings.py declares them.
 
-A setting's flag has no default here: what is not typed comes from the run file, the checkpoint's own defaults, or the
+A setting's flag has no default: what is not typed comes from the run file, the checkpoint's own defaults, or the
 declaration (see request.py). Nothing here imports torch, so that --help is quick.
 """
 
@@ -18,11 +18,15 @@ from ..pipelines.settings import Declarations
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 OF_THE_SOURCE = ("frames", "height", "width", "fps")  # settings that a video that comes in decides
-MODEL = ("weights", "tokenizer", "vae", "lora", "device", "dtype")  # the flags of `add_model`
+FOLLOWED = ("edges", "pose", "depth", "asis")  # what control can follow
+MODEL = ("weights", "tokenizer", "vae", "lora", "device", "dtype")  # the flags of a model
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, whose errors are InputErrors."""
+    """argparse, whose errors are InputErrors, whose texts keep their lines, and whose flags are typed in full."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message: str):
         """Say what is wrong and where help is."""
@@ -138,62 +142,38 @@ def lora(text: str) -> tuple[str, float]:
     return path(file if colon and file else text), weight
 
 
-def pair(form: str, example: str) -> Callable[[str], tuple[float, float]]:
-    """What argparse makes of two numbers: pair("LOW,HIGH", "100,200")("100,200") -> (100.0, 200.0)."""
-
-    def parse(text: str) -> tuple[float, float]:
-        try:
-            first, second = (float(part) for part in text.split(","))
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {form} (two numbers, for example {example})") from None
-        return first, second
-
-    return parse
+def numbers(text: str, form: str, example: str) -> tuple[float, float]:
+    """ "100,200" -> (100.0, 200.0). form, example: for the message about anything else."""
+    try:
+        first, second = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {form} (two numbers, for example {example})") from None
+    return first, second
 
 
-def add_model(parser: argparse.ArgumentParser, repeats: bool = True) -> None:
-    """--weights, --tokenizer, --vae, --lora, --device, --dtype. repeats: is there a --from?"""
-    add_weights(parser, " (off: none, where --from names one)" if repeats else "")
-    add, dtypes = adder(parser, "machine"), ["auto", *DTYPES]
-    add("--device", "WHERE", "auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps (auto)", default="auto")
-    words = f"{', '.join(dtypes)}; auto is float16 on CUDA and MPS, float32 on the CPU (auto)"
-    add("--dtype", "WHICH", words, default="auto", choices=dtypes)
+def thresholds(text: str) -> tuple[float, float]:
+    """Canny's thresholds."""
+    return numbers(text, "LOW,HIGH", "100,200")
 
 
-def add_weights(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """--weights, --tokenizer, --vae, --lora. more: said of the last two."""
-    add = adder(parser, "the model")
-    add("--weights", "PATH", "a .safetensors file or a folder with unet/ vae/ text_encoder/ (embedded)", path)
-    add("--tokenizer", "DIR", "folder with vocab.json and merges.txt, if the weights carry none", path)
-    add("--vae", "PATH", f"another VAE: its folder or .safetensors file{more}", path)
-    words = f"a LoRA file to merge into the model, and how strongly (1); may be given several times{more}"
-    add("--lora", "PATH[:WEIGHT]", words, lora, action="append")
+def point(text: str) -> tuple[float, float]:
+    """A point of a frame, both numbers from 0 to 1."""
+    x, y = numbers(text, "X,Y", "0.5,0.4")
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} lies outside the frame; both numbers are from 0 to 1")
+    return x, y
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """--out, --sheet, --latents, --overwrite, --from, --quiet."""
-    add = adder(parser, "files")
-    add("-o --out", "PATH", "NAME.mp4, NAME.gif, or a folder/ of PNGs (named after the prompt, .mp4)", path)
-    add("--sheet", "", "also write all frames on one picture, NAME-sheet.png")
-    add("--latents", "", "also write the latents, NAME-latents.safetensors")
-    add("--overwrite", "", "replace files that exist")
-    add("--from", "RUN.json", "repeat a run; flags given beside it replace its settings", path, dest="from_")
-    add("-q --quiet", "", "no progress bar, no notes")
+def count(text: str) -> int:
+    """A whole number of 1 or more."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: 1 or more is needed")
+    return int(text)
 
 
-def add_masks(add: Callable) -> None:
-    """--masks."""
-    words = "foreground masks for smoothing: a folder of PNGs or a video (default: from the model's own attention)"
-    add("--masks", "PATH", words, path)
-
-
-def add_clip(parser: argparse.ArgumentParser) -> None:
-    """VIDEO, --start, --end, --fps, --resolution. Call it before the other positional arguments are added."""
-    words = "a video file, a GIF, or a folder of pictures (t2vz example draws one)"
-    adder(parser)("video", "VIDEO", words, path, nargs="?")
-    add = adder(parser, "the video that comes in")
-    add("--start", "SECONDS", "leave out what comes before (0)", float)
-    add("--end", "SECONDS", "leave out what comes after (the video's end)", float)
-    add("--fps", "FPS", "resample to this many frames per second (as they are; 4 for a folder of pictures)", float)
-    words = "the larger side; both are rounded to multiples of 8 (the model's own: 512 for SD 1.5)"
-    add("--resolution", "PIXELS", words, int)
+def what_to_follow(text: str) -> tuple[str, str | None]:
+    """What to follow, and of which video: "edges" -> ("edges", None), "asis=~/x.mp4" -> ("asis", "/home/me/x.mp4")."""
+    kind, equals, video = text.partition("=")
+    if kind not in FOLLOWED or (equals and not video):
+        raise argparse.ArgumentTypeError(f"{text} is none of {', '.join(FOLLOWED)}, nor one of them with =VIDEO")
+    return kind, path(video) if video else None

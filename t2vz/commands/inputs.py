@@ -58,10 +58,7 @@ def tokenizer_to_save(weights: str | Path, tokenizer: str | None) -> Path:
     """The tokenizer for a checkpoint's folder that is to be written. Raises InputError where there is none."""
     found = find_tokenizer(weights, tokenizer)
     if found is None:
-        raise InputError(
-            f"{weights} holds no tokenizer, and a folder needs one; name it with --tokenizer DIR (the folder with "
-            "vocab.json and merges.txt)"
-        )
+        raise InputError(f"{weights} holds no tokenizer, and a folder needs one; name it with --tokenizer DIR")
     return found
 
 

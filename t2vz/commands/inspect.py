@@ -4,31 +4,15 @@ import argparse
 import json
 import sys
 
-from .flags import adder, path
+from ..checkpoints import inspect
+from ..errors import InputError
 
-DESCRIPTION = """Tell what a file or folder is: model, layout, sizes, float types, what is missing or extra. Headers
-alone are read, so it takes no time and no memory. Exit code 0 when all could be told, 2 when one could not be read."""
-EXAMPLES = """examples:
-  t2vz inspect v1-5-pruned-emaonly.safetensors
-  t2vz inspect *.safetensors
-  t2vz inspect sd15-folder style-lora.safetensors --json
-"""
 NAMED = 6  # of missing or extra tensors, before they are only counted
 WIDTH = 88  # of a word of the header that is shown whole
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """FILE …, --json."""
-    add = adder(parser)
-    add("files", "FILE", ".safetensors files, or folders", path, nargs="+")
-    add("--json", "", "a JSON list of full reports, for programs")
-
-
 def run(args: argparse.Namespace) -> None:
     """Report on each file; one that cannot be read is one line, and the others are reported all the same."""
-    from ..checkpoints import inspect
-    from ..errors import InputError
-
     reports, unread = [], []
     for file in args.files:
         try:
@@ -117,10 +101,10 @@ def _dtypes(dtypes: dict) -> str:
 
 
 def _size(count: int) -> str:
-    unit, size = next(
-        (unit, size) for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1)) if count >= size
-    )
-    return f"{count / size:.2f} {unit}" if size > 1 else f"{count} bytes"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} bytes"
 
 
 def _some(names: list[str]) -> str:

@@ -17,7 +17,7 @@ from ..pipelines.settings import Sampling
 from ..video import Clip, check_output, read_masks, write_frames
 from ..video.sheet import contact_sheet
 from ..video.write import write_image
-from .output import ProgressBar, note, note_change
+from .output import note, note_change, progress_bar
 from .request import Request
 from .runfile import describe_clip, describe_run
 
@@ -45,7 +45,7 @@ def make_video(
     sha256 = None if masks is None else hashlib.sha256(masks.numpy().tobytes()).hexdigest()
     note_change(request, "these are other masks than those of", sha256, request.run_file.get("masks_sha256"))
     began = time.perf_counter()
-    with ProgressBar(request, _plan(request, settings, sd)) as progress:
+    with progress_bar(request, _plan(request, settings, sd)) as progress:
         job = job_of(masks=masks, progress=progress, share=Share.here())
         latents, pictures = algorithm_1(job), job.pictures
         if job.share.rank > 0:
@@ -74,15 +74,13 @@ def make_video(
 def _plan(request: Request, settings: Sampling, sd) -> str:
     """What is going to be done, and which settings are the checkpoint's own."""
     model = request.weights or f"embedded {'edit ' * (settings.TASK == 'edit')}model"
-    followed = " and ".join(word.partition("=")[0] for word in request.with_)
+    followed = " and ".join(kind for kind, _ in request.with_)
     source = {"generate": "", "control": f" that follow {followed} of {request.video}", "edit": f" of {request.video}"}
     own = ", ".join(f"{name} {as_typed(getattr(settings, name))}" for name in request.own)
     return (
         f"{model} on {sd.device}, {str(sd.dtype).removeprefix('torch.')}: {settings.frames} frames of "
         f"{settings.width}×{settings.height}{source[settings.TASK]}, {settings.steps} steps, seed {settings.seed}"
-        + f"; this model's own defaults: {own}"
-        * bool(own)
-    )
+    ) + (own and f"; this model's own defaults: {own}")
 
 
 def write_streamed(request, paths: dict, frames, count: int, fps: float, caption: str) -> None:

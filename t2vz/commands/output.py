@@ -7,10 +7,13 @@ A command says its remarks on stderr and its one line of result on stdout. Besid
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 from ..errors import InputError
 from ..files import check_name
@@ -93,34 +96,29 @@ def note_change(request, what: str, now: str | None, before: str | None) -> None
         note(request, f"{what} {request.from_}, so the video will differ")
 
 
-class ProgressBar:
-    """A pipeline's `progress(done, total, stage)` as a bar on stderr; leave the `with` block to remove it.
+@contextmanager
+def progress_bar(asked, plan: str = "", unit: str = "frame step") -> Iterator[Callable[[int, int, str], None]]:
+    """A pipeline's `progress(done, total, stage)` as a bar on stderr, which goes at the end of the `with` block.
 
     asked: the Request or the command line, which may say quiet. plan: one line, said at the first call, when the work
     begins and everything was found in order; "" says nothing.
     """
+    bar = None
 
-    def __init__(self, asked, plan: str = "", unit: str = "frame step"):
-        self.asked, self.plan, self.unit = asked, plan, unit
-        self.bar = None
-
-    def __enter__(self) -> "ProgressBar":
-        return self
-
-    def __call__(self, done: int, total: int, stage: str) -> None:
+    def progress(done: int, total: int, stage: str) -> None:
+        nonlocal bar
         if session := SESSION.get():
             return session.progress(done, total, stage)
-        if self.bar is None:
-            from tqdm import tqdm
-
-            if self.plan:
-                say(self.asked, self.plan)
+        if bar is None:
+            if plan:
+                say(asked, plan)
             # Where stderr is no terminal a bar would be a mess of lines (disable=None asks tqdm to see for itself).
-            quiet = True if self.asked.quiet else None
-            self.bar = tqdm(total=total, unit=self.unit, disable=quiet, leave=False, file=sys.stderr)
-        self.bar.set_description(stage, refresh=False)
-        self.bar.update(done - self.bar.n)
+            bar = tqdm(total=total, unit=unit, disable=asked.quiet or None, leave=False, file=sys.stderr)
+        bar.set_description(stage, refresh=False)
+        bar.update(done - bar.n)
 
-    def __exit__(self, *exception) -> None:
-        if self.bar is not None:
-            self.bar.close()
+    try:
+        yield progress
+    finally:
+        if bar is not None:
+            bar.close()

@@ -46,7 +46,7 @@ class Request:
     end: float | None = None
     fps: float | None = None
     resolution: int | None = None
-    with_: tuple[str, ...] = ("edges",)  # this and what follows: of control. Words KIND or KIND=VIDEO
+    with_: tuple[tuple[str, str | None], ...] = (("edges", None),)  # (kind, video); this and what follows: of control
     controlnet: tuple[str | None, ...] = ()
     edge_thresholds: tuple[float, float] | None = None
     depth_model: str | None = None
@@ -54,8 +54,8 @@ class Request:
     save_control: str | None = None
 
 
-def resolve(args: argparse.Namespace, settings: type[Declarations], give_a_prompt: str) -> Request:
-    """The request of a command line. settings: the pipeline's. give_a_prompt: the error where there is none.
+def resolve(args: argparse.Namespace, settings: type[Declarations]) -> Request:
+    """The request of a command line. settings: the pipeline's.
 
     Raises InputError for impossible settings, and for a run file that is none, or whose files are gone.
     """
@@ -68,7 +68,7 @@ def resolve(args: argparse.Namespace, settings: type[Declarations], give_a_promp
     _check_files(from_, {name: value for name, value in before.items() if name not in typed})
     asked = before | typed
     if "prompt" not in asked:
-        raise InputError(give_a_prompt)
+        raise InputError(f"give a prompt{' after the video' * hasattr(args, 'video')}; --help has examples")
     given = {name: value for name, value in asked.items() if name in names}
     own = checkpoint_defaults(asked.get("weights"), edit=settings.TASK == "edit")
     checked = settings.resolve(given, own)
@@ -89,6 +89,4 @@ def _check_files(run_file: str | None, asked: Mapping) -> None:
     for flag, path in [*files, *(("lora", path) for path, _ in asked.get("lora", ()))]:
         if not os.path.exists(path):
             place = "before the prompt" if flag == "video" else f"with --{flag}"
-            raise InputError(
-                f"--from {run_file}: its {FILES[flag]} was at {path}, which is gone; name where it is now {place}"
-            )
+            raise InputError(f"--from {run_file}: its {FILES[flag]} {path} is gone; name where it is now {place}")

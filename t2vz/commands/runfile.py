@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from .. import __version__
 from ..checkpoints import checkpoint_hash
 from ..errors import InputError
@@ -31,14 +29,17 @@ def describe_run(request, settings: Sampling, sd, seconds: float, notes: list[st
         "masks": absolute(request.masks),
         "device": str(sd.device),
         "dtype": str(sd.dtype).removeprefix("torch."),
-        "versions": {
-            "t2vz": __version__,
-            "torch": torch.__version__,
-            "transformers": version("transformers"),
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "seconds": round(seconds, 2),
         "notes": notes,
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the result may depend on, besides what was asked for."""
+    return {name: version(name) for name in ("torch", "transformers")} | {
+        "t2vz": __version__,
+        "python": platform.python_version(),
     }
 
 
@@ -104,7 +105,7 @@ def recorded(run: Mapping) -> dict:
         "vae": run["vae"]["path"] if run.get("vae") else None,
         "lora": [(file["path"], file["weight"]) for file in run.get("loras") or []],
         "video": clip.get("path"),
-        "with_": [f"{one['kind']}={one['video']}" if one["video"] else one["kind"] for one in controls],
+        "with_": [(one["kind"], one["video"]) for one in controls],
         "controlnet": [one["controlnet"] for one in controls],
         "motion_from": (run.get("motion_from") or {}).get("path"),
         "dense": (run.get("motion_from") or {}).get("dense") or None,

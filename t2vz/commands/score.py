@@ -5,59 +5,24 @@ import csv
 import io
 import json
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
+
+from tqdm import tqdm
 
 from ..errors import InputError
 from ..files import write_bytes
-from ..pipelines.settings import Settings
-from .flags import adder, path, typed
+from ..lab import sets as lab
+from ..lab.statistics import FEWEST
+from ..metrics import MEASURES, load_clip
+from .inputs import choose_machine
 from .output import check_installed
 
-MOTION = next(one for one in fields(Settings) if one.name == "motion")
-DESCRIPTION = """Measure a video: CLIP score against a prompt (E16), frame consistency, the camera's motion, warp error,
-and how still the background is. Prompt and motion are taken from the run file beside a video that t2vz made
-(NAME.json), unless they are given. What cannot be measured is listed with what it needs.
-Of a folder of videos, or several, every video is measured: means with 95 % intervals, and the differences to the first
-folder, video by video; videos of one name are a pair."""
-EXAMPLES = """examples:
-  t2vz score a-red-ball-on-a-green-meadow.mp4                 prompt and motion from its .json
-  t2vz score clip.gif --prompt "a blue fish on the sea" --motion 20,0
-  t2vz score frames/ --prompt "a horse galloping" --clip openai/clip-vit-large-patch14
-  t2vz score clip.mp4 --masks masks/ --json                   for a program to read
-  t2vz score ours/ theirs/                                    two folders of videos, prompts from their .json
-  t2vz score ours/ theirs/ --prompts prompts.txt              a line for each video, in the order of their names
-  t2vz score ours/ theirs/ --prompts prompts.csv --csv all.csv    columns video,prompt; every number into a table
-"""
 NEEDS = {"prompt": "--prompt", "motion": "--motion", "masks": "--masks", "frames": "a second frame"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All of score's arguments."""
-    add = adder(parser)
-    words = "a video file, a GIF or picture, a folder of pictures, or a folder of such videos; several are compared"
-    add("videos", "VIDEO", words, path, nargs="+")
-    add("--prompt", "TEXT", "what the video should show, for the CLIP score; of several: all of them")
-    words = "a prompt for each video: one a line, or a .csv with the columns video,prompt"
-    add("--prompts", "FILE", words, path)
-    words = "a CLIP folder, or a hub id such as openai/clip-vit-large-patch14"
-    add("--clip", "PATH", f"{words} (embedded: it knows only the picture world)", path)
-    words = "the motion asked for, in 1/512ths of the frame a frame, as t2vz generate takes it; off: none"
-    add("--motion", "DX,DY", words, typed(MOTION), default=argparse.SUPPRESS)
-    add("--masks", "PATH", "foreground masks, white is foreground: a folder of pictures, or a video", path)
-    add("--json", "", "print one JSON object in place of the table")
-    add("--csv", "FILE", "write every measure of every video to a table", path)
-    add("--device", "WHERE", "where CLIP runs: cpu, cuda, mps, auto (cpu)", default="cpu")
 
 
 def run(args: argparse.Namespace) -> None:
     """Take every measure that can be taken of every video; print a table of one video, of several the means."""
-    from tqdm import tqdm
-
-    from ..lab import sets as lab
-    from ..metrics import load_clip
-    from .inputs import choose_machine
-
     sets = [lab.read_set(name) for name in args.videos]
     films = [film for one in sets for film in one.films]
     alone = len(films) == 1 and args.prompts is None
@@ -74,25 +39,21 @@ def run(args: argparse.Namespace) -> None:
     with tqdm(total=len(films), unit="video", disable=True if alone else None, leave=False, file=sys.stderr) as bar:
         scores = [lab.score_set(one, clip, args.masks, tell=bar.update) for one in sets]
     if len({film.shape[1:] for film in films}) > 1:
-        sets[0].notes.append(
-            "the videos are not all of one size, and motion is in pixels of each: compare it with care"
-        )
-    found = lab.compare_sets(keys, scores)
+        sets[0].notes.append("the videos differ in size, and motion is in pixels of each: compare it with care")
+    found, records = lab.compare_sets(keys, scores), _records(sets, scores)
     if args.csv:
-        _write_csv(args.csv, sets, scores)
+        _write_csv(args.csv, sets, records)
     for note in (note for one in sets for note in one.notes):
         print(f"note: {note}", file=sys.stderr)
     if args.json:
-        of_all = _as_json(sets, scores, found)
-        print(json.dumps({"clip": args.clip or "embedded", **of_all}, indent=2, ensure_ascii=False))
+        of_all = {"clip": args.clip or "embedded", **_as_json(sets, records, found)}
+        print(json.dumps(of_all, indent=2, ensure_ascii=False))
     else:
         print(_table(args, films[0], scores[0][0]) if alone else _comparison(args, sets, found, keys))
 
 
 def _check_arguments(args: argparse.Namespace, sets: list, alone: bool) -> None:
     """Raise InputError for what does not go together, before the work."""
-    from ..lab.statistics import FEWEST
-
     if args.masks and not alone:
         raise InputError("--masks are for a single video; score them one by one")
     if args.prompt is not None and args.prompts is not None:
@@ -105,8 +66,6 @@ def _check_arguments(args: argparse.Namespace, sets: list, alone: bool) -> None:
 
 def _table(args: argparse.Namespace, film, found: dict) -> str:
     """One line for each measure that was taken of a video, then what the others need."""
-    from ..metrics import MEASURES
-
     m, height, width = film.shape
     lines = [f"{m} frames of {width}×{height}; CLIP: {args.clip or 'embedded'}"]
     missing = {}
@@ -124,12 +83,10 @@ def _table(args: argparse.Namespace, film, found: dict) -> str:
 
 def _comparison(args: argparse.Namespace, sets: list, found: dict, keys: list) -> str:
     """For every measure one line a set: its mean, and how far it is from the first set's."""
-    from ..lab.sets import over_prompts
-    from ..metrics import MEASURES
-
     width = max(len(one.label) for one in sets)
+    over = "prompts" if lab.over_prompts(keys) else "videos"
     lines = [f"{one.label:<{width}}   {_sizes(one.films)}" for one in sets]
-    lines += [f"CLIP: {args.clip or 'embedded'}; [95 % intervals] over {'prompts' if over_prompts(keys) else 'videos'}"]
+    lines += [f"CLIP: {args.clip or 'embedded'}; [95 % intervals] over {over}"]
     for name, estimates in found.items():
         lines += ["", f"{MEASURES[name].label}: {_scale(MEASURES[name])}"]
         for one, (own, difference) in zip(sets, estimates):
@@ -161,42 +118,39 @@ def _number(one, sign: str = "") -> str:
     return f"{mean:{sign}9.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
 
 
-def _as_json(sets: list, scores: list, found: dict) -> dict:
-    """Everything that was measured: of one video its measures; of several all of theirs, the means, the differences."""
-    videos = [
+def _records(sets: list, scores: list) -> list[list[dict]]:
+    """What was measured of every video of every set."""
+    return [
         [
-            {
-                "video": str(film.path),
-                "frames": film.shape[0],
-                "prompt": film.prompt,
-                "motion": film.motion,
-                "measures": score,
-            }
+            {"video": str(film.path), "frames": film.shape[0], "prompt": film.prompt, "motion": film.motion}
+            | {"measures": score}
             for film, score in zip(one.films, of_set)
         ]
         for one, of_set in zip(sets, scores)
     ]
-    if [len(one) for one in videos] == [1]:
-        return videos[0][0]
+
+
+def _as_json(sets: list, records: list[list[dict]], found: dict) -> dict:
+    """Everything that was measured: of one video its measures; of several all of theirs, the means, the differences."""
+    if [len(of_set) for of_set in records] == [1]:
+        return records[0][0]
     compared = {
         name: [
-            {
-                "set": one.label,
-                **{word: asdict(value) if value else None for word, value in zip(("mean", "difference"), both)},
-            }
-            for one, both in zip(sets, estimates)
+            {"set": one.label, "mean": mean and asdict(mean), "difference": difference and asdict(difference)}
+            for one, (mean, difference) in zip(sets, estimates)
         ]
         for name, estimates in found.items()
     }
-    return {"sets": [{"set": one.label, "videos": of_set} for one, of_set in zip(sets, videos)], "compared": compared}
+    return {"sets": [{"set": one.label, "videos": of} for one, of in zip(sets, records)], "compared": compared}
 
 
-def _write_csv(file: str, sets: list, scores: list) -> None:
+def _write_csv(file: str, sets: list, records: list[list[dict]]) -> None:
     """A row for every video: set, video, prompt, and all measures; empty where one was not taken."""
     text = io.StringIO()
-    table = csv.DictWriter(text, ["set", "video", "prompt", *scores[0][0]], lineterminator="\n")
+    table = csv.DictWriter(text, ["set", "video", "prompt", *MEASURES], lineterminator="\n")
     table.writeheader()
-    for one, of_set in zip(sets, scores):
-        for film, score in zip(one.films, of_set):
-            table.writerow({"set": one.label, "video": film.path.name, "prompt": film.prompt, **score})
+    for one, of_set in zip(sets, records):
+        for film in of_set:
+            name = Path(film["video"]).name
+            table.writerow({"set": one.label, "video": name, "prompt": film["prompt"], **film["measures"]})
     write_bytes(file, text.getvalue().encode())

@@ -3,56 +3,21 @@
 import argparse
 from pathlib import Path
 
+import torch
+
+from .. import checkpoints as files
+from ..checkpoints.tokenizer import check_tokenizer_fits
 from ..errors import InputError
-from .flags import add_weights, adder, path
+from ..text.vocabulary import read_vocabulary
+from .inputs import tokenizer_to_save
 from .output import check_free, note
-
-DESCRIPTION = """Export a checkpoint, the embedded model if none is named: OUT.safetensors is a single file in the
-original naming, OUT without an ending a folder in diffusers' layout. Nothing is lost: weights keep the float type they
-are stored in. LoRAs and another VAE that are named are in what is written; their own files stay as they are."""
-EXAMPLES = """examples:
-  t2vz weights export embedded.safetensors                                the embedded model as a single file
-  t2vz weights export sd15-folder --weights v1-5-pruned-emaonly.safetensors --tokenizer DIR
-  t2vz weights export styled.safetensors --weights sd15-folder --lora style.safetensors:0.7
-"""
-DTYPES = ("float32", "float16", "bfloat16")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The one action, export, and its arguments."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    export = actions.add_parser(
-        "export",
-        help="write a checkpoint again",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = adder(export)
-    add("out", "OUT", "NAME.safetensors, or a folder", path)
-    add_weights(export)
-    words = f"of the weights written: {', '.join(DTYPES)} (auto: as they are stored)"
-    add("--dtype", "WHICH", words, default="auto", choices=["auto", *DTYPES])
-    add("--overwrite", "", "replace what exists")
-    add("-q --quiet", "", "no remarks")
 
 
 def run(args: argparse.Namespace) -> None:
     """Check, open, build, write."""
-    import torch
-
-    from .. import checkpoints as files
-    from ..checkpoints.tokenizer import check_tokenizer_fits
-    from ..text.vocabulary import read_vocabulary
-    from .inputs import tokenizer_to_save
-
     out, as_file, beside = Path(args.out), args.out.endswith(".safetensors"), Path(args.out).parent / "tokenizer"
     if not as_file and out.suffix:
-        raise InputError(
-            f"{out}: its ending is not .safetensors; give NAME.safetensors for a single file, or a name "
-            "without an ending for a folder"
-        )
+        raise InputError(f"{out}: give NAME.safetensors for a single file, or a name without an ending for a folder")
     check_free(out, args.overwrite)
     path = Path(args.weights) if args.weights else files.embedded_weights()
     edit = files.open_checkpoint(path, needs=("unet",)).kind == "instruct-pix2pix"
