@@ -9,8 +9,7 @@ from inspect import cleandoc
 from . import __version__
 from .commands.arguments import COMMANDS, NEEDS
 from .commands.flags import Parser
-from .commands.output import check_installed
-from .errors import FailedError, InputError
+from .errors import FailedError, InputError, library
 
 EXAMPLES = """examples:
   t2vz generate "a red ball on a green meadow"                     the embedded model, in seconds
@@ -72,8 +71,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Run the command. Under torchrun several processes make one video; the first of them speaks and writes."""
-    extra, *packages = NEEDS.get(args.command, ("",))
-    check_installed(f"t2vz {args.command}", extra, *packages)
+    for package in NEEDS.get(args.command, ()):
+        library(package, f"t2vz {args.command} needs")
     run = import_module(f".commands.{args.command}", __package__).run
     if args.command not in SHARED or int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return run(args)

@@ -206,7 +206,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(run, tmp_path, argv, words):
 
 
 def test_a_missing_library_is_said_before_the_work(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "jinja2" else True)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     code, _, err = run("tiny.toml")
     assert code == 2 and "needs jinja2, which is not installed; run: pip install 't2vz[lab]'" in err
     assert os.listdir(tmp_path) == ["tiny.toml"]

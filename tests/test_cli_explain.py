@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,5 +62,5 @@ def test_what_cannot_work_is_one_line_before_the_model_is_loaded(refused, monkey
 
 def test_a_missing_package_is_named_before_the_model_is_loaded(refused, monkeypatch):
     monkeypatch.setattr("t2vz.commands.explain.load_model", lambda *_: pytest.fail("loaded"))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     refused(["explain", PROMPT], "pip install 't2vz[lab]'")

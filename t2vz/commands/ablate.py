@@ -20,7 +20,7 @@ from ..checkpoints import (
     embedded_weights,
     find_tokenizer,
 )
-from ..errors import FailedError, InputError
+from ..errors import FailedError, InputError, library
 from ..files import write_json
 from ..lab.execute import Meter, executor_of, here, perform, usable_cores
 from ..lab.make import Maker, keyed_trials
@@ -36,7 +36,7 @@ from ..video.ffmpeg import find_ffmpeg
 from .arguments import ablate
 from .flags import Parser, words_of
 from .inputs import choose_machine, load_model
-from .output import check_installed, note, say
+from .output import note, say
 from .runfile import versions
 
 MARK = "study.json"  # in the folder of a study
@@ -46,8 +46,8 @@ DECIDING = ("prompts", "seeds", "clip", "controlnet", "weights", "tokenizer", "v
 
 def run(args: argparse.Namespace) -> None:
     """Check everything, have the runs made, then write tables and report."""
-    if args.report:
-        check_installed("a report", "lab", "matplotlib", "jinja2")
+    for package in ("matplotlib", "jinja2") if args.report else ():
+        library(package, "a report needs")
     find_ffmpeg()
     job = StudyRequest(args)
     note(args, *(one for source in job.sources.values() if source for one in source.notes))

@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ..checkpoints import checkpoint_defaults
-from ..errors import FailedError, InputError
+from ..errors import FailedError, InputError, library
 from ..pipelines.kinds import OFF, Choice, Pair, as_typed, declared
 from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
 from ..video import read_video
@@ -63,11 +63,9 @@ def run(args: argparse.Namespace) -> None:
 def serve(args: argparse.Namespace):
     """The page, being served: a gradio Blocks with its local_url. args: as parsed; port 0 is any that is free."""
     folder = Path(args.folder).resolve()
+    os.environ |= {"GRADIO_TEMP_DIR": str(folder / "uploads"), "GRADIO_ANALYTICS_ENABLED": "False"}
+    gr = library("gradio", "t2vz app needs", "app")  # it reads these when it is imported
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    import gradio as gr
-
     page = build(gr, Jobs(args, folder))
     try:
         page.launch(

@@ -345,10 +345,10 @@ def weights(parser: Parser) -> None:
     add("-q --quiet", "", "no remarks")
 
 
-NEEDS = {  # packages that not everyone has, and the extra of t2vz that brings them
-    "ablate": ("lab", "filelock", "scipy"),
-    "explain": ("lab", "jinja2", "matplotlib"),
-    "app": ("app,lab", "gradio", "jinja2", "matplotlib"),
+NEEDS = {  # packages that not everyone has; t2vz[lab] brings them
+    "ablate": ("filelock", "scipy"),
+    "explain": ("jinja2", "matplotlib"),
+    "app": ("jinja2", "matplotlib"),
 }
 COMMANDS = {
     one.__name__: one for one in (generate, control, edit, tune, example, ablate, explain, app, inspect, score, weights)

@@ -4,7 +4,6 @@ A command says its remarks on stderr and its one line of result on stdout. Besid
 (see runfile.py); beside those, on request, a contact sheet and the latents.
 """
 
-import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -69,13 +68,6 @@ def check_free(path: str | Path, overwrite: bool) -> None:
     check_name(path)
     if Path(path).exists() and not overwrite:
         raise InputError(f"{path} exists already; choose another name, or pass --overwrite")
-
-
-def check_installed(what: str, extra: str, *packages: str) -> None:
-    """Raise InputError unless these packages are there, before minutes of work. what: needs them; extra: of t2vz."""
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"{what} needs {package}, which is not installed; run: pip install 't2vz[{extra}]'")
 
 
 def say(asked, line: str) -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import InputError
+from ..errors import InputError, library
 from ..files import write_bytes
 from ..lab import sets as lab
 from ..lab.statistics import FEWEST
 from ..metrics import MEASURES, load_clip
 from .inputs import choose_machine
-from .output import check_installed
 
 NEEDS = {"prompt": "--prompt", "motion": "--motion", "masks": "--masks", "frames": "a second frame"}
 
@@ -61,7 +60,7 @@ def _check_arguments(args: argparse.Namespace, sets: list, alone: bool) -> None:
     if args.csv and Path(args.csv).exists():
         raise InputError(f"{args.csv} exists already; choose another name")
     if max(len(one.films) for one in sets) >= FEWEST:
-        check_installed("an interval", "lab", "scipy")
+        library("scipy", "intervals need")
 
 
 def _table(args: argparse.Namespace, film, found: dict) -> str:
