@@ -18,7 +18,7 @@ from .pictures import data_uri, picture_uri, small, strip
 from .plots import interval_plot
 from .results import Results, Table, judge
 from .runs import RunFolder
-from .statistics import LEVEL, Estimate
+from .statistics import LEVEL
 from .tasks import TASKS
 
 BUDGET = 3.5 * 2**20  # letters of videos and strips in base64; the whole page stays under 4 MiB
@@ -28,58 +28,31 @@ QUALITY = 82  # of the strips' WebP
 
 def write_report(results: Results, made: dict, store: RunFolder, keys: list[str], path: Path) -> None:
     """Write the page. made: how the results came about; keys: of results.runs, in the same order."""
-    study = results.study
-    heads = {name: (name, "baseline" if name == study.baseline else "") for name in results.means}
-    changes = {
-        effect: (f"{effect.setting.replace('_', ' ')} {effect.value}", f"against {effect.against}")
-        for effect in results.effects
-    }
-    means = _columns(results.means, heads, results.metrics, signed=False)
-    for metric in results.metrics:
-        for name in results.best(metric):
-            means[list(results.means).index(name)]["cells"][metric] |= {"best": True, "role": "best"}
     variants, common = _settings(results)
     page = render(
         "report.html",
-        study=study,
+        results=results,
+        study=results.study,
         made=made,
-        task=TASKS[study.task],
+        task=TASKS[results.study.task],
         level=f"{100 * LEVEL:.0f} %",
         measures={name: MEASURES[name] for name in results.metrics},
         plots={name: interval_plot(results, name) for name in results.metrics},
-        effects=_columns(results.effects, changes, results.metrics, signed=True),
-        means=means,
-        differences=_columns(results.differences, heads, results.metrics, signed=True),
+        places=places,
+        number=number,
+        judge=judge,
         films=_films(results, store, keys),
         variants=variants,
         common=common,
         notes=list(dict.fromkeys(note for _, record in results.runs for note in record["notes"])),
         time=words_for(made["seconds"]),
-        count=len(results.runs),
     )
     write_bytes(path, page.encode("utf-8"))
 
 
-def _columns(table: Table, heads: dict, metrics: tuple[str, ...], signed: bool) -> list[dict]:
-    """A table's columns, the estimates as text; all of a measure with the same number of decimals.
-
-    heads: (name, line below it) of each column. role: of a difference (signed), clearly better, clearly worse, a clear
-    change that is neither, or unclear.
-    """
-    columns = [{"name": heads[key][0], "under": heads[key][1], "cells": dict.fromkeys(metrics)} for key in table]
-    for metric in metrics:
-        places = _places([found[metric] for found in table.values() if metric in found])
-        for column, found in zip(columns, table.values()):
-            if one := found.get(metric):
-                ends = [number(end, places, signed) for end in (one.low, one.high) if end is not None]
-                role = judge(metric, one) if signed else ""
-                mean = number(one.mean, places, signed)
-                column["cells"][metric] = {"mean": mean, "interval": "\u00a0… ".join(ends), "role": role, "best": False}
-    return columns
-
-
-def _places(found: list[Estimate]) -> int:
-    """As many decimals as the intervals allow: the last is worth a thirtieth to a third of half a usual one."""
+def places(table: Table, metric: str) -> int:
+    """How many decimals all of a metric have: the last is worth a thirtieth to a third of half a usual interval."""
+    found = [column[metric] for column in table.values() if metric in column]
     widths = [one.high - one.low for one in found if one.low is not None and one.high > one.low]
     return max(0, -math.floor(math.log10(sum(widths) / len(widths) / 6))) if widths else 3
 
