@@ -8,15 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from films import tree
 
 from t2vz import files
 from t2vz.errors import FailedError, InputError
 from t2vz.video import check_output
-
-
-def tree(folder):
-    """Every path below `folder`, hidden ones included, with the contents of the files."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
 
 
 def only_frames(folder):

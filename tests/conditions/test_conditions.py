@@ -1,9 +1,13 @@
 """Edges equal OpenCV's, depth is near-bright whatever the model gives, skeletons stand where the joints are."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoImageProcessor,
+    AutoModelForDepthEstimation,
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
     Dinov2Config,
@@ -36,25 +40,11 @@ def save(folder, model, processor):
 def relative(tmp_path_factory):
     """A tiny Depth Anything with random weights, on disk: relative inverse depth."""
     torch.manual_seed(0)
-    backbone = Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        patch_size=14,
-        image_size=56,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-        apply_layernorm=True,
-    )
-    config = DepthAnythingConfig(
-        backbone_config=backbone,
-        patch_size=14,
-        reassemble_hidden_size=16,
-        reassemble_factors=[4, 2, 1, 0.5],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=8,
-    )
+    sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "patch_size": 14, "image_size": 56}
+    backbone = Dinov2Config(**sizes, out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True)
+    sizes = {"reassemble_hidden_size": 16, "reassemble_factors": [4, 2, 1, 0.5], "neck_hidden_sizes": [8, 8, 8, 8]}
+    sizes |= {"patch_size": 14, "fusion_hidden_size": 8, "head_hidden_size": 8}
+    config = DepthAnythingConfig(backbone_config=backbone, **sizes)
     processor = DPTImageProcessor(size={"height": 56, "width": 56}, ensure_multiple_of=14, keep_aspect_ratio=True)
     return save(tmp_path_factory.mktemp("depth"), DepthAnythingForDepthEstimation(config), processor)
 
@@ -63,18 +53,9 @@ def relative(tmp_path_factory):
 def metric(tmp_path_factory):
     """A tiny GLPN with random weights, on disk: distances."""
     torch.manual_seed(1)
-    config = GLPNConfig(
-        num_encoder_blocks=2,
-        depths=[1, 1],
-        sr_ratios=[4, 2],
-        hidden_sizes=[8, 8],
-        patch_sizes=[3, 3],
-        strides=[2, 2],
-        num_attention_heads=[1, 1],
-        mlp_ratios=[2, 2],
-        decoder_hidden_size=8,
-        head_in_index=-1,
-    )
+    sizes = {"depths": [1, 1], "sr_ratios": [4, 2], "hidden_sizes": [8, 8], "patch_sizes": [3, 3], "strides": [2, 2]}
+    sizes |= {"num_encoder_blocks": 2, "num_attention_heads": [1, 1], "mlp_ratios": [2, 2], "decoder_hidden_size": 8}
+    config = GLPNConfig(**sizes, head_in_index=-1)
     return save(tmp_path_factory.mktemp("glpn"), GLPNForDepthEstimation(config), GLPNImageProcessor())
 
 
@@ -82,14 +63,8 @@ def metric(tmp_path_factory):
 def pose(tmp_path_factory):
     """A tiny VitPose with random weights, on disk."""
     torch.manual_seed(2)
-    backbone = VitPoseBackboneConfig(
-        image_size=[64, 48],
-        patch_size=[16, 16],
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        out_indices=[1],
-    )
+    sizes = {"image_size": [64, 48], "patch_size": [16, 16], "hidden_size": 16, "num_hidden_layers": 1}
+    backbone = VitPoseBackboneConfig(**sizes, num_attention_heads=2, out_indices=[1])
     config = VitPoseConfig(backbone_config=backbone, num_labels=17, scale_factor=4)
     processor = VitPoseImageProcessor(size={"height": 64, "width": 48})
     return save(tmp_path_factory.mktemp("pose"), VitPoseForPoseEstimation(config), processor)
@@ -127,13 +102,9 @@ def test_depth_is_near_bright(kind, request):
     picture = DepthFinder.load(folder)(FRAME)
     assert picture.shape == FRAME.shape and picture.dtype == np.uint8
     assert picture.min() == 0 and picture.max() == 255 and (np.ptp(picture, axis=-1) == 0).all()
-    if kind == "relative":
-        model, processor = DepthAnythingForDepthEstimation.from_pretrained(folder), DPTImageProcessor
-    else:
-        model, processor = GLPNForDepthEstimation.from_pretrained(folder), GLPNImageProcessor
-    inputs = processor.from_pretrained(folder)(FRAME, return_tensors="pt")
+    inputs = AutoImageProcessor.from_pretrained(folder)(FRAME, return_tensors="pt")
     with torch.no_grad():
-        depth = model.eval()(**inputs).predicted_depth[None]
+        depth = AutoModelForDepthEstimation.from_pretrained(folder).eval()(**inputs).predicted_depth[None]
     depth = torch.nn.functional.interpolate(depth, FRAME.shape[:2], mode="bicubic")[0, 0].numpy()
     likeness = np.corrcoef(depth.ravel(), picture[..., 0].ravel())[0, 1]
     assert likeness > 0.999 if kind == "relative" else likeness < -0.999
@@ -154,28 +125,10 @@ def test_poses_are_found_and_drawn_at_the_frames_size(pose):
     assert find(FRAME[:80]).shape == (80, 96, 3)
 
 
-STANDING = np.array(
-    [  # a person who stands, seen from the front; COCO's order, x and y
-        (256, 100),
-        (266, 90),
-        (246, 90),
-        (280, 96),
-        (232, 96),
-        (310, 160),
-        (202, 160),
-        (330, 240),
-        (182, 240),
-        (340, 310),
-        (172, 310),
-        (290, 300),
-        (222, 300),
-        (292, 400),
-        (220, 400),
-        (294, 490),
-        (218, 490),
-    ],
-    dtype=float,
-)
+# A person who stands, seen from the front: COCO's order, x and then y.
+X = (256, 266, 246, 280, 232, 310, 202, 330, 182, 340, 172, 290, 222, 292, 220, 294, 218)
+Y = (100, 90, 90, 96, 96, 160, 160, 240, 240, 310, 310, 300, 300, 400, 400, 490, 490)
+STANDING = np.array([X, Y], dtype=float).T
 
 
 def test_a_skeleton_stands_where_the_joints_are():
@@ -219,8 +172,6 @@ def test_a_model_that_is_not_there_is_one_line(finder, words, tmp_path, relative
 
 
 def test_without_opencv_the_extra_is_named(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(InputError, match=r"pip install 't2vz\[control\]'"):
         edges(FRAME)

@@ -14,8 +14,21 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
-from transformers import CLIPTextModel, CLIPTokenizer
-from twins import NEGATIVE, PROMPT, cross_frame, ddim, noise_for, pipeline, predict, relative, unet_options, vae_options
+from tiny import unet_config
+from transformers import CLIPTextModel
+from twins import (
+    NEGATIVE,
+    PROMPT,
+    clip_words,
+    cross_frame,
+    ddim,
+    noise_for,
+    pipeline,
+    predict,
+    relative,
+    unet_options,
+    vae_options,
+)
 from twins import text_to_video as their_text_to_video
 
 from t2vz import StableDiffusion, text_to_video
@@ -56,12 +69,11 @@ def their_folder(path: Path):
     unet = load(UNet2DConditionModel, "unet", "diffusion_pytorch_model")
     vae = load(AutoencoderKL, "vae", "diffusion_pytorch_model")
     text_encoder = load(CLIPTextModel, "text_encoder", "model")
-    return pipeline(unet, vae, text_encoder, their_tokenizer(path))
+    return pipeline(unet, vae, text_encoder, clip_words(find_tokenizer(path)))
 
 
 def their_single_file(path: Path, configs: Path):
     """`from_single_file` with config files written here: theirs come from the hub. SD 1.x's, at the file's widths."""
-    from t2vz.unet import UNetConfig
     from t2vz.vae import VAEConfig
 
     def shapes(pattern):
@@ -88,27 +100,10 @@ def their_single_file(path: Path, configs: Path):
         (configs / name).parent.mkdir(exist_ok=True)
         (configs / name).write_text(json.dumps(content))
 
-    heads = (8,) * len(widths)
-    write(
-        "unet/config.json",
-        {"_class_name": "UNet2DConditionModel"}
-        | unet_options(
-            UNetConfig(
-                block_out_channels=widths,
-                has_attention=attention,
-                layers_per_block=resnets,
-                heads=heads,
-                context_dim=context,
-            )
-        ),
-    )
-    write(
-        "vae/config.json",
-        {"_class_name": "AutoencoderKL"}
-        | vae_options(
-            VAEConfig(block_out_channels=tuple(down[level] for level in sorted(down)), layers_per_block=per_level)
-        ),
-    )
+    unet_sizes = unet_config(widths, attention, resnets, heads=(8,) * len(widths), context_dim=context)
+    vae_sizes = VAEConfig(block_out_channels=tuple(down[level] for level in sorted(down)), layers_per_block=per_level)
+    write("unet/config.json", {"_class_name": "UNet2DConditionModel", **unet_options(unet_sizes)})
+    write("vae/config.json", {"_class_name": "AutoencoderKL", **vae_options(vae_sizes)})
     write(
         "text_encoder/config.json",
         {
@@ -136,22 +131,10 @@ def their_single_file(path: Path, configs: Path):
             "scheduler": ["diffusers", "DDIMScheduler"],
         },
     )
-    tokenizer = their_tokenizer(path)
-    parts = StableDiffusionPipeline.from_single_file(
-        str(path),
-        config=str(configs),
-        local_files_only=True,
-        tokenizer=tokenizer,
-        scheduler=ddim(),
-        safety_checker=None,
-        feature_extractor=None,
-        torch_dtype=torch.float32,
-    )
-    return pipeline(parts.unet, parts.vae, parts.text_encoder, tokenizer)
-
-
-def their_tokenizer(path: Path) -> CLIPTokenizer:
-    return CLIPTokenizer.from_pretrained(str(find_tokenizer(path)), model_max_length=77, local_files_only=True)
+    options = {"config": str(configs), "local_files_only": True, "torch_dtype": torch.float32, "scheduler": ddim()}
+    options |= {"tokenizer": clip_words(find_tokenizer(path)), "safety_checker": None, "feature_extractor": None}
+    parts = StableDiffusionPipeline.from_single_file(str(path), **options)
+    return pipeline(parts.unet, parts.vae, parts.text_encoder, options["tokenizer"])
 
 
 def size(sd) -> int:
@@ -174,9 +157,8 @@ def test_unet(programs, attention, normal, measured):
 def test_vae(programs, normal, measured):
     sd, theirs = programs
     side = size(sd)
-    images = (
-        normal((1, 3, side // 8, side // 8), torch.float32).repeat_interleave(8, 2).repeat_interleave(8, 3).clamp(-1, 1)
-    )
+    images = normal((1, 3, side // 8, side // 8), torch.float32).clamp(-1, 1)
+    images = images.repeat_interleave(8, 2).repeat_interleave(8, 3)
     with torch.no_grad():
         posterior = theirs.vae.encode(images).latent_dist
         mean, log_variance = sd.vae.encode_moments(images)
@@ -191,11 +173,8 @@ def test_text(programs, measured):
     for prompt in (PROMPT, "", "an astronaut, 4k; “naïve” 🙂", "word " * 100):
         with torch.no_grad():
             text, none = theirs.encode_prompt([prompt], sd.device, 1, True, [NEGATIVE])
-        measured(
-            f"text states of {prompt[:12]!r}",
-            relative(sd.encode_text([NEGATIVE, prompt]), torch.cat([none, text])),
-            1e-5,
-        )
+        error = relative(sd.encode_text([NEGATIVE, prompt]), torch.cat([none, text]))
+        measured(f"text states of {prompt[:12]!r}", error, 1e-5)
 
 
 def test_video(programs, monkeypatch, measured):

@@ -12,11 +12,13 @@ import torch
 from diffusers import MultiControlNetModel, StableDiffusionControlNetPipeline
 from diffusers.models.attention_processor import AttnProcessor2_0
 from tiny import UNET, randomize, tiny_sd
-from transformers import CLIPTokenizer
 from twins import (
     NEGATIVE,
+    ODD_HEADS,
     PROMPT,
+    SD15_TOPOLOGY,
     TOLERANCE,
+    clip_words,
     control_twin,
     cross_frame,
     ddim,
@@ -28,7 +30,7 @@ from twins import (
 )
 
 from t2vz.pipelines.control import control_video
-from t2vz.unet import ControlNet, ControlNetConfig, UNetConfig
+from t2vz.unet import ControlNet, ControlNetConfig
 
 TYPES = [torch.float64, torch.float32]
 THEIR_WORDS = {
@@ -38,18 +40,8 @@ THEIR_WORDS = {
 }
 SIZES = {
     "tiny": (UNET, {}),
-    "sd15 topology": (UNetConfig(block_out_channels=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24), {}),
-    "small stem": (
-        UNetConfig(
-            block_out_channels=(24, 48, 72),
-            has_attention=(False, True, True),
-            layers_per_block=1,
-            heads=(2, 4, 6),
-            context_dim=20,
-            norm_groups=8,
-        ),
-        {"condition_channels": 1, "condition_out_channels": (5, 7, 9)},
-    ),
+    "sd15 topology": (SD15_TOPOLOGY, {}),
+    "small stem": (ODD_HEADS, {"condition_channels": 1, "condition_out_channels": (5, 7, 9)}),
 }
 
 
@@ -74,14 +66,8 @@ def test_e14_residuals(name, attention, dtype, device, normal, measured):
         condition = torch.sigmoid(normal((1, *sides), dtype, seed=t + 2))
         with torch.no_grad():
             ours = controlnet(x, t, context, condition, attention, scale=scale)
-            down, middle = theirs(
-                x.flatten(0, 1),
-                t,
-                context.repeat_interleave(frames, dim=0),
-                condition[0].repeat(2, 1, 1, 1),
-                scale,
-                return_dict=False,
-            )
+            given = (context.repeat_interleave(frames, dim=0), condition[0].repeat(2, 1, 1, 1), scale)
+            down, middle = theirs(x.flatten(0, 1), t, *given, return_dict=False)
         assert len(ours) == len(down) + 1
         for i, (a, b) in enumerate(zip(ours, (*down, middle), strict=True)):
             measured(f"residual {i} of {name}, {attention}, {h}×{w}, {dtype}", relative(a, b), TOLERANCE[dtype])
@@ -96,13 +82,8 @@ def models(request, tmp_path_factory):
     def made(dtype):
         sd = tiny_sd(folder, dtype, device, seed=3)
         controlnets = [make("tiny", dtype, device, seed) for seed in (20, 21)]
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), model_max_length=77, local_files_only=True)
-        shared = {
-            "vae": vae_twin(sd.vae),
-            "text_encoder": text_twin(sd.text_encoder),
-            "tokenizer": tokenizer,
-            "unet": unet_twin(sd.unet),
-        }
+        shared = {"vae": vae_twin(sd.vae), "text_encoder": text_twin(sd.text_encoder), "unet": unet_twin(sd.unet)}
+        shared["tokenizer"] = clip_words(folder / "tokenizer")
         return sd, controlnets, shared, [control_twin(controlnet) for controlnet in controlnets]
 
     return made
@@ -112,19 +93,10 @@ def ours_and_theirs(models, dtype, steps=4, count=1, guidance=9.0, attention="fi
     """Latents (m, 4, h, w) of control_video and of their pipeline for one request. options: of control_video."""
     sd, controlnets, _, _ = models(dtype)
     shared, pictures = inputs(count)
-    control = [one.numpy() for one in pictures] if count > 1 else pictures[0].numpy()
-    ours = control_video(
-        sd,
-        PROMPT,
-        control,
-        controlnets[:count] if count > 1 else controlnets[0],
-        steps,
-        guidance,
-        NEGATIVE,
-        noise={"shared": shared},
-        attention=attention,
-        **options,
-    )
+    given = ([one.numpy() for one in pictures], controlnets[:count])
+    given = given if count > 1 else (given[0][0], given[1][0])
+    more = {"noise": {"shared": shared}, "attention": attention, **options}
+    ours = control_video(sd, PROMPT, *given, steps, guidance, NEGATIVE, **more)
     return ours.latents, their_latents(models, dtype, steps, count, guidance, attention, **options)
 
 
@@ -181,12 +153,8 @@ REQUESTS = {
     "frame by frame": {"attention": "own"},
     "first half": {"control_end": 0.5},
     "the middle": {"control_start": 0.3, "control_end": 0.8},
-    "two, each its own": {
-        "count": 2,
-        "control_scale": [0.7, 1.3],
-        "control_start": [0.0, 0.25],
-        "control_end": [0.5, 1.0],
-    },
+    "two, each its own": {"count": 2}
+    | {"control_scale": [0.7, 1.3], "control_start": [0.0, 0.25], "control_end": [0.5, 1.0]},
     "two in chunks": {"count": 2, "chunk": 2},
 }
 

@@ -14,8 +14,7 @@ from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPi
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.schedulers import scheduling_euler_ancestral_discrete as euler
 from tiny import tiny_edit_sd
-from transformers import CLIPTokenizer
-from twins import NEGATIVE, ddim, relative, text_twin, unet_twin, vae_twin, zero
+from twins import BETAS, NEGATIVE, UNCHECKED, clip_words, ddim, relative, text_twin, unet_twin, vae_twin, zero
 
 from t2vz import edit_video
 from t2vz.schedulers import NoiseSchedule, euler_ancestral_step, euler_timesteps, scale_input, sigma_at
@@ -27,9 +26,7 @@ STEPS = (2, 7, 50, 333, 999)
 
 def ancestral(**options) -> EulerAncestralDiscreteScheduler:
     """The release's sampler: InstructPix2Pix's scheduler with its own default spacing, linspace."""
-    return EulerAncestralDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **options
-    )
+    return EulerAncestralDiscreteScheduler(**BETAS, **options)
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -88,19 +85,11 @@ def their_edit(sd, folder, monkeypatch, frames, noise, sampler, attention, outpu
     unet.set_attn_processor(
         zero.CrossFrameAttnProcessor2_0(batch_size=3) if attention == "first" else AttnProcessor2_0()
     )
-    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), model_max_length=77, local_files_only=True)
+    scheduler = ancestral() if sampler == "euler_ancestral" else ddim(dtype)
+    parts = (vae_twin(sd.vae), text_twin(sd.text_encoder), clip_words(folder / "tokenizer"), unet, scheduler)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pipe = StableDiffusionInstructPix2PixPipeline(
-            vae_twin(sd.vae),
-            text_twin(sd.text_encoder),
-            tokenizer,
-            unet,
-            ancestral() if sampler == "euler_ancestral" else ddim(dtype),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        pipe = StableDiffusionInstructPix2PixPipeline(*parts, **UNCHECKED)
     pipe.set_progress_bar_config(disable=True)
     draws = list(noise.get("ancestral", []))
     pictures = torch.from_numpy(frames).to(sd.device, dtype).permute(0, 3, 1, 2) / 255
@@ -111,25 +100,13 @@ def their_edit(sd, folder, monkeypatch, frames, noise, sampler, attention, outpu
     return made.images
 
 
-def both(
-    folder,
-    device,
-    monkeypatch,
-    dtype,
-    steps=10,
-    sampler="euler_ancestral",
-    m=2,
-    height=48,
-    width=64,
-    text=7.5,
-    image=1.0,
-    negative=NEGATIVE,
-    attention="first",
-    seed=0,
-    output="latent",
-    **more,
-):
+def both(folder, device, monkeypatch, dtype, steps=10, sampler="euler_ancestral", output="latent", **request):
     """Our Video, and what their pipeline returns, for the same request."""
+    asked = {"m": 2, "height": 48, "width": 64, "text": 7.5, "image": 1.0, "negative": NEGATIVE}
+    asked |= {"attention": "first", "seed": 0, **request}
+    m, height, width, text, image, negative, attention, seed = (
+        asked.pop(name) for name in ("m", "height", "width", "text", "image", "negative", "attention", "seed")
+    )
     sd = tiny_edit_sd(folder, dtype, device, seed=seed)
     pixels = np.random.default_rng(seed).integers(0, 256, (m, height // 8, width // 8, 3), dtype=np.uint8)
     frames = pixels.repeat(8, axis=1).repeat(8, axis=2)
@@ -138,24 +115,11 @@ def both(
     noise = {"initial": torch.randn(shape, generator=generator, dtype=torch.float64)}
     if sampler == "euler_ancestral":
         noise["ancestral"] = torch.randn((steps, *shape), generator=generator, dtype=torch.float64)
-    ours = edit_video(
-        sd, frames, INSTRUCTION, steps, text, image, negative, sampler=sampler, attention=attention, noise=noise, **more
-    )
-    theirs = their_edit(
-        sd,
-        folder,
-        monkeypatch,
-        frames,
-        noise,
-        sampler,
-        attention,
-        output,
-        num_inference_steps=steps,
-        guidance_scale=text,
-        image_guidance_scale=image,
-        negative_prompt=[negative] * m,
-    )
-    return ours, theirs
+    more = asked | {"sampler": sampler, "attention": attention, "noise": noise}
+    ours = edit_video(sd, frames, INSTRUCTION, steps, text, image, negative, **more)
+    options = {"num_inference_steps": steps, "guidance_scale": text, "image_guidance_scale": image}
+    options["negative_prompt"] = [negative] * m
+    return ours, their_edit(sd, folder, monkeypatch, frames, noise, sampler, attention, output, **options)
 
 
 @pytest.mark.parametrize(

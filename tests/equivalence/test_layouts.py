@@ -36,10 +36,8 @@ def test_all_layouts_give_identical_outputs(saved, dtype, device):
 
 def test_loading_changes_no_number(saved, device, tmp_path):
     """Loaded from diffusers' folder, the model computes what it did before it was saved."""
-    made, loaded = (
-        tiny_sd(tmp_path, torch.float64, device, seed=7),
-        StableDiffusion.load(saved["theirs"], torch.float64, device),
-    )
+    made = tiny_sd(tmp_path, torch.float64, device, seed=7)
+    loaded = StableDiffusion.load(saved["theirs"], torch.float64, device)
     for before, after in zip(outputs(made, device).values(), outputs(loaded, device).values(), strict=True):
         assert relative(after, before) <= 1e-6  # the weights went through float32
 
@@ -48,24 +46,13 @@ def test_diffusers_loads_our_folder(saved, device, monkeypatch):
     """Our folder, opened by their pipeline's own loader, and run: the same video."""
     from diffusers import StableDiffusionPipeline
 
-    parts = StableDiffusionPipeline.from_pretrained(saved["ours"], local_files_only=True, torch_dtype=torch.float32).to(
-        device
-    )
+    parts = StableDiffusionPipeline.from_pretrained(saved["ours"], local_files_only=True, torch_dtype=torch.float32)
+    parts.to(device)
     assert parts.scheduler.timesteps.numel() == 1000 and parts.scheduler.config.steps_offset == 1
     theirs = pipeline(parts.unet, parts.vae, parts.text_encoder, parts.tokenizer)
     noise = noise_for(3, 64, 64, seed=2)
-    made = their_text_to_video(
-        theirs,
-        monkeypatch,
-        PROMPT,
-        noise,
-        num_inference_steps=3,
-        t0=1,
-        t1=2,
-        negative_prompt=NEGATIVE,
-        height=64,
-        width=64,
-    )
+    options = {"num_inference_steps": 3, "t0": 1, "t1": 2, "negative_prompt": NEGATIVE, "height": 64, "width": 64}
+    made = their_text_to_video(theirs, monkeypatch, PROMPT, noise, **options)
     sd = StableDiffusion.load(saved["ours"], torch.float32, device)
     ours = text_to_video(sd, PROMPT, 3, 3, 7.5, NEGATIVE, height=64, width=64, t_prime=334, t=667, noise=noise)
     assert relative(ours.latents, made) <= 1e-4

@@ -84,9 +84,7 @@ def compare(measured, pipe, saved, loras, name):
     measured(f"{name}: weights ({changed} changed)", worst, 1e-6)
     assert changed > 20
 
-    generator = torch.Generator().manual_seed(3)
-    x = torch.randn(1, 2, 4, 8, 8, generator=generator)
-    context = sd.encode_text([PROMPT])
+    x, context = 4 * random(1, 2, 4, 8, 8, seed=3), sd.encode_text([PROMPT])
     with torch.no_grad():
         ids = torch.stack([sd.tokenizer.encode(PROMPT).ids])
         measured(f"{name}: text states", relative(context, pipe.text_encoder(ids).last_hidden_state), 1e-5)
@@ -97,24 +95,23 @@ def compare(measured, pipe, saved, loras, name):
         assert relative(context, plain.encode_text([PROMPT])) > 0.01
 
 
-def fuse(pipe, loras):
+def fuse_and_compare(measured, pipe, saved, loras, name):
     for n, (path, _) in enumerate(loras):
         pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=f"lora{n}")
     pipe.set_adapters([f"lora{n}" for n in range(len(loras))], [weight for _, weight in loras])
     pipe.fuse_lora(adapter_names=[f"lora{n}" for n in range(len(loras))])
     pipe.unload_lora_weights()
+    compare(measured, pipe, saved, loras, name)
 
 
 def test_kohya(pipe, saved, measured, tmp_path):
     loras = [(write_kohya(pipe, tmp_path / "style.safetensors", 4, 2, seed=10), 0.7)]
-    fuse(pipe, loras)
-    compare(measured, pipe, saved, loras, "kohya")
+    fuse_and_compare(measured, pipe, saved, loras, "kohya")
 
 
 def test_peft(pipe, saved, measured, tmp_path):
     loras = [(write_peft(pipe, tmp_path, seed=20), 0.7)]
-    fuse(pipe, loras)
-    compare(measured, pipe, saved, loras, "peft")
+    fuse_and_compare(measured, pipe, saved, loras, "peft")
 
 
 def test_two_at_once_with_weights_of_their_own(pipe, saved, measured, tmp_path):
@@ -122,5 +119,4 @@ def test_two_at_once_with_weights_of_their_own(pipe, saved, measured, tmp_path):
         (write_kohya(pipe, tmp_path / "style.safetensors", 3, 3, seed=30, convolutions=False), 0.5),
         (write_peft(pipe, tmp_path, seed=40), -0.25),
     ]
-    fuse(pipe, loras)
-    compare(measured, pipe, saved, loras, "kohya and peft")
+    fuse_and_compare(measured, pipe, saved, loras, "kohya and peft")

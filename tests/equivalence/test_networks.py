@@ -5,9 +5,9 @@ float32 hides a wrong epsilon (1e-5 for 1e-6 moves the output by about 1e-6), so
 
 import pytest
 import torch
-from tiny import UNET, VAE_SIZES, randomize
+from tiny import UNET, VAE_SIZES, randomize, unet_config
 from torch import nn
-from twins import TOLERANCE, predict, relative, unet_twin, vae_twin, zero
+from twins import ODD_HEADS, SD15_TOPOLOGY, TOLERANCE, predict, relative, unet_twin, vae_twin, zero
 
 from t2vz.model import to_channels_last
 from t2vz.unet import UNet, UNetConfig
@@ -16,32 +16,11 @@ from t2vz.vae import VAE, VAEConfig
 TYPES = [torch.float64, torch.float32]
 UNETS = {
     "tiny": UNET,
-    "sd15 topology": UNetConfig(block_out_channels=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24),
-    # widths whose halves are no powers of two: the frequencies of the time embedding round differently there
-    "odd heads": UNetConfig(
-        block_out_channels=(24, 48, 72),
-        has_attention=(False, True, True),
-        layers_per_block=1,
-        heads=(2, 4, 6),
-        context_dim=20,
-        norm_groups=8,
-    ),
-    "no groups": UNetConfig(
-        block_out_channels=(40, 20),
-        has_attention=(True, True),
-        layers_per_block=2,
-        heads=(5, 2),
-        context_dim=7,
-        norm_groups=1,
-    ),
-    "8 channels in": UNetConfig(
-        in_channels=8,
-        block_out_channels=(16, 32),
-        has_attention=(True, False),
-        layers_per_block=2,
-        heads=(1, 2),
-        context_dim=12,
-        norm_groups=4,
+    "sd15 topology": SD15_TOPOLOGY,
+    "odd heads": ODD_HEADS,
+    "no groups": unet_config((40, 20), (True, True), 2, heads=(5, 2), context_dim=7, norm_groups=1),
+    "8 channels in": unet_config(
+        (16, 32), (True, False), 2, in_channels=8, heads=(1, 2), context_dim=12, norm_groups=4
     ),
 }
 VAES = {
@@ -104,11 +83,8 @@ def test_vae(name, dtype, device, normal, measured):
             measured(f"VAE {name} mean, {dtype}", relative(mean, posterior.mean), TOLERANCE[dtype])
             measured(f"VAE {name} log-variance, {dtype}", relative(log_variance, posterior.logvar), TOLERANCE[dtype])
             assert torch.equal(vae.encode(images), mean)
-            measured(
-                f"VAE {name} decode, {dtype}",
-                relative(vae.decode(latents), theirs.decode(latents).sample),
-                TOLERANCE[dtype],
-            )
+            error = relative(vae.decode(latents), theirs.decode(latents).sample)
+            measured(f"VAE {name} decode, {dtype}", error, TOLERANCE[dtype])
 
 
 def test_log_variance_is_clamped_alike(device, normal):
@@ -131,12 +107,8 @@ def test_every_norm_has_their_epsilon_and_groups(network, config, make_twin):
     """At SD 1.5's real size, without memory: compare the norms' settings layer by layer."""
 
     def norms(model):
-        kinds = (nn.GroupNorm, nn.LayerNorm)
-        return {
-            name: (type(m), m.eps, getattr(m, "num_groups", None))
-            for name, m in model.named_modules()
-            if isinstance(m, kinds)
-        }
+        found = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.GroupNorm, nn.LayerNorm))]
+        return {name: (type(m), m.eps, getattr(m, "num_groups", None)) for name, m in found}
 
     with torch.device("meta"):
         ours = network(config)
@@ -173,9 +145,8 @@ def test_the_comparison_catches_a_vae_epsilon_and_a_swapped_embedding(device, no
     unet = make(UNet, UNETS["tiny"], torch.float64, device)
     theirs = unet_twin(unet)
     weight = unet.time_embedding.linear_1.weight
-    unet.time_embedding.linear_1.weight = nn.Parameter(
-        weight.roll(weight.shape[1] // 2, dims=1)
-    )  # as if sin came first
+    sin_first = weight.roll(weight.shape[1] // 2, dims=1)
+    unet.time_embedding.linear_1.weight = nn.Parameter(sin_first)
     x, context = normal((2, 1, 4, 4, 4)), normal((2, 3, 64), seed=1)
     with torch.no_grad():
         assert relative(unet(x, 100, context), predict(theirs, x, 100, context)) > 1e-3

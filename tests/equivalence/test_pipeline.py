@@ -51,39 +51,14 @@ def both(
     steps, t_prime, t = RUNS[run]
     sd = tiny_sd(folder, dtype, device, seed=seed)
     noise = noise_for(frames, height, width, seed)
-    ours = text_to_video(
-        sd,
-        PROMPT,
-        frames,
-        steps,
-        guidance,
-        negative,
-        height=height,
-        width=width,
-        motion=motion,
-        t_prime=t_prime,
-        t=t,
-        noise=noise,
-        **more,
-    )
+    size = {"height": height, "width": width}
+    more |= {"motion": motion, "t_prime": t_prime, "t": t, "noise": noise, **size}
+    ours = text_to_video(sd, PROMPT, frames, steps, guidance, negative, **more)
     index = list(reversed(NoiseSchedule.stable_diffusion().timesteps(steps))).index  # their t0, t1 count from the end
-    theirs = their_text_to_video(
-        pipeline_twin(sd, folder / "tokenizer", tables=dtype),
-        monkeypatch,
-        PROMPT,
-        noise,
-        output,
-        num_inference_steps=steps,
-        t0=index(t_prime),
-        t1=index(t),
-        guidance_scale=guidance,
-        negative_prompt=negative,
-        height=height,
-        width=width,
-        motion_field_strength_x=motion[0],
-        motion_field_strength_y=motion[1],
-        eta=more.get("eta", 0.0),
-    )
+    options = {"num_inference_steps": steps, "t0": index(t_prime), "t1": index(t), "guidance_scale": guidance, **size}
+    options |= {"motion_field_strength_x": motion[0], "motion_field_strength_y": motion[1], "negative_prompt": negative}
+    pipe = pipeline_twin(sd, folder / "tokenizer", tables=dtype)
+    theirs = their_text_to_video(pipe, monkeypatch, PROMPT, noise, output, **options)
     assert not any("nearest" in note for note in ours.notes), "T and T' should lie on the grid"
     return ours, theirs
 

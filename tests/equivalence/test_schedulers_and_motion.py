@@ -4,10 +4,12 @@ diffusers keeps its tables in float32. With float64 tables of the same formula i
 so what is left in float32 is theirs.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from twins import ddim, exact_tables, relative, zero
+from twins import BETAS, ddim, exact_tables, relative, zero
 
 from t2vz.motion import global_motion, translation_flow, warp
 from t2vz.schedulers import NoiseSchedule, ddim_step, ddpm_step, forward_jump
@@ -53,15 +55,7 @@ def test_ddim_step(steps, eta, dtype, normal, measured):
 
 
 def their_ddpm(steps: int, tables: torch.dtype) -> DDPMScheduler:
-    scheduler = DDPMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        variance_type="fixed_small",
-        timestep_spacing="leading",
-        steps_offset=1,
-    )
+    scheduler = DDPMScheduler(**BETAS, clip_sample=False, variance_type="fixed_small", timestep_spacing="leading")
     scheduler = exact_tables(scheduler) if tables == torch.float64 else scheduler
     scheduler.set_timesteps(steps)
     return scheduler
@@ -97,21 +91,13 @@ def test_ddpm_step(steps, dtype, device, normal, measured):
     measured(f"DDPM step, {steps} steps, {dtype}, from theirs as far as that is exact", from_theirs, theirs_off + 1e-6)
 
 
-class JustTheLoop:
-    """What their `forward_loop` asks of its pipeline."""
-
-    def __init__(self, dtype):
-        self.scheduler = ddim(dtype)
-
-
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_forward_jump(dtype, device, normal, measured):
     for s, t in ((881, 941), (1, 981), (0, 999), (441, 441), (500, 501)):
         x = normal(SHAPE, dtype, seed=s)
         noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(t), dtype=dtype).to(device)
-        expected = zero.TextToVideoZeroPipeline.forward_loop(
-            JustTheLoop(dtype), x, s, t, torch.Generator().manual_seed(t)
-        )
+        their = SimpleNamespace(scheduler=ddim(dtype))  # all that the loop asks of its pipeline
+        expected = zero.TextToVideoZeroPipeline.forward_loop(their, x, s, t, torch.Generator().manual_seed(t))
         ours = forward_jump(x, SCHEDULE.jump_ratio(s, t, "release"), noise)
         measured(f"forward jump {s} to {t}, {dtype}", relative(ours, expected), TYPES[dtype])
         if t - s == 60:  # and the definition differs from the public code by one step

@@ -3,8 +3,7 @@
 import pytest
 import torch
 from tiny import randomize, tiny_sd
-from transformers import CLIPTokenizer
-from twins import pipeline_twin, relative, text_twin
+from twins import clip_words, pipeline_twin, relative, text_twin
 
 from t2vz.text import TextConfig, TextEncoder
 
@@ -39,7 +38,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: repr(prompt[:24]))
 def test_token_numbers(prompt, folder):
     sd = tiny_sd(folder)
-    clip = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), model_max_length=77, local_files_only=True)
+    clip = clip_words(folder / "tokenizer")
     expected = clip(prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids[0]
     assert torch.equal(sd.tokenizer.encode(prompt).ids, expected)
 
@@ -58,11 +57,8 @@ def test_text_states(dtype, tolerance, folder, device, measured):
     for prompt, negative in zip(PROMPTS, reversed(PROMPTS), strict=True):
         with torch.no_grad():
             text, none = theirs.encode_prompt([prompt], device, 1, True, [negative])
-        measured(
-            f"text states of {prompt[:20]!r}, {dtype}",
-            relative(sd.encode_text([negative, prompt]), torch.cat([none, text])),
-            tolerance,
-        )
+        error = relative(sd.encode_text([negative, prompt]), torch.cat([none, text]))
+        measured(f"text states of {prompt[:20]!r}, {dtype}", error, tolerance)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)], ids=str)

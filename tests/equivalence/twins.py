@@ -10,13 +10,21 @@ from dataclasses import asdict
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, TextToVideoZeroPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
+from tiny import unet_config
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from t2vz.unet import UNetConfig
+
 zero = sys.modules[TextToVideoZeroPipeline.__module__]  # where it lies differs between diffusers' releases
 
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+UNCHECKED = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 # For one call of a network, relative L2. Promised are 1e-5 and 1e-9; float64 is held to what rounding alone explains.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+SD15_TOPOLOGY = UNetConfig(block_out_channels=(32, 64, 128, 128), heads=(8, 8, 8, 8), context_dim=24)
+# widths whose halves are no powers of two: the frequencies of the time embedding round differently there
+ODD_HEADS = unet_config((24, 48, 72), (False, True, True), heads=(2, 4, 6), context_dim=20, norm_groups=8)
 PROMPT, NEGATIVE = "a red ball rolls on a green meadow", "grey, blurry"
 
 
@@ -101,15 +109,7 @@ def text_twin(text_encoder) -> CLIPTextModel:
 
 def ddim(tables: torch.dtype = torch.float32) -> DDIMScheduler:
     """Stable Diffusion 1.5's sampler. It keeps its tables in float32; float64 puts exact ones in their place."""
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        steps_offset=1,
-        set_alpha_to_one=False,
-        clip_sample=False,
-        timestep_spacing="leading",
-    )
+    scheduler = DDIMScheduler(**BETAS, set_alpha_to_one=False, clip_sample=False, timestep_spacing="leading")
     return exact_tables(scheduler) if tables == torch.float64 else scheduler
 
 
@@ -127,24 +127,19 @@ def pipeline(unet, vae, text_encoder, tokenizer, tables: torch.dtype = torch.flo
     """TextToVideoZeroPipeline of parts that are diffusers' and transformers' already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = zero.TextToVideoZeroPipeline(
-            vae,
-            text_encoder,
-            tokenizer,
-            unet,
-            ddim(tables),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        made = zero.TextToVideoZeroPipeline(vae, text_encoder, tokenizer, unet, ddim(tables), **UNCHECKED)
     made.set_progress_bar_config(disable=True)
     return made
 
 
+def clip_words(tokenizer) -> CLIPTokenizer:
+    """transformers' tokenizer of a folder."""
+    return CLIPTokenizer.from_pretrained(str(tokenizer), model_max_length=77, local_files_only=True)
+
+
 def pipeline_twin(sd, tokenizer, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
     """TextToVideoZeroPipeline around a StableDiffusion's weights. tokenizer: its folder."""
-    tokenizer = CLIPTokenizer.from_pretrained(str(tokenizer), model_max_length=77, local_files_only=True)
-    return pipeline(unet_twin(sd.unet), vae_twin(sd.vae), text_twin(sd.text_encoder), tokenizer, tables)
+    return pipeline(unet_twin(sd.unet), vae_twin(sd.vae), text_twin(sd.text_encoder), clip_words(tokenizer), tables)
 
 
 def cross_frame(unet: UNet2DConditionModel, attention: str) -> None:

@@ -31,12 +31,10 @@ class Theirs(CLIPModel):
     """transformers 5 returns the towers' whole output, torchmetrics wants the projected vectors alone."""
 
     def get_image_features(self, *args, **kwargs):
-        out = super().get_image_features(*args, **kwargs)
-        return out if isinstance(out, torch.Tensor) else out.pooler_output
+        return getattr(out := super().get_image_features(*args, **kwargs), "pooler_output", out)
 
     def get_text_features(self, *args, **kwargs):
-        out = super().get_text_features(*args, **kwargs)
-        return out if isinstance(out, torch.Tensor) else out.pooler_output
+        return getattr(out := super().get_text_features(*args, **kwargs), "pooler_output", out)
 
 
 @pytest.fixture(scope="module")
@@ -124,14 +122,8 @@ def test_what_is_no_clip_is_said_in_one_line(tmp_path, theirs, monkeypatch):
     model.save_pretrained(half, state_dict=kept)
     (mute / "merges.txt").unlink()
     config = json.loads((text / "config.json").read_text())
-    cases = {
-        empty: "no CLIP model",
-        text: config["model_type"],
-        half: "lacks vision_model",
-        mute: "merges.txt",
-        "no-such/clip": "hub",
-    }
-    for path, words in cases.items():
+    cases = {empty: "no CLIP model", half: "lacks vision_model", mute: "merges.txt", "no-such/clip": "hub"}
+    for path, words in {**cases, text: config["model_type"]}.items():
         with pytest.raises(InputError, match=words) as caught:
             load_clip(path)
         assert "\n" not in str(caught.value)

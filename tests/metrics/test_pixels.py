@@ -16,12 +16,8 @@ def noise(*shape, seed=0):
 def travelling(m=4, side=40, step=(3, -2), seed=0):
     """m views of one noise picture, the camera going `step` = (x, y) pixels a frame: exact warps of frame 1."""
     large = noise(side + 40, side + 40, 3, seed=seed)
-    return np.stack(
-        [
-            large[20 + step[1] * k : 20 + step[1] * k + side, 20 + step[0] * k : 20 + step[0] * k + side]
-            for k in range(m)
-        ]
-    )
+    corners = [(20 + step[0] * k, 20 + step[1] * k) for k in range(m)]
+    return np.stack([large[y : y + side, x : x + side] for x, y in corners])
 
 
 def test_warp_error_is_zero_for_exact_warps_and_large_for_others():
@@ -43,10 +39,8 @@ def test_warp_error_equals_a_loop_over_pixels():
                     continue
                 a, b = min(int(u), 9), min(int(v), 7)
                 s, t = u - a, v - b
-                first = frames[0].astype(float)
-                value = (1 - t) * ((1 - s) * first[b, a] + s * first[b, a + 1]) + t * (
-                    (1 - s) * first[b + 1, a] + s * first[b + 1, a + 1]
-                )
+                upper, lower = ((1 - s) * frames[0, row, a] + s * frames[0, row, a + 1] for row in (b, b + 1))
+                value = (1 - t) * upper + t * lower
                 total, count = total + np.abs(frames[k, i, j] - value).mean(), count + 1
     assert warp_error(frames, flow) == pytest.approx(total / count, rel=1e-6)
 
@@ -101,13 +95,8 @@ def test_histograms_see_colours_and_not_places():
 def test_psnr_against_torchmetrics():
     one, other = noise(3, 20, 24, 3, seed=6), noise(3, 20, 24, 3, seed=7)
     others = np.stack([one[0] ^ 1, one[1] // 2, other[2]])
-    wanted = peak_signal_noise_ratio(
-        torch.from_numpy(one).double(),
-        torch.from_numpy(others).double(),
-        data_range=255.0,
-        dim=(1, 2, 3),
-        reduction="elementwise_mean",
-    )
+    pair = (torch.from_numpy(one).double(), torch.from_numpy(others).double())
+    wanted = peak_signal_noise_ratio(*pair, data_range=255.0, dim=(1, 2, 3), reduction="elementwise_mean")
     assert psnr(one, others) == pytest.approx(float(wanted), rel=1e-6)
     assert psnr(one, one) == pytest.approx(120)
     with pytest.raises(InputError, match="same sizes"):

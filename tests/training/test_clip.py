@@ -53,9 +53,8 @@ def test_loss_is_cross_entropy_of_the_similarities(tokenizer, pictures):
     text = clip(input_ids=ids[which], pixel_values=images)
     logits = text.logits_per_text
     same = which[:, None] == which[None]
-    rows = [
-        -(F.log_softmax(matrix, dim=1) * same / same.sum(1, keepdim=True)).sum() / 8 for matrix in (logits, logits.T)
-    ]
+    same = same / same.sum(1, keepdim=True)
+    rows = [-(F.log_softmax(matrix, dim=1) * same).sum() / 8 for matrix in (logits, logits.T)]
     assert loss.item() == pytest.approx(sum(rows).item() / 2, rel=1e-5)
 
 

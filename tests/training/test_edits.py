@@ -34,12 +34,7 @@ def test_an_edit_changes_one_fact_and_says_which():
         facts = [(s.kind, s.colour, s.background) for s in (before, after)]
         assert sum(a != b for a, b in zip(*facts)) == 1
         assert edit.to in known[edit.what] and edit.to in (after.kind, after.colour, after.background)
-        assert (after.seed, after.count, after.size, after.companion) == (
-            before.seed,
-            before.count,
-            before.size,
-            before.companion,
-        )
+        assert all(getattr(after, name) == getattr(before, name) for name in ("seed", "count", "size", "companion"))
         assert not is_held_out(after.kind, after.colour, after.background)
         seen.add(edit.what)
     assert seen == set(known)

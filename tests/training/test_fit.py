@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,11 @@ def line(seed=0):
     return model, loss_of
 
 
+def assert_same(one, other):
+    for a, b in zip(one.parameters(), other.parameters()):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
 def test_rate_warms_up_and_ends_at_zero():
     settings = Settings(steps=100, learning_rate=2.0, warmup=10)
     rates = [settings.rate(step, 0.0) for step in range(101)]
@@ -53,12 +59,11 @@ def test_budget_must_be_one_and_positive(budget):
 
 
 def test_interrupted_training_ends_with_the_same_weights(tmp_path):
-    settings = Settings(steps=12, batch=4, learning_rate=1e-2, warmup=3, ema=0.9, save_minutes=0.0)
+    settings = replace(TINY, save_minutes=0.0)
     whole, loss_of = line()
     fit(whole, loss_of, tmp_path / "whole", settings)
 
     broken, loss_of = line()
-
     steps = iter(range(12))
 
     def interrupted(generator):
@@ -70,8 +75,7 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path):
         fit(broken, interrupted, tmp_path / "parts", settings)
     again, loss_of = line(seed=99)  # other first weights: they must come from the state
     fit(again, loss_of, tmp_path / "parts", settings)
-    for a, b in zip(whole.parameters(), again.parameters()):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert_same(whole, again)
     logs = [[row["loss"] for row in read_log(tmp_path / name)] for name in ("whole", "parts")]
     assert logs[0] == pytest.approx(logs[1])
 
@@ -80,13 +84,8 @@ def test_finished_training_is_not_continued(tmp_path):
     model, loss_of = line()
     fit(model, loss_of, tmp_path, TINY)
     other, _ = line(seed=5)
-
-    def forbidden(generator):
-        raise AssertionError("a step was taken")
-
-    fit(other, forbidden, tmp_path, TINY)
-    for a, b in zip(model.parameters(), other.parameters()):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    fit(other, lambda generator: pytest.fail("a step was taken"), tmp_path, TINY)
+    assert_same(model, other)
 
 
 def test_ema_and_adamw_agree_with_a_plain_loop(tmp_path):
@@ -95,9 +94,8 @@ def test_ema_and_adamw_agree_with_a_plain_loop(tmp_path):
     twin, twin_loss = line()
     fit(model, loss_of, tmp_path, TINY)
 
-    optimizer = torch.optim.AdamW(
-        twin.parameters(), lr=0.0, betas=TINY.betas, weight_decay=TINY.weight_decay, fused=False
-    )
+    options = {"betas": TINY.betas, "weight_decay": TINY.weight_decay, "fused": False}
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=0.0, **options)
     average = [p.detach().double() for p in twin.parameters()]
     for step in range(12):
         optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / 3) * (1 + math.cos(math.pi * step / 12)) / 2
@@ -117,7 +115,7 @@ def test_state_of_other_settings_is_refused(tmp_path):
     model, loss_of = line()
     fit(model, loss_of, tmp_path, TINY)
     with pytest.raises(InputError, match="batch=4, not 8"):
-        fit(model, loss_of, tmp_path, Settings(steps=12, batch=8, learning_rate=1e-2, warmup=3, ema=0.9))
+        fit(model, loss_of, tmp_path, replace(TINY, batch=8))
     with pytest.raises(InputError, match="other sizes"):
         fit(nn.Linear(2, 1), loss_of, tmp_path, TINY)
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from tiny import random, unet_config
 
 from t2vz.text import Tokenizer
-from t2vz.unet.config import UNetConfig
 from t2vz.world.backgrounds import PLACES
 from training.clip import new_clip
 from training.folder import CLIPSizes
@@ -22,14 +22,7 @@ from training.unet import (
     sample,
 )
 
-TINY = UNetConfig(
-    block_out_channels=(16, 16),
-    has_attention=(True, False),
-    layers_per_block=1,
-    heads=(2, 2),
-    context_dim=64,
-    norm_groups=4,
-)
+TINY = unet_config((16, 16), (True, False), heads=(2, 2), context_dim=64, norm_groups=4)
 ALPHA_BAR = SCHEDULE.alpha_bar
 
 
@@ -55,7 +48,7 @@ class Seen(torch.nn.Module):
 @pytest.mark.parametrize("noisy", [True, False])
 @pytest.mark.parametrize("snr_cap", [5.0, float("inf")])
 def test_loss_is_the_weighted_error_of_the_noise(snr_cap, noisy):
-    x_0 = torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(2))
+    x_0 = random(8, 4, 4, 4, seed=2)
     unet, weights = Seen(0.3), UNetLoss(snr_cap=snr_cap, noisy=noisy)
     losses = noise_loss(unet, x_0, torch.zeros(8, 3, 5), torch.Generator().manual_seed(9), weights)
     wanted, plain = 0.0, 0.0
@@ -71,7 +64,7 @@ def test_loss_is_the_weighted_error_of_the_noise(snr_cap, noisy):
 
 def test_noisy_weights_are_those_of_v_prediction():
     """|v − v̂|² for v = √ᾱ·ε − √(1−ᾱ)·x_0, with the x̂_0 that belongs to ε̂, is |ε − ε̂|²/ᾱ."""
-    x_0 = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(5))
+    x_0 = random(6, 4, 4, 4, seed=5)
     unet, weights = Seen(-0.2), UNetLoss(snr_cap=float("inf"))
     losses = noise_loss(unet, x_0, torch.zeros(6, 3, 5), torch.Generator().manual_seed(1), weights)
     a = ALPHA_BAR[unet.t][:, None, None, None].double()
@@ -94,14 +87,9 @@ def test_cells_of_things_count_more():
     for i, y, x in ((0, 1, 2), (0, 3, 3), (1, 0, 1)):
         error = torch.zeros(2, 1, 4, 4)
         error[i, 0, y, x] = 0.7
-        losses = noise_loss(
-            Right(error),
-            x_0,
-            torch.zeros(2, 1, 1),
-            torch.Generator().manual_seed(3),
-            UNetLoss(snr_cap=float("inf"), noisy=False),
-            weights,
-        )
+        plainly = UNetLoss(snr_cap=float("inf"), noisy=False)
+        generator = torch.Generator().manual_seed(3)
+        losses = noise_loss(Right(error), x_0, torch.zeros(2, 1, 1), generator, plainly, weights)
         assert losses["loss"].item() == pytest.approx(0.49 * weights[i, 0, y, x].item() / 32, rel=1e-3)
 
 
@@ -139,7 +127,7 @@ def test_equal_captions_share_their_states_and_dropped_ones_are_empty(text):
 
 def test_one_latent_is_learnt_and_sampled():
     """By the exact ε_θ of a data set of one latent, the sampler returns that latent, whatever the guidance."""
-    x_0 = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    x_0 = random(1, 4, 4, 4, seed=3)
 
     def oracle(x, t, context):
         a = float(ALPHA_BAR[t])

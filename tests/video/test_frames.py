@@ -65,3 +65,6 @@ def test_arrays_tensors_and_lists_are_frames():
         assert np.array_equal(check_frames(frames, least=3), GOOD)
     with pytest.raises(InputError, match="at least 4"):
         check_frames(GOOD, least=4)
+    for measure in (metrics.measured_motion, metrics.histogram_similarity):
+        with pytest.raises(InputError, match="at least 2"):
+            measure(GOOD[:1])

@@ -1,5 +1,8 @@
 """Pictures of all kinds: their values, their times in animations, and what lies beside them in a folder."""
 
+from functools import partial
+
+import films
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,8 +18,7 @@ def film(count=8):
     return [Image.fromarray(np.full((48, 64, 3), 20 * k, np.uint8)) for k in range(count)]
 
 
-def numbers(video):
-    return [round(float(frame.mean()) / 20) for frame in video.frames]
+numbers = partial(films.numbers, step=20)
 
 
 def animate(path, durations, **options):
@@ -32,17 +34,17 @@ def test_animations_have_their_own_times(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     animate(path, 40)
     video = read_video(path)
-    assert numbers(video) == list(range(8)) and video.fps == 25 and video.notes == []
+    assert numbers(video.frames) == list(range(8)) and video.fps == 25 and video.notes == []
     animate(path, [40, 80, 40, 40, 160, 40, 40, 40])  # at 25 a second, equal frames merged
     video = read_video(path)
-    assert numbers(video) == [0, 1, 1, 2, 3, 4, 4, 4, 4, 5, 6, 7] and video.fps == 25
+    assert numbers(video.frames) == [0, 1, 1, 2, 3, 4, 4, 4, 4, 5, 6, 7] and video.fps == 25
     assert "8 pictures make 12 frames" in video.notes[0]
     animate(path, [40, 60, 100, 40, 30, 200, 50, 90])
     video = read_video(path)
-    assert numbers(video) == list(range(8)) and len(video) / video.fps == pytest.approx(0.61)
+    assert numbers(video.frames) == list(range(8)) and len(video) / video.fps == pytest.approx(0.61)
     assert "no constant frame rate (frames last 30 to 200 ms)" in video.notes[0]
-    assert numbers(read_video(path, start=0.1, end=0.25)) == [2, 3, 4]
-    assert numbers(read_video(path, fps=10)) == [1, 2, 4, 5, 5, 7]
+    assert numbers(read_video(path, start=0.1, end=0.25).frames) == [2, 3, 4]
+    assert numbers(read_video(path, fps=10).frames) == [1, 2, 4, 5, 5, 7]
 
 
 @pytest.mark.parametrize("fps", [12, 24, 30, 45])
@@ -51,12 +53,12 @@ def test_a_gif_with_merged_frames_gets_them_back(tmp_path, fps):
     ends = [round(100 * k / fps) for k in range(len(order) + 1)]
     stays = [sum(10 * (ends[i + 1] - ends[i]) for i, n in enumerate(order) if n == k) for k in range(8)]
     animate(tmp_path / "a.gif", stays)
-    assert numbers(read_video(tmp_path / "a.gif")) == order
+    assert numbers(read_video(tmp_path / "a.gif").frames) == order
 
 
 def test_pictures_that_are_no_frames_of_an_animation(tmp_path):
     animate(tmp_path / "apng.png", 40, default_image=True)  # picture 0 is for programs that show no animations
-    assert numbers(read_video(tmp_path / "apng.png")) == list(range(1, 8))
+    assert numbers(read_video(tmp_path / "apng.png").frames) == list(range(1, 8))
     first = Image.fromarray(RGB)
     first.save(tmp_path / "stereo.mpo", save_all=True, append_images=[first.resize((32, 24))])
     (tmp_path / "stereo.mpo").rename(tmp_path / "stereo.jpg")
@@ -64,7 +66,7 @@ def test_pictures_that_are_no_frames_of_an_animation(tmp_path):
     pages = film()
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     video = read_video(tmp_path / "pages.tif")
-    assert numbers(video) == list(range(8)) and video.fps == 4  # as the pictures of a folder
+    assert numbers(video.frames) == list(range(8)) and video.fps == 4  # as the pictures of a folder
 
 
 @pytest.mark.parametrize("ending", ["gif", "png"])
@@ -157,15 +159,16 @@ def test_what_a_folder_holds_beside_pictures_is_said(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "more").mkdir()
     video = read_video(tmp_path)
-    assert numbers(video) == [0, 1, 2] and "left out: more, notes.txt" in video.notes[0]
+    assert numbers(video.frames) == [0, 1, 2] and "left out: more, notes.txt" in video.notes[0]
     with open_clip(tmp_path, resolution=64) as clip:
         assert any("notes.txt" in note for note in clip.notes)
     film(4)[3].save(tmp_path / "3.avif")
-    assert numbers(read_video(tmp_path)) == [0, 1, 2, 3]
+    assert numbers(read_video(tmp_path).frames) == [0, 1, 2, 3]
     first, *others = film(4)
-    first.save(tmp_path / "more.gif", save_all=True, append_images=others)
+    for name in ("more.gif", "moving.png"):
+        first.save(tmp_path / name, save_all=True, append_images=others)
     video = read_video(tmp_path)
-    assert len(video.frames) == 5 and "only the first frame was taken: more.gif" in video.notes[-1]
+    assert len(video.frames) == 6 and "only the first frame was taken: more.gif, moving.png" in video.notes[-1]
     (tmp_path / "4.heic").write_text("x")
     with pytest.raises(InputError, match=r"4\.heic.* save them as"):
         read_video(tmp_path)

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from films import numbers
 
 from t2vz.errors import FailedError, InputError
 from t2vz.video import open_clip, open_frames, read_video
@@ -23,10 +24,6 @@ def numbered(path, milliseconds, *options, before=()):
     )
     passthrough = ["-fps_mode", "passthrough", "-enc_time_base", "1/1000", "-pix_fmt", "yuv420p"]
     ffmpeg(*before, "-f", "lavfi", "-i", source, *passthrough, *options, path)
-
-
-def numbers(frames):
-    return [round(float(frame.mean()) / 4) for frame in frames]
 
 
 UNEVEN = [int(t) for t in np.cumsum([0, *np.random.default_rng(0).integers(15, 60, 44)])]
