@@ -21,6 +21,5 @@ Condition = Callable[[np.ndarray], np.ndarray]
 
 
 def condition_frames(clip, condition: Condition) -> Iterator[np.ndarray]:
-    """Yield the condition picture of each frame of a clip (an array (m, H, W, 3), or a Clip), made when asked for."""
-    for k in range(len(clip)):
-        yield condition(clip[k])
+    """The condition picture of each frame of a clip (an array (m, H, W, 3), or a Clip), made when asked for."""
+    return (condition(clip[k]) for k in range(len(clip)))

@@ -18,9 +18,9 @@ from ..video.frames import check_frame
 from .edges import load_opencv
 from .hub import load_from_hub
 
-# OpenPose's 18 points in the order of COCO's 17 (0 nose, 5 left shoulder …): neck, between the shoulders, is made.
-LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6
-FROM_COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+# OpenPose's 18 points in the order of COCO's 17 (0 nose, 5 left shoulder …) and the neck, which is made: number 17.
+SHOULDERS = [5, 6]
+FROM_COCO = (0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 # Seventeen limbs from one point to another, and the colours of points and limbs: the hues, in steps of 20 degrees.
 LIMBS_FROM = (1, 1, 2, 3, 5, 6, 1, 8, 9, 1, 11, 12, 1, 0, 14, 0, 15)
 LIMBS_TO = (2, 5, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 0, 14, 16, 15, 17)
@@ -72,26 +72,20 @@ def draw_skeleton(points: np.ndarray, scores: np.ndarray, height: int, width: in
     cv2 = load_opencv("poses")
     picture = np.zeros((height, width, 3), np.uint8)
     joints, thick = openpose_joints(points, scores), max(1, round(4 * max(height, width) / 512))
-    for joint, colour in zip(joints, COLOURS, strict=True):
-        if joint is not None:
-            cv2.circle(picture, (int(joint[0]), int(joint[1])), thick, colour, thickness=-1)
-    for a, b, colour in zip(LIMBS_FROM, LIMBS_TO, COLOURS):
-        if joints[a] is None or joints[b] is None:
-            continue
-        (xa, ya), (xb, yb) = joints[a], joints[b]
-        half = int(math.hypot(xa - xb, ya - yb) / 2)
-        angle = int(math.degrees(math.atan2(ya - yb, xa - xb)))
-        outline = cv2.ellipse2Poly((int((xa + xb) / 2), int((ya + yb) / 2)), (half, thick), angle, 0, 360, 1)
-        limb = cv2.fillConvexPoly(picture.copy(), outline, colour)
-        picture = cv2.addWeighted(picture, 0.4, limb, 0.6, 0)
+    for (x, y), colour in zip(joints, COLOURS, strict=True):
+        if not np.isnan(x):
+            cv2.circle(picture, (int(x), int(y)), thick, colour, thickness=-1)
+    for (xa, ya), (xb, yb), colour in zip(joints[LIMBS_FROM, :], joints[LIMBS_TO, :], COLOURS):
+        if not np.isnan(xa + xb):
+            half, angle = int(math.hypot(xa - xb, ya - yb) / 2), int(math.degrees(math.atan2(ya - yb, xa - xb)))
+            outline = cv2.ellipse2Poly((int((xa + xb) / 2), int((ya + yb) / 2)), (half, thick), angle, 0, 360, 1)
+            limb = cv2.fillConvexPoly(picture.copy(), outline, colour)
+            picture = cv2.addWeighted(picture, 0.4, limb, 0.6, 0)
     return picture
 
 
-def openpose_joints(points: np.ndarray, scores: np.ndarray) -> list[tuple[float, float] | None]:
-    """OpenPose's 18 joints (x, y) from COCO's 17; None for those not seen. The neck lies between the shoulders."""
-    seen = [
-        tuple(map(float, point)) if score >= LEAST_SCORE else None for point, score in zip(points, scores, strict=True)
-    ]
-    left, right = seen[LEFT_SHOULDER], seen[RIGHT_SHOULDER]
-    neck = None if left is None or right is None else ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2)
-    return [neck if number is None else seen[number] for number in FROM_COCO]
+def openpose_joints(points: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """OpenPose's 18 joints, x and y, (18, 2), from COCO's 17; NaN for those not seen. The neck lies between the
+    shoulders."""
+    seen = np.where(np.asarray(scores)[:, None] >= LEAST_SCORE, np.asarray(points, float), np.nan)
+    return np.vstack([seen, seen[SHOULDERS].mean(axis=0)])[FROM_COCO, :]

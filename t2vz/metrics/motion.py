@@ -33,21 +33,16 @@ class Shifts:
     match: Tensor
 
 
-def measured_motion(frames: np.ndarray, masks: Tensor | None = None, against: str = "first") -> Shifts:
-    """The content's shift from frame 1 (against="first") or from the frame before ("previous") to frames 2 … m.
+def measured_motion(frames: np.ndarray, masks: Tensor | None = None) -> Shifts:
+    """The content's shift from frame 1 to frames 2 … m.
 
     frames uint8 (m, H, W, 3), m ≥ 2. masks (m, 1, H, W) in [0, 1], 1 where not to look: the background's motion is
     measured where the foreground is not. A property, neither good nor bad: compare with −`requested_motion`. Reliable
     up to about a third of the frame; beyond half of it a shift is not found.
     """
-    if against not in ("first", "previous"):
-        raise InputError(f'motion against "{against}" is not known; it is measured against "first" or "previous"')
     grey = torch.from_numpy(check_frames(frames, least=2) @ np.float64(LUMA))
     weights = torch.ones_like(grey) if masks is None else 1.0 - check_masks(masks, *grey.shape)[:, 0]
-    found = []
-    for k in range(1, len(grey)):
-        before = 0 if against == "first" else k - 1
-        found.append(content_shift(grey[before], grey[k], weights[before], weights[k]))
+    found = [content_shift(grey[0], after, weights[0], weight) for after, weight in zip(grey[1:], weights[1:])]
     found = torch.tensor(found, **ON_CPU)
     return Shifts(found[:, :2], found[:, 2])
 

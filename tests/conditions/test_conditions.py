@@ -134,9 +134,8 @@ STANDING = np.array([X, Y], dtype=float).T
 def test_a_skeleton_stands_where_the_joints_are():
     picture = draw_skeleton(STANDING, np.ones(17), 512, 512)
     joints = openpose_joints(STANDING, np.ones(17))
-    assert joints[1] == (256.0, 160.0)  # the neck
-    assert joints[2] == (202.0, 160.0) and joints[5] == (310.0, 160.0)  # right shoulder, left shoulder
-    assert joints[14] == (246.0, 90.0) and joints[17] == (280.0, 96.0)  # right eye, left ear
+    # the neck, the right shoulder and the left, the right eye, the left ear
+    assert joints[[1, 2, 5, 14, 17]].tolist() == [[256, 160], [202, 160], [310, 160], [246, 90], [280, 96]]
     for (a, b), colour in [((2, 3), COLOURS[2]), ((11, 12), COLOURS[10]), ((1, 0), COLOURS[12])]:
         x, y = ((joints[a][i] + joints[b][i]) / 2 for i in (0, 1))
         assert np.abs(picture[int(y), int(x)] - 0.6 * np.array(colour)).max() <= 1  # a limb: 60 % of its colour

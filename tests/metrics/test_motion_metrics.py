@@ -54,14 +54,6 @@ def test_identical_frames_do_not_move_and_unlike_ones_say_so():
     assert measured_motion(unlike).match.max() < 0.9
 
 
-def test_against_the_frame_before_and_against_the_first():
-    offsets = np.array([[0, 0], [12, 4], [24, 8], [20, 30]])
-    frames = window(scene(4), offsets)
-    previous = measured_motion(frames, against="previous").pixels.numpy()
-    np.testing.assert_allclose(previous, -np.diff(offsets, axis=0) / UP, atol=0.1)
-    np.testing.assert_allclose(previous.sum(axis=0), measured_motion(frames).pixels[-1].numpy(), atol=0.2)
-
-
 def test_masks_leave_the_background_s_motion():
     """A large thing moves right while the place behind it moves left: with masks only the place counts."""
     side, big = 96, 160
