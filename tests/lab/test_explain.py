@@ -3,12 +3,12 @@
 import re
 import time
 from dataclasses import replace
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
 import torch
 from browser import Browser
+from parsed import Page
 from tiny import tiny_sd
 
 import t2vz
@@ -22,8 +22,6 @@ from t2vz.pipelines.text_to_video import generate
 PROMPT = "a red ball on a green meadow"
 # Five steps (801, 601, 401, 201, 1); 48 × 64 pixels are 6 × 8 cells, where 128/512ths of the width are 2 cells.
 SETTINGS = Settings(PROMPT, steps=5, frames=3, height=48, width=64, motion=(128.0, 64.0), t_prime=401, t=601)
-VOID = {"meta", "img", "br", "wbr", "input", "line", "circle", "path", "mspace"}
-MATH = {"msub": 2, "msup": 2, "msubsup": 3, "mfrac": 2, "mover": 2}  # element -> how many it holds
 
 
 @pytest.fixture(scope="module")
@@ -39,43 +37,6 @@ def explained(sd):
 @pytest.fixture(scope="module")
 def html(explained, sd):
     return page(explained, sd, "../code", 't2vz explain "…"')
-
-
-class Tree(HTMLParser):
-    """Checks nesting, counts children, and collects attributes and texts of a page."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.texts, self.children = [], [], [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if self.children:
-            self.children[-1] += 1
-        if tag not in VOID:
-            self.open.append(tag)
-            self.children.append(0)
-
-    def handle_endtag(self, tag):
-        if tag in VOID:
-            return
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
-        held = self.children.pop()
-        assert MATH.get(tag, held) == held, f"<{tag}> holds {held}"
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if self.children:
-            self.children[-1] += 1
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    def all(self, tag, attribute):
-        return [attributes[attribute] for name, attributes in self.tags if name == tag and attribute in attributes]
 
 
 def test_the_videos_are_those_that_generate_makes(sd, explained):
@@ -169,7 +130,7 @@ def test_what_cannot_be_explained_is_refused_before_the_work(sd, changes, points
 
 
 def test_the_page_is_well_formed_and_stands_alone(html):
-    tree = Tree(html)
+    tree = Page(html)
     assert tree.all("img", "src") and all(src.startswith("data:image/png;base64,") for src in tree.all("img", "src"))
     assert not re.search(r"https?://|//[a-z]+\.[a-z]|@import|<link|<script src", html.replace("data:image", ""))
     assert all(alt for alt in tree.all("img", "alt")) and len(tree.all("img", "alt")) == len(tree.all("img", "src"))
@@ -191,7 +152,7 @@ def test_every_equation_has_its_function_and_every_link_its_line(html):
 
 
 def test_every_step_of_the_algorithm_is_on_the_page(html):
-    text = "".join(Tree(html).texts)
+    text = "".join(Page(html).words)
     for tag in ("E6", "E7 · E8", "E9", "E10", "E11", "E12", "E13"):
         assert tag in text
     assert "δ" in text and "1.99, 0.74" in text and "2, 1" in text, "128 and 64/512ths of 8 × 6 cells, less the slip"
@@ -200,15 +161,15 @@ def test_every_step_of_the_algorithm_is_on_the_page(html):
 def test_a_prompt_is_text_not_markup(sd, explained):
     evil = '<b>"bold"</b> & <script>alert(1)</script>'
     changed = replace(explained, settings=replace(SETTINGS, prompt=evil), subject=[])
-    tree = Tree(page(changed, sd))
-    assert "alert(1)" in "".join(tree.texts) and "script" not in {tag for tag, _ in tree.tags}
+    tree = Page(page(changed, sd))
+    assert "alert(1)" in "".join(tree.words) and "script" not in {tag for tag, _ in tree.tags}
 
 
 def test_the_page_without_motion_with_smoothing_and_other_attention(sd):
     settings = replace(SETTINGS, frames=2, steps=2, motion=None, attention="causal", smooth_background=0.6)
     explained = explain(sd, settings, points=[(0.9, 0.1)])
     html = page(explained, sd)
-    text = "".join(Tree(html).texts)
+    text = "".join(Page(html).words)
     assert 'id="e8"' not in html and "Motion is off" in text and "α = 0.6" in text and "“causal”" in text
     assert len(explained.points) == 1 and torch.equal(explained.foreground, explained.trace["foreground"])
     zoomed = explain(sd, replace(SETTINGS, frames=2, steps=2, zoom=1.3), points=[(0.5, 0.5)])

@@ -2,52 +2,17 @@
 
 import re
 from collections import Counter
-from html.parser import HTMLParser
 
 import pytest
 from browser import Browser
 from lab_study import MADE, STUDY, finished_study
+from parsed import Page
 
 from t2vz.lab import report as report_module
 from t2vz.lab.measure import MEASURES
 from t2vz.lab.page import TEMPLATES
 from t2vz.lab.report import write_report
 from t2vz.lab.runs import RunFolder
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; fails on tags that are not closed in order."""
-
-    VOID = {"meta", "img", "br", "input", "link", "hr", "path", "use", "rect", "circle"}
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.words, self.open = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        if tag in self.VOID:
-            return
-        # HTML lets these end by themselves
-        while self.open[-1] != tag and self.open[-1] in ("p", "li", "td", "th", "tr", "dt", "dd"):
-            self.open.pop()
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture(scope="module")

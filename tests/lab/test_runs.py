@@ -1,7 +1,8 @@
-"""Runs on the disk: found again by their key, made once by however many processes, none lost to a kill."""
+"""Runs on the disk: found again by what decides them, made once by however many processes, none lost to a kill."""
 
 import os
 import random
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from fake_worker import begun, check_complete, expected, keyed, start, wait_for
 
 from t2vz.errors import InputError
-from t2vz.lab.runs import RunFolder, run_key
+from t2vz.lab.runs import ROOT, RunFolder, code_hash, content_hash, run_key
 
 
 def test_a_key_covers_every_value_and_no_order():
@@ -20,6 +21,54 @@ def test_a_key_covers_every_value_and_no_order():
     assert key == "25c34d4d93b24a7acc75"  # sha256sum of the JSON; with another, studies start again
     for change in ({"frames": 9}, {"motion": None}, {"motion": [12.0, 12.5]}, {"prompt": "Arger"}, {"seed": 0}):
         assert run_key({**parts, "settings": {**parts["settings"], **change}}) != key
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A copy of some of the package's code, and the hash of it."""
+    root = tmp_path_factory.mktemp("copy") / "t2vz"
+    for name in ("motion", "lab", "unet"):
+        shutil.copytree(ROOT / name, root / name)
+    return root, code_hash(root)
+
+
+@pytest.mark.parametrize(
+    "name, line, same",
+    [
+        ("motion/warping.py", "MORE = 1", False),
+        ("unet/new.py", "", False),
+        ("lab/measure.py", "MORE = 1", False),
+        ("motion/warping.py", "# a remark", True),
+        ("motion/warping.py", "", True),
+        ("commands/generate.py", "MORE = 1", True),
+        ("lab/report.py", "MORE = 1", True),
+        ("world/objects.py", "MORE = 1", True),  # what it paints for a study counts, pixel by pixel
+        ("cli.py", "MORE = 1", True),
+    ],
+)
+def test_changes_of_what_computes_show_and_others_do_not(package, name, line, same):
+    root, before = package
+    file = root / name
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"{text}\n{line}\n", encoding="utf-8")
+    assert (code_hash(root) == before) is same
+    file.write_text(text, encoding="utf-8") if text else file.unlink()
+
+
+def test_the_hash_of_files_is_of_names_and_contents(tmp_path):
+    folder = tmp_path / "frames"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"1")
+    (folder / "deep/b.png").write_bytes(b"2")
+    first = content_hash(folder)
+    (folder / ".hidden").write_bytes(b"3")
+    assert content_hash(folder) == first
+    (folder / "a.png").rename(folder / "c.png")
+    assert content_hash(folder) != first
+    assert content_hash(folder / "c.png") == (
+        "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    )  # SHA-256 of "1"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -2,12 +2,14 @@
 
 import pytest
 
+from t2vz.attention import VARIANTS
 from t2vz.checkpoints import embedded_weights, read_defaults
 from t2vz.errors import InputError
 from t2vz.lab.change import ARROW
 from t2vz.lab.make import keyed_trials
 from t2vz.lab.study import built_in_studies, load_study, parse_study
 from t2vz.lab.tasks import TASKS
+from t2vz.motion import NOISES
 from t2vz.world import instruction_words, vocabulary
 
 GOOD = """
@@ -163,13 +165,15 @@ def test_the_papers_study_is_as_large_as_it_has_to_be():
     assert len(study.prompts) >= 32 and len(study.variants) == 8 and not study.settings
     assert study.variants[0].name == study.baseline
     assert study.variants[0].settings == {"attention": "own", "motion": None, "smooth_background": 0.0}
-    assert sorted(built_in_studies()) == [
-        "approximations",
-        "attention",
-        "delta-t",
-        "lambda",
-        "noise",
-        "paper",
-        "tune-a-video",
-    ]
+    names = ["approximations", "attention", "delta-t", "lambda", "noise", "paper", "tune-a-video"]
+    assert sorted(built_in_studies()) == names
     assert len(load_study("attention").variants) == 9
+
+
+def test_the_built_in_studies_have_every_attention_and_every_initial_noise():
+    def values(study, name):
+        return {trial.settings.get(name) for trial in load_study(study).trials()}
+
+    assert values("attention", "attention") == set(VARIANTS)
+    assert values("noise", "initial_noise") == set(NOISES)
+    assert {0.125, 0.25} <= values("attention", "temporal_shift")
