@@ -53,25 +53,10 @@ class Browser:
         self.profile = tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True)
         theirs_in, self.ours_out = os.pipe()
         self.ours_in, theirs_out = os.pipe()
-        command = [
-            sys.executable,
-            "-c",
-            START,
-            str(theirs_in),
-            str(theirs_out),
-            path,
-            *FLAGS,
-            f"--user-data-dir={self.profile.name}",
-            "about:blank",
-        ]
-        self.process = subprocess.Popen(
-            command,
-            pass_fds=(theirs_in, theirs_out),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        browser = [path, *FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"]
+        command = [sys.executable, "-c", START, str(theirs_in), str(theirs_out), *browser]
+        silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), start_new_session=True, **silent)
         os.close(theirs_in)
         os.close(theirs_out)
         self.number, self.buffer, self.events = 0, b"", []
@@ -96,13 +81,8 @@ class Browser:
         page = Page(self, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.send(f"{domain}.enable")
-        page.send(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=scale,
-            mobile=width < 600,
-        )
+        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
+        page.send("Emulation.setDeviceMetricsOverride", **size)
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.send("Emulation.setEmulatedMedia", features=[theme])
         url = path if str(path).startswith("http") else Path(path).resolve().as_uri()
@@ -127,13 +107,13 @@ class Browser:
 
     def wait_for(self, is_it) -> dict:
         """The first event, past or to come, that `is_it` accepts."""
-        for event in self.events:
-            if is_it(event):
-                return event
+        seen = 0
         while True:
+            for event in self.events[seen:]:
+                if is_it(event):
+                    return event
+            seen = len(self.events)
             self.events.append(self._receive())
-            if is_it(self.events[-1]):
-                return self.events[-1]
 
     def _receive(self) -> dict:
         until = time.monotonic() + PATIENCE
@@ -167,23 +147,17 @@ class Page:
     def errors(self) -> list[str]:
         """What went wrong so far: console errors and warnings, uncaught exceptions, requests that failed."""
         self.evaluate("0")  # fetches the events that are under way
-        return [
-            said
-            for event in self.browser.events
-            if event.get("sessionId") == self.session
-            for said in _complaints(event["method"], event["params"])
-        ]
+        return [said for event in self._events() for said in _complaints(event["method"], event["params"])]
 
     @property
     def requests(self) -> list[str]:
         """The addresses the page asked for, embedded data left out."""
-        return [
-            event["params"]["request"]["url"]
-            for event in self.browser.events
-            if event.get("sessionId") == self.session
-            and event["method"] == "Network.requestWillBeSent"
-            and not event["params"]["request"]["url"].startswith("data:")
-        ]
+        sent = [event for event in self._events() if event["method"] == "Network.requestWillBeSent"]
+        urls = [event["params"]["request"]["url"] for event in sent]
+        return [url for url in urls if not url.startswith("data:")]
+
+    def _events(self) -> list[dict]:
+        return [event for event in self.browser.events if event.get("sessionId") == self.session]
 
     def screenshot(self, path: str | Path) -> Path:
         """The whole page, top to bottom, as PNG."""

@@ -210,15 +210,9 @@ def test_a_reader_that_leaves_early_is_no_error(models):
 
 def test_ctrl_c_is_one_line_and_leaves_nothing(models, tmp_path):
     flags = "--frames 64 --height 256 --width 256 --steps 200 --out x.mp4 --device cpu".split()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "t2vz.cli", "generate", "a red ball", "--weights", str(models / "tiny"), *flags],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    command = [sys.executable, "-m", "t2vz.cli", "generate", "a red ball", "--weights", str(models / "tiny"), *flags]
+    options = {"cwd": tmp_path, "text": True, "start_new_session": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     plan = process.stderr.readline()  # said when the work begins
     assert "64 frames of 256×256" in plan
     time.sleep(1)  # tqdm complains if it is stopped while it is being made
