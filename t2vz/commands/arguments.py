@@ -49,12 +49,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def add_masks(add: Callable) -> None:
     """--masks."""
-    add("--masks", "PATH", "foreground for smoothing: a folder of PNGs or a video (the model's own attention)", path)
+    add("--masks", "PATH", "foreground for smoothing: a folder of PNGs or a video (from the model's attention)", path)
 
 
 def add_clip(parser: argparse.ArgumentParser) -> None:
     """VIDEO, --start, --end, --fps, --resolution. Call it before the other positional arguments are added."""
-    adder(parser)("video", "VIDEO", "a file, or a folder of pictures (t2vz example draws one)", path, nargs="?")
+    adder(parser)("video", "VIDEO", "a video, a GIF, or a folder of pictures (t2vz example draws one)", path, nargs="?")
     add = adder(parser, "the video that comes in")
     add("--start", "SECONDS", "leave out what comes before (0)", float)
     add("--end", "SECONDS", "leave out what comes after (the video's end)", float)
