@@ -9,7 +9,7 @@ from test_cli import TWO_STEPS, one_line, pictures
 
 from t2vz.model import StableDiffusion
 from t2vz.pipelines.edit import edit_video
-from t2vz.video import Video, open_clip, read_video
+from t2vz.video import Video, read_video
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +63,6 @@ def test_a_run_file_makes_the_same_video_again(run, tmp_path):
     assert json.loads((tmp_path / "other.json").read_text())["settings"]["seed"] == 5
     code, _, err = run("--from", "first.json", "--out", "x.mp4", weights=None, command="generate")
     assert code == 2 and "t2vz edit" in err and one_line(err)
-
-
-def test_the_source_is_read_a_frame_at_a_time_and_never_whole(run, frames, monkeypatch):
-    asked = []
-    read = type(open_clip("noise", resolution=64)).__getitem__
-
-    def watched(self, which):
-        found = read(self, which)
-        asked.append(len(found) if isinstance(which, slice) else 1)
-        return found
-
-    monkeypatch.setattr("t2vz.video.clip.FramesOnDisk.__getitem__", watched)
-    Video(np.concatenate([frames] * 4)).save("long/")
-    assert run("long", "make it blue", "--steps", "1", "--quiet", "--chunk", "3", "--out", "blue/")[0] == 0
-    assert max(asked) == 1 and len(pictures("blue")) == 20
 
 
 @pytest.mark.parametrize(
