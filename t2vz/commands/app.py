@@ -20,13 +20,13 @@ from PIL import Image, ImageDraw
 
 from ..checkpoints import checkpoint_defaults
 from ..errors import FailedError, InputError, library
+from ..model import StableDiffusion
 from ..pipelines.kinds import OFF, Choice, Pair, as_typed, declared
 from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
 from ..video import read_video
 from .arguments import COMMANDS, FRAMES
 from .flags import MODEL, OF_THE_SOURCE, Parser, flag_of, words_of
 from .inputs import choose_machine
-from .output import SESSION, Session
 
 TABS = {  # of each command: its settings, and a prompt to begin with
     "generate": (Settings, "a red ball on a green meadow"),
@@ -148,19 +148,17 @@ class Jobs:
         parser = Parser(prog=f"t2vz {command}")
         COMMANDS[command](parser)
         model = [*self.model, "--quiet"] if command in TABS else []
-        token = SESSION.set(Session(heard, self.load))
-        try:
-            import_module(f".{command}", __package__).run(parser.parse_args([*model, f"--out={out}", *words]))
-        finally:
-            SESSION.reset(token)
+        args = parser.parse_args([*model, f"--out={out}", *words])
+        args.progress, args.load = heard, self.load
+        import_module(f".{command}", __package__).run(args)
         return shlex.join(["t2vz", command, *self.model, *words])
 
-    def load(self, load: Callable, *arguments, **options):
-        """What `load` loads, kept; of each kind (for videos, for edits) the last."""
+    def load(self, *arguments, **options) -> StableDiffusion:
+        """`StableDiffusion.load`, whose models are kept; of each kind (for videos, for edits) the last."""
         kind = tuple(options.items())
         if self.models.get(kind, (None,))[0] != arguments:
             self.models.pop(kind, None)  # first, for there may be memory for one
-            self.models[kind] = arguments, load(*arguments, **options)
+            self.models[kind] = arguments, StableDiffusion.load(*arguments, **options)
         return self.models[kind][1]
 
 

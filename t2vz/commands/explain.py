@@ -17,6 +17,7 @@ from ..pipelines.kinds import as_typed
 from ..pipelines.settings import Settings
 from .flags import MODEL, words_of
 from .inputs import load_model
+from .making import plan_of
 from .output import check_free, free_name, note, progress_bar
 from .request import resolve
 
@@ -29,10 +30,7 @@ def run(args: argparse.Namespace) -> None:
     out = _out_path(args, request.settings.prompt)
     sd = load_model(request)
     settings = request.settings.with_sides(sd.default_size, sd.default_size)
-    plan = (
-        f"{request.weights or 'embedded model'} on {sd.device}: two videos of {settings.frames} frames, "
-        f"{settings.width}×{settings.height}, {settings.steps} steps, seed {settings.seed}"
-    )
+    plan = f"{plan_of(request, settings, sd)}; then the same without cross-frame attention"
     began = time.perf_counter()
     with progress_bar(request, plan) as progress:
         explained = explain(sd, settings, args.point, progress)

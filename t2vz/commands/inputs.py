@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..model import StableDiffusion
 from ..pipelines.settings import Settings
 from ..video import Clip, open_clip, open_frames
-from .output import SESSION, note, note_change
+from .output import note, note_change
 from .request import Request
 from .runfile import compare
 
@@ -30,10 +30,8 @@ def load_model(asked, **options) -> StableDiffusion:
     options: for StableDiffusion.load.
     """
     device, dtype = choose_machine(asked.device, asked.dtype)
-    arguments = asked.weights, dtype, device, asked.tokenizer, asked.vae, asked.lora or ()
-    if session := SESSION.get():
-        return session.load(StableDiffusion.load, *arguments, **options)
-    return StableDiffusion.load(*arguments, **options)
+    load = getattr(asked, "load", None) or StableDiffusion.load
+    return load(asked.weights, dtype, device, asked.tokenizer, asked.vae, asked.lora or (), **options)
 
 
 def choose_machine(device: str, dtype: str = "float32") -> tuple[torch.device, torch.dtype]:

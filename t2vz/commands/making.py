@@ -45,7 +45,7 @@ def make_video(
     sha256 = None if masks is None else hashlib.sha256(masks.numpy().tobytes()).hexdigest()
     note_change(request, "these are other masks than those of", sha256, request.run_file.get("masks_sha256"))
     began = time.perf_counter()
-    with progress_bar(request, _plan(request, settings, sd)) as progress:
+    with progress_bar(request, plan_of(request, settings, sd)) as progress:
         job = job_of(masks=masks, progress=progress, share=Share.here())
         latents, pictures = algorithm_1(job), job.pictures
         if job.share.rank > 0:
@@ -71,7 +71,7 @@ def make_video(
     )
 
 
-def _plan(request: Request, settings: Sampling, sd) -> str:
+def plan_of(request: Request, settings: Sampling, sd) -> str:
     """What is going to be done, and which settings are the checkpoint's own."""
     model = request.weights or f"embedded {'edit ' * (settings.TASK == 'edit')}model"
     followed = " and ".join(kind for kind, _ in request.with_)

@@ -8,28 +8,16 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ..errors import InputError
 from ..files import check_name
+from ..video import check_output
 
 # what may stand beside a video NAME.mp4, by what it is
 ENDINGS = {"run": ".json", "sheet": "-sheet.png", "latents": "-latents.safetensors"}
-
-
-@dataclass(frozen=True)
-class Session:
-    """What `t2vz app` does in place of a terminal. progress: a pipeline's. load(load, *arguments): keeps models."""
-
-    progress: Callable[[int, int, str], None]
-    load: Callable
-
-
-SESSION: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
 def output_paths(request, fps: float) -> dict[str, str | Path]:
@@ -38,8 +26,6 @@ def output_paths(request, fps: float) -> dict[str, str | Path]:
 
     Raises InputError or FailedError for what could not be written there: worth calling before minutes of work.
     """
-    from ..video import check_output
-
     out = request.out or free_name(request.settings.prompt)
     kind = check_output(out, overwrite=request.overwrite, fps=fps)
     stem = Path(out) if kind == "folder" else Path(out).with_suffix("")
@@ -92,15 +78,15 @@ def note_change(request, what: str, now: str | None, before: str | None) -> None
 def progress_bar(asked, plan: str = "", unit: str = "frame step") -> Iterator[Callable[[int, int, str], None]]:
     """A pipeline's `progress(done, total, stage)` as a bar on stderr, which goes at the end of the `with` block.
 
-    asked: the Request or the command line, which may say quiet. plan: one line, said at the first call, when the work
-    begins and everything was found in order; "" says nothing.
+    asked: the Request, which may say quiet, or have a progress of its own. plan: one line, said at the first call, when
+    the work begins and everything was found in order; "" says nothing.
     """
     bar = None
 
     def progress(done: int, total: int, stage: str) -> None:
         nonlocal bar
-        if session := SESSION.get():
-            return session.progress(done, total, stage)
+        if asked.progress:
+            return asked.progress(done, total, stage)
         if bar is None:
             if plan:
                 say(asked, plan)

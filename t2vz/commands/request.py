@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from ..checkpoints import checkpoint_defaults
@@ -38,6 +38,8 @@ class Request:
     latents: bool = False
     overwrite: bool = False
     quiet: bool = False
+    progress: Callable | None = None  # in place of a bar; this and the next: of t2vz app
+    load: Callable | None = None  # in place of StableDiffusion.load
     masks: str | None = None
     motion_from: str | None = None  # this and the next: of generate
     dense: bool | None = None
