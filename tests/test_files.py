@@ -59,13 +59,6 @@ def test_system_errors_become_one_line(tmp_path, error, words):
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_a_full_disk_is_named(tmp_path):
-    full = Path("/dev/full")
-    with pytest.raises(FailedError, match="disk is full"), files.atomic_path(tmp_path / "x.bin"):
-        full.write_bytes(b"data")
-
-
 def test_devices_folders_and_files_in_the_way(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("keep")

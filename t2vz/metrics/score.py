@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..video.frames import check_frames
-from .clip_model import CLIP, embed_images, embed_texts
+from .clip_model import CLIP, clip_score, embed_images, embed_texts, frame_consistency
 from .motion import measured_motion, motion_error, motion_per_frame, requested_motion
 from .pixels import background_change, histogram_similarity, warp_error
-from .similarity import clip_score, frame_consistency
 
 REACH = 1 / 3  # of the frame: phase correlation is reliable up to here
 

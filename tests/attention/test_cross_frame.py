@@ -97,12 +97,6 @@ def test_e11_fused_equals_plain_for_any_leading_axes(device):
         torch.testing.assert_close(attention(q, k, v), attention_plain(q, k, v))
 
 
-def test_e11_weights_are_distributions_over_the_keys(device):
-    weights = attention_weights(random(2, 5, 8).to(device), random(2, 7, 8, seed=1).to(device))
-    assert weights.shape == (2, 5, 7) and bool((weights > 0).all())
-    torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights.sum(-1)))
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_difference_7_softmax_of_half_precision_is_safe_with_large_logits(device, dtype):
     """Logits in the thousands: e^4000 is no number of any float type."""
@@ -164,14 +158,6 @@ def test_e12_with_one_frame_equals_self_attention_exactly(device, variant, dtype
     q, k, v = (random(2, 1, 3, 7, 8, seed=seed).to(device, dtype) for seed in (1, 2, 3))
     alone = attention(q[:, 0], k[:, 0], v[:, 0])
     assert torch.equal(cross_frame_attention(q, k, v, [frames_seen(variant, 0, 1)])[:, 0], alone)
-
-
-def test_e12_cross_frame_attention_differs_from_self_attention_from_frame_2_on(device):
-    q, k, v = (random(1, 3, 2, 5, 4, seed=seed).to(device) for seed in (1, 2, 3))
-    own = cross_frame_attention(q, k, v, [(0,), (1,), (2,)])
-    first = cross_frame_attention(q, k, v, [(0,)] * 3)
-    torch.testing.assert_close(first[:, 0], own[:, 0])
-    assert float((first[:, 1:] - own[:, 1:]).abs().amin(dim=(0, 2, 3, 4)).max()) > 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -43,6 +43,12 @@ def measured(record_property):
 
 
 @pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Where tiny models put their tokenizer."""
+    return tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture(scope="session")
 def saved(tmp_path_factory):
     """One tiny model written by diffusers, by t2vz as a folder, and by t2vz as a single file; in float32."""
     place = tmp_path_factory.mktemp("saved")

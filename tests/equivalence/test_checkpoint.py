@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from tiny import unet_config
-from transformers import CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel
 from twins import (
     NEGATIVE,
     PROMPT,
@@ -104,33 +104,13 @@ def their_single_file(path: Path, configs: Path):
     vae_sizes = VAEConfig(block_out_channels=tuple(down[level] for level in sorted(down)), layers_per_block=per_level)
     write("unet/config.json", {"_class_name": "UNet2DConditionModel", **unet_options(unet_sizes)})
     write("vae/config.json", {"_class_name": "AutoencoderKL", **vae_options(vae_sizes)})
-    write(
-        "text_encoder/config.json",
-        {
-            "architectures": ["CLIPTextModel"],
-            "model_type": "clip_text_model",
-            "vocab_size": rows,
-            "hidden_size": width,
-            "intermediate_size": inner,
-            "num_hidden_layers": layers,
-            "num_attention_heads": width // 64,
-            "max_position_embeddings": 77,
-            "hidden_act": "quick_gelu",
-            "bos_token_id": 0,
-            "eos_token_id": rows - 1,
-        },
-    )
-    write(
-        "model_index.json",
-        {
-            "_class_name": "StableDiffusionPipeline",
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-            "text_encoder": ["transformers", "CLIPTextModel"],
-            "tokenizer": ["transformers", "CLIPTokenizer"],
-            "scheduler": ["diffusers", "DDIMScheduler"],
-        },
-    )
+    words = {"vocab_size": rows, "bos_token_id": 0, "eos_token_id": rows - 1, "architectures": ["CLIPTextModel"]}
+    towers = {"hidden_size": width, "intermediate_size": inner, "num_attention_heads": width // 64}
+    CLIPTextConfig(**words, **towers, num_hidden_layers=layers).save_pretrained(configs / "text_encoder")
+    index = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "scheduler": "DDIMScheduler"}
+    index = {name: ["diffusers", kind] for name, kind in index.items()}
+    index |= {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
+    write("model_index.json", {"_class_name": "StableDiffusionPipeline", **index})
     options = {"config": str(configs), "local_files_only": True, "torch_dtype": torch.float32, "scheduler": ddim()}
     options |= {"tokenizer": clip_words(find_tokenizer(path)), "safety_checker": None, "feature_extractor": None}
     parts = StableDiffusionPipeline.from_single_file(str(path), **options)

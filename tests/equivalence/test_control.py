@@ -18,6 +18,7 @@ from twins import (
     PROMPT,
     SD15_TOPOLOGY,
     TOLERANCE,
+    UNCHECKED,
     clip_words,
     control_twin,
     cross_frame,
@@ -74,9 +75,9 @@ def test_e14_residuals(name, attention, dtype, device, normal, measured):
 
 
 @pytest.fixture(scope="module")
-def models(request, tmp_path_factory):
+def models(request, folder):
     """models(dtype) -> our StableDiffusion and two ControlNets, and their UNet, ControlNets and the rest; made once."""
-    folder, device = tmp_path_factory.mktemp("tiny"), torch.device(request.config.getoption("--device"))
+    device = torch.device(request.config.getoption("--device"))
 
     @functools.cache
     def made(dtype):
@@ -111,14 +112,7 @@ def their_latents(models, dtype, steps=4, count=1, guidance=9.0, attention="firs
     """StableDiffusionControlNetPipeline on the same weights, cross-frame attention in every network: (m, 4, h, w)."""
     _, _, parts, networks = models(dtype)
     steering = networks[0] if count == 1 else MultiControlNetModel(networks[:count])
-    pipe = StableDiffusionControlNetPipeline(
-        **parts,
-        controlnet=steering,
-        scheduler=ddim(dtype),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipe = StableDiffusionControlNetPipeline(**parts, controlnet=steering, scheduler=ddim(dtype), **UNCHECKED)
     pipe.set_progress_bar_config(disable=True)
     for network in (pipe.unet, *networks[:count]):
         halves = zero.CrossFrameAttnProcessor2_0(batch_size=2 if guidance > 1 else 1)

@@ -73,11 +73,6 @@ def test_step(steps, tables, device, normal, measured):
     measured(f"scaled input, {steps} steps, {tables} tables", worst_input, 1e-6)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("tiny")
-
-
 def their_edit(sd, folder, monkeypatch, frames, noise, sampler, attention, output="latent", **options):
     """Run their pipeline on a video as a batch of pictures, with our noise in place of its draws."""
     dtype, m = sd.dtype, len(frames)

@@ -26,11 +26,6 @@ RUNS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("tiny")
-
-
 def both(
     folder,
     device,

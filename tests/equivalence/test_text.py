@@ -30,11 +30,6 @@ PROMPTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("tiny")
-
-
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: repr(prompt[:24]))
 def test_token_numbers(prompt, folder):
     sd = tiny_sd(folder)

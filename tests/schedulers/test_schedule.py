@@ -45,14 +45,6 @@ def test_fifty_steps_visit_981_961_to_1(schedule):
     assert schedule.timesteps(50) == list(range(981, 0, -20))
 
 
-@pytest.mark.parametrize(
-    "steps, first, last", [(1, 1, 1), (2, 501, 1), (3, 667, 1), (20, 951, 1), (999, 999, 1), (1000, 999, 0)]
-)
-def test_first_and_last_timestep_for_other_numbers_of_steps(schedule, steps, first, last):
-    grid = schedule.timesteps(steps)
-    assert (grid[0], grid[-1]) == (first, last)
-
-
 def test_any_number_of_steps_falls_evenly_within_the_schedule(schedule):
     for steps in range(1, 1001):
         grid = schedule.timesteps(steps)

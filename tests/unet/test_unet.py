@@ -13,7 +13,6 @@ from tiny import random, randomize, unet_config
 from t2vz.attention import VARIANTS, KeyValueCache, looks_ahead
 from t2vz.errors import InputError
 from t2vz.unet import UNet, UNetConfig
-from t2vz.unet.blocks import Downsample, Upsample
 from t2vz.unet.embedding import timestep_embedding
 from t2vz.unet.transformer import Attention, SelfAttention
 from t2vz.unet.unet import rows
@@ -156,48 +155,6 @@ def test_time_embedding_is_float32_even_for_half_precision_networks(unet, device
     assert torch.equal(hidden[0][0], timestep_embedding(torch.tensor([981], device=device), 16)[0].half())
 
 
-def test_a_timestep_for_each_item_of_the_batch(unet, inputs):
-    x, context = inputs
-    both = unet(x, torch.tensor([981, 21], device=x.device), context)
-    for i, t in enumerate((981, 21)):
-        torch.testing.assert_close(both[i], unet(x, t, context)[i], rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(both[1], unet(x, 981, context)[1], atol=1e-3)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 3), (7, 9), (5, 8), (2, 3), (16, 6)])
-def test_any_height_and_width(unet, inputs, size):
-    eps = unet(random(2, 2, 4, *size).to(inputs[1].device), 501, inputs[1], "first")
-    assert eps.shape == (2, 2, 4, *size) and bool(torch.isfinite(eps).all())
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
-def test_odd_sizes_round_up_on_the_way_down_and_back_on_the_way_up(device, n):
-    x = random(1, 4, n, n).to(device)
-    small = Downsample(4).to(device)(x)
-    assert small.shape[-2:] == (-(-n // 2), -(-n // 2))
-    up = Upsample(4).to(device)
-    with torch.no_grad():
-        up.conv.weight.zero_()[range(4), range(4), 1, 1] = 1.0  # the convolution passes its input on
-        up.conv.bias.zero_()
-        repeated = small.repeat_interleave(2, -1).repeat_interleave(2, -2)[..., :n, :n]
-        if n % 2 == 0:
-            assert torch.equal(up(small, x.shape[-2:]), repeated)
-    assert up(small, x.shape[-2:]).shape == x.shape
-
-
-def test_downsampling_pads_all_sides_by_one(device):
-    """The tap (0, 0) of the 3×3 kernel reads x[2i − 1, 2j − 1]: zeros above and to the left."""
-    down, x = Downsample(1).to(device), random(1, 1, 6, 6).to(device)
-    with torch.no_grad():
-        down.conv.weight.zero_()[0, 0, 0, 0] = 1.0
-        down.conv.bias.zero_()
-        out = down(x)
-    assert out.shape == (1, 1, 3, 3)
-    assert (
-        torch.equal(out[0, 0, 1:, 1:], x[0, 0, 1:4:2, 1:4:2]) and not out[0, 0, 0].any() and not out[0, 0, :, 0].any()
-    )
-
-
 def residuals(unet, x, value):
     """One tensor for each skip and one for the middle, of the shapes the UNet adds them to."""
     b, f, _, h, w = x.shape
@@ -239,11 +196,6 @@ def test_shapes_that_do_not_fit_are_refused_and_named(unet, device, x_shape, t, 
     with pytest.raises(InputError) as caught:
         unet(random(*x_shape).to(device), t, random(*context_shape).to(device))
     assert said in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_an_unknown_attention_variant_is_refused(unet, inputs):
-    with pytest.raises(InputError, match="frist"):
-        unet(inputs[0], 501, inputs[1], "frist")
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 5e-3), (torch.bfloat16, 4e-2)])

@@ -93,7 +93,6 @@ def test_what_the_user_should_know_is_noted(tmp_path):
         ("good.mp4", {"end": 0.2}, "a single frame there"),
         ("good.mp4", {"start": 5}, "no frame between 5 s and the end"),
         ("good.mp4", {"resolution": 4}, "resolution = 4"),
-        ("good.mp4", {"resolution": 0}, "resolution = 0"),
         ("good.mp4", {"resolution": 10000}, "resolution = 10000"),
     ],
 )

@@ -160,12 +160,6 @@ def test_overwrite(tmp_path, name):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_shorter_video_leaves_no_old_frames(tmp_path):
-    for m in (5, 2):
-        Video(np.zeros((m, 8, 8, 3), np.uint8)).save(tmp_path / "out")
-    assert len(os.listdir(tmp_path / "out")) == 2
-
-
 @pytest.mark.parametrize("stranger", ["notes.txt", "frame_1.png", "frame_0001.png.bak", "sub/frame_0001.png"])
 def test_a_folder_with_anything_else_is_never_touched(tmp_path, stranger):
     out = tmp_path / "out"
