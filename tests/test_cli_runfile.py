@@ -160,7 +160,7 @@ def test_defaults_of_a_checkpoint_are_taken_said_and_recorded(call, models, tmp_
     assert code == 0 and "guidance_scale 2.5" in err
     assert call("weights", "export", "folder", "--weights", "one.safetensors", "--quiet")[0] == 0
     assert json.loads((tmp_path / "folder/defaults.json").read_text()) == own
-    for wrong, said in (('{"generate": {"seed": 1}}', '"seed"'), ("[]", "its defaults are not"), ("{", "not JSON")):
+    for wrong, said in (('{"generate": {"seed": 1}}', '"seed"'), ("[]", "not a dictionary"), ("{", "not JSON")):
         (tmp_path / "own/defaults.json").write_text(wrong)
         code, _, err = call("generate", "a blue kite", *flags, "--out", "z.gif")
         assert code == 2 and said in err and one_line(err)

@@ -12,7 +12,6 @@ Words and defaults are NAME.json in a folder, or "t2vz.NAME" in a single file's 
 folder.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..text import words_of
-from .read import HEADER, find_path, read_header, read_tensors
+from .read import HEADER, find_path, options_of, read_bytes, read_header, read_tensors
 
 WORDS_FILE, DEFAULTS_FILE, INVERTED_FILE = "words.json", "defaults.json", "inverted.safetensors"
 INVERTED = "inverted"  # the tensor's name in its file
@@ -50,20 +49,17 @@ def _is_group(group: object) -> bool:
 def _read(path: str | Path, name: str, fits: Callable[[Any], bool], like: str) -> Any:
     """The dictionary called `name`, each of whose values `fits`; None if there is none."""
     path = find_path(path)
-    if path.is_dir():
-        where = path / f"{name}.json"
-        text = where.read_text(encoding="utf-8", errors="replace") if where.is_file() else None
-    else:
-        where, text = path, read_header(path)[1].get(HEADER + name)
+    where, text = f"{path}, header {HEADER}{name}", None
+    if not path.is_dir():
+        text = read_header(path)[1].get(HEADER + name)
+    elif (file := path / f"{name}.json").is_file():
+        where, text = str(file), read_bytes(file)
     if text is None:
         return None
-    try:
-        found = json.loads(text)
-        if isinstance(found, dict) and all(map(fits, found.values())):
-            return found
-    except ValueError:
-        like = "JSON"
-    raise InputError(f"{where}: its {name} are not {like}; copy the file again, or mend it")
+    found = options_of(text, where)
+    if not all(map(fits, found.values())):
+        raise InputError(f"{where}: its {name} are not {like}; copy the file again, or mend it")
+    return found
 
 
 def unknown_words(words: Words, prompt: str) -> list[str]:

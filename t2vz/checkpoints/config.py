@@ -20,7 +20,7 @@ from ..text.config import TextConfig
 from ..unet.config import ControlNetConfig, UNetConfig
 from ..unet.temporal import is_temporal
 from ..vae.config import VAEConfig
-from .read import HEADER
+from .read import HEADER, options_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 Config = UNetConfig | VAEConfig | TextConfig
@@ -257,12 +257,8 @@ def header_words(name: str, sizes: Config | NoiseSchedule, rule: Config | NoiseS
     return {HEADER + name: json.dumps(differing)} if differing else {}
 
 
-def from_header(name: str, metadata: Mapping[str, str], path: Any) -> dict[str, Any]:
-    """What a single file's header says of a network, {} for nothing. Raises InputError if it makes no sense."""
-    try:
-        said = json.loads(metadata.get(HEADER + name, "{}"))
-    except ValueError as error:
-        raise InputError(f"{path}: its header's {HEADER}{name} is not JSON; export the file again") from error
-    if not isinstance(said, dict):
-        raise InputError(f"{path}: its header's {HEADER}{name} is no dictionary of options; export the file again")
-    return said
+def from_header(name: str, metadata: Mapping[str, str], path: Any) -> tuple[dict[str, Any], str]:
+    """What a single file's header says of a network, {} for nothing, and its place. Raises InputError if it makes no
+    sense."""
+    where = f"{path}, header {HEADER}{name}"
+    return options_of(metadata.get(HEADER + name, "{}"), where), where

@@ -16,7 +16,7 @@ from .attached import INVERTED_FILE
 from .config import from_header, read_sizes
 from .kinds import Kind, identify
 from .networks import NETWORKS, PARTS, STEM, Part, by_module_names, shapes_of
-from .read import GIVE, HEADER, Entry, find_path, find_weights, read_header, read_json, refuse_quantised
+from .read import GIVE, Entry, find_path, find_weights, read_header, read_json, refuse_quantised
 from .schedule import schedule_from_json, schedule_of_file, yaml_files
 from .tokenizer import tokenizer_files
 
@@ -135,7 +135,7 @@ def _add_part(contents: Contents, name: str, path: Path, entries: dict[str, Entr
         named = by_module_names(row, entries, single)
         for entry in named.values():
             refuse_quantised(entry)
-        said, where = from_header(name, contents.metadata, path), f"{path}, header {HEADER}{name}"
+        said, where = from_header(name, contents.metadata, path)
         if config is not None:
             said, where = read_json(config), str(config)
         sizes = read_sizes(row.config, shapes_of(named), path, said, where)

@@ -12,7 +12,6 @@ ComfyUI keeps the dots of the single file's path, `diffusion_model.input_blocks.
 Flattened names cannot be split again ("to_q" has a "_" of its own), so the model's names are flattened and compared.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from torch import Tensor
 from ..errors import InputError
 from . import layouts
 from .networks import Checkpoint
-from .read import Entry, find_path, read_header, read_tensors, some
+from .read import Entry, find_path, options_of, read_bytes, read_header, read_tensors, some
 
 # A factor's key: the module, what kind of name it is ("lora_down", "lora_A", ".lora.down", "_lora.down" …), its role,
 # and peft's name of the adapter, if it is kept.
@@ -278,11 +277,8 @@ def settings_file(path: Path, metadata: Mapping[str, str]) -> Path | None:
 def _peft_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """peft's LoraConfig of the header or the file beside; {} if there is none."""
     beside = settings_file(path, metadata)
-    try:
-        text = beside.read_text(encoding="utf-8") if beside else metadata.get("lora_adapter_metadata", "{}")
-        settings = dict(json.loads(text))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: {SPOILT}") from error
+    text = read_bytes(beside) if beside else metadata.get("lora_adapter_metadata", "{}")
+    settings = options_of(text, beside or f"{path}, its LoRA settings (lora_adapter_metadata)")
     if any(name.endswith("use_dora") and value for name, value in settings.items()):
         raise InputError(f"{path}: its settings say use_dora; DoRA {ANOTHER_WAY}")
     return settings

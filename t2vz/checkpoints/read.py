@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -230,17 +230,30 @@ def _why_missing(path: Path, error: Exception) -> str:
     return "no such file"
 
 
-def read_json(path: Path) -> dict:
-    """The options in a config file. Raises InputError if it is no dictionary."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The options in a config file. Raises InputError if it is no dictionary, or cannot be read."""
+    return options_of(read_bytes(path), path)
+
+
+def options_of(text: str | bytes, where: Path | str) -> dict[str, Any]:
+    """The dictionary that a text writes as JSON. where: the text's place. Raises InputError if it is no dictionary."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); copy the folder again") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON; copy it again") from error
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: is not JSON; copy it again") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: is not a dictionary of options; copy it again")
+        raise InputError(f"{where}: is not a dictionary of options; copy it again")
     return content
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a small file holds. Raises InputError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions, or copy it again"
+        ) from error
 
 
 def refuse_pickles(folder: Path) -> None:

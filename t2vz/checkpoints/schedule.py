@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import InputError
 from ..schedulers import NoiseSchedule
 from .config import SCHEDULE_BUILT, checked, from_header, refuse_option, to_json
-from .read import HEADER
+from .read import read_bytes
 
 # Each option, and the values that t2vz runs, in lower case. Other options are not asked.
 EPSILON, OFF = r"eps|noise", r"false|none|null|0|no"
@@ -55,10 +55,7 @@ def schedule_of_file(path: Path, metadata: Mapping[str, str], keys: Iterable[str
     said = [("its header", name, value) for name, value in metadata.items() if name in RUN]
     said += [("its key", name, "true") for name in MARKERS if name in keys]
     for settings in yaml_files(path):
-        try:
-            text = settings.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise InputError(f"{settings}: cannot be read ({error.strerror}); check its permissions") from error
+        text = read_bytes(settings).decode("utf-8", "replace")
         said += [(settings.name, name, value) for name, value in YAML.findall(text)]
     for where, name, value in said:
         if not (re.match(RUN[name], value.lower()) if name in RUN else _is_number(value, NUMBERS[name])):
@@ -66,8 +63,8 @@ def schedule_of_file(path: Path, metadata: Mapping[str, str], keys: Iterable[str
                 f"{path}: this model {_otherwise(name, value)} ({where} says {name}: {value}); t2vz runs Stable "
                 "Diffusion 1.x, which predicts ε; give the ε edition of the model"
             )
-    header = from_header("scheduler", metadata, path)
-    return schedule_from_json(to_json(NoiseSchedule.stable_diffusion()) | header, f"{path}, header {HEADER}scheduler")
+    header, where = from_header("scheduler", metadata, path)
+    return schedule_from_json(to_json(NoiseSchedule.stable_diffusion()) | header, where)
 
 
 def yaml_files(path: Path) -> list[Path]:

@@ -88,7 +88,7 @@ def test_the_header_brings_back_what_shapes_do_not_say(models, tmp_path):
     "words, complaint",
     [
         ({"t2vz.unet": "{"}, "is not JSON"),
-        ({"t2vz.unet": "[8]"}, "no dictionary"),
+        ({"t2vz.unet": "[8]"}, "not a dictionary"),
         ({"t2vz.unet": '{"attention_head_dim": [3, 3]}'}, "heads"),
         ({"t2vz.unet": '{"norm_num_groups": 0}'}, "norm_num_groups"),
         ({"t2vz.vae": '{"scaling_factor": -1}'}, "scaling_factor"),
