@@ -34,16 +34,12 @@ Defaults = Mapping[str, Mapping[str, object]]  # pipeline -> setting -> value
 
 def read_words(path: str | Path) -> Words | None:
     """The words of a checkpoint (folder or single file), or None if it names none. Raises InputError if not so."""
-    return _read(path, "words", _is_group, "{group: [words]}")
+    return _read(path, "words", lambda g: isinstance(g, list) and {*map(type, g)} <= {str}, "{group: [words]}")
 
 
 def read_defaults(path: str | Path) -> Defaults:
     """The defaults of a checkpoint (folder or single file); {} if it says none. Raises InputError if not so."""
     return _read(path, "defaults", lambda settings: isinstance(settings, dict), '{"generate": {"steps": 25}}') or {}
-
-
-def _is_group(group: object) -> bool:
-    return isinstance(group, list) and all(isinstance(word, str) for word in group)
 
 
 def _read(path: str | Path, name: str, fits: Callable[[Any], bool], like: str) -> Any:

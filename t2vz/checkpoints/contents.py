@@ -84,7 +84,7 @@ def _look_into_checkpoint(path: Path) -> Contents:
     scheduler, inverted = path / "scheduler/scheduler_config.json", path / INVERTED_FILE
     contents.schedule = NoiseSchedule.stable_diffusion()
     if scheduler.is_file():
-        contents.schedule = _attempt(lambda: schedule_from_json(read_json(scheduler), str(scheduler)))
+        contents.schedule = attempt(lambda: schedule_from_json(read_json(scheduler), str(scheduler)))
     contents.files += [file for file in (scheduler, inverted) if file.is_file()] + tokenizer_files(path / "tokenizer")
     return contents
 
@@ -98,7 +98,7 @@ def _look_into_single_file(contents: Contents, name: str | None) -> None:
             _add_part(contents, found, contents.path, group, None)
     if whole:
         path = contents.path
-        contents.schedule = _attempt(lambda: schedule_of_file(path, contents.metadata, contents.entries))
+        contents.schedule = attempt(lambda: schedule_of_file(path, contents.metadata, contents.entries))
         contents.files += tokenizer_files(path.parent / "tokenizer") + yaml_files(path)
 
 
@@ -141,10 +141,10 @@ def _add_part(contents: Contents, name: str, path: Path, entries: dict[str, Entr
         sizes = read_sizes(row.config, shapes_of(named), path, said, where)
         return Part(name, path, sizes, named, config is not None)
 
-    contents.parts[name] = _attempt(part)
+    contents.parts[name] = attempt(part)
 
 
-def _attempt(make: Callable[[], Any]) -> Any:
+def attempt(make: Callable[[], Any]) -> Any:
     """What `make` returns, or the InputError it raises."""
     try:
         return make()
@@ -166,7 +166,7 @@ def _entries(files: list[Path]) -> dict[str, Entry]:
 
 def _weights_of_a_part(folder: Path) -> list[Path]:
     """The weight files of a folder that is one part of a checkpoint, whichever."""
-    found = [_attempt(lambda stem=stem: find_weights(folder, stem)) for stem in (STEM, "model")]
+    found = [attempt(lambda stem=stem: find_weights(folder, stem)) for stem in (STEM, "model")]
     for files in found:
         if not isinstance(files, InputError):
             return files

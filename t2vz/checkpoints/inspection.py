@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import InputError
 from . import layouts, lora
 from .attached import WORDS_FILE
-from .contents import ALONE, UNETS, Contents, look
+from .contents import ALONE, UNETS, Contents, attempt, look
 from .networks import NETWORKS, PARTS, Part, differences
 from .read import HEADER, Entry
 from .tokenizer import find_tokenizer, open_tokenizer
@@ -54,8 +54,10 @@ def inspect(path: str | Path) -> dict[str, Any]:
     }
     if isinstance(schedule, InputError) or (schedule is not None and found.path.is_dir()):
         report["parts"].append(_describe("scheduler", schedule))
-    if problem := _tokenizer_problem(found):
-        report["parts"].append(_describe("tokenizer", problem))
+    if schedule is not None and isinstance(text := found.parts.get("text"), Part):
+        tokenizer = attempt(lambda: find_tokenizer(found.path) and open_tokenizer(found.path, text.config))
+        if isinstance(tokenizer, InputError):
+            report["parts"].append(_describe("tokenizer", tokenizer))
     if kind.kind == "lora":
         report["lora"] = _describe_lora(found)
     elif kind.kind not in ALONE and not found.parts:
@@ -80,17 +82,6 @@ def _describe(name: str, part: Any) -> dict[str, Any]:
         return {"name": name, "sizes": asdict(part), "problem": None}
     sizes = {field: list(v) if isinstance(v, tuple) else v for field, v in asdict(part.config).items()}
     return {"name": name, "sizes": sizes, **_count(part.entries), **differences(part), "problem": None}
-
-
-def _tokenizer_problem(found: Contents) -> InputError | None:
-    """Why the tokenizer in or beside a checkpoint cannot be used; None if it can, or if there is nothing to ask."""
-    text = found.parts.get("text")
-    try:
-        if found.schedule is not None and isinstance(text, Part) and find_tokenizer(found.path) is not None:
-            open_tokenizer(found.path, text.config)
-    except InputError as problem:
-        return problem
-    return None
 
 
 def _notes(found: Contents) -> list[str]:
@@ -132,7 +123,7 @@ def _describe_lora(found: Contents) -> dict[str, Any]:
         "made_for": lora.made_for(changes),
         "text_width": lora.text_width(changes),
         "modules": {"unet": len(modules) - len(in_text), "text": len(in_text)},
-        "ranks": dict(Counter(change.rank for change in changes).most_common()),
+        "ranks": dict(Counter(change.factors["down"].shape[0] for change in changes).most_common()),
         "targets": dict(Counter(map(lora.target, modules)).most_common()),
         "scales": dict(scales.most_common(6)),
     }

@@ -20,6 +20,7 @@ WHOLE = "give a whole Stable Diffusion 1.x checkpoint (one file, or a folder wit
 PART = "it is one part; give the folder that holds unet/ vae/ text_encoder/"
 LORA = "give the checkpoint it was made for, and the LoRA beside it (--lora PATH, or loras=[PATH])"
 CONTROL_LORA = "give the whole ControlNet it was made from (--controlnet PATH), and a checkpoint"
+TOWER = "a text encoder alone"
 STEERS = "it steers a checkpoint and is none itself; " + WHOLE
 
 
@@ -38,10 +39,7 @@ class Kind:
 
 # What a key contains, or how it begins if that ends in "*"; what the file is. Tried in this order.
 MODELS = [
-    (
-        "lora_controlnet*",
-        Kind("control-lora", "a control-LoRA (a ControlNet kept as low-rank changes of a UNet)", advice=CONTROL_LORA),
-    ),
+    ("lora_controlnet*", Kind("control-lora", "a control-LoRA (low-rank changes of a UNet)", advice=CONTROL_LORA)),
     (
         "lora_down lora_A lora.down lora_linear_layer. lora_up hada_w1 lokr_w1 oft_blocks",
         Kind("lora", "a LoRA (changes to a model, not a model)", "folder", LORA),
@@ -53,20 +51,14 @@ MODELS = [
     ("double_blocks.", Kind("flux", "Flux")),
 ]
 CONTROLNETS = [
-    (
-        "control_model.input_hint_block.0.weight* input_hint_block.0.weight*",
-        Kind("controlnet", "a ControlNet", advice=STEERS),
-    ),
+    ("input_hint_block.0.weight", Kind("controlnet", "a ControlNet", advice=STEERS)),
     ("controlnet_cond_embedding.conv_in.weight*", Kind("controlnet", "a ControlNet", "folder", STEERS)),
 ]
 PARTS = [
     ("encoder.down_blocks.*", Kind("vae", "a VAE alone", "folder", PART)),
     ("encoder.down.* first_stage_model.encoder.down.*", Kind("vae", "a VAE alone")),
-    (TEXT, Kind("text", "a text encoder alone")),
-    (
-        "text_model.embeddings.* embeddings.token_embedding.weight*",
-        Kind("text", "a text encoder alone", "folder", PART),
-    ),
+    (TEXT, Kind("text", TOWER)),
+    ("text_model.embeddings.* embeddings.token_embedding.weight*", Kind("text", TOWER, "folder", PART)),
 ]
 # A UNet's first convolution reads 4 channels; others read more than the noisy latent.
 BY_CHANNELS = {
@@ -141,10 +133,8 @@ def _displaced_unet(shapes: Shapes) -> Kind | None:
 def _unet(shapes: Shapes, prefix: str, first: str, layout: str) -> Kind:
     """Which UNet: by what its first convolution reads, and by the width of the text states it reads."""
     width, channels = (*shapes[prefix + first], 0, 0)[:2]
-    readers = (
-        shape for key, shape in sorted(shapes.items()) if key.startswith(prefix) and key.endswith("attn2.to_k.weight")
-    )
-    context = next((shape[1] for shape in readers if len(shape) == 2), None)
+    readers = sorted(key for key in shapes if key.startswith(prefix) and key.endswith("attn2.to_k.weight"))
+    context = next((shapes[key][1] for key in readers if len(shapes[key]) == 2), None)
     if width == 320 and context in BY_CONTEXT:  # networks of other widths are small ones, and choose freely
         return Kind(*BY_CONTEXT[context], layout)
     if channels not in BY_CHANNELS:

@@ -92,11 +92,6 @@ class Change:
     factors: Mapping[str, Entry]
     scale: float
 
-    @property
-    def rank(self) -> int:
-        """Rows of the first factor."""
-        return self.factors["down"].shape[0]
-
 
 def merge_lora(checkpoint: Checkpoint, path: str | Path, weight: float = 1.0) -> Checkpoint:
     """The checkpoint with a LoRA's changes, times `weight`, added to whatever changes it has already.

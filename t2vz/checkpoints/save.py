@@ -5,7 +5,7 @@ Whole or not at all: everything is written under a temporary name in the same fo
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -71,7 +71,8 @@ def save_folder(
     path = Path(path)
     tokenizer = find_tokenizer(path, tokenizer)
     check_tokenizer_fits(read_vocabulary(tokenizer).size, text_encoder.config, tokenizer, path)
-    with _folder(path, overwrite, lambda folder: (folder / "model_index.json").is_file()) as folder:
+    _refuse_existing(path, overwrite)
+    with atomic_folder(path, replace_if=lambda folder: (folder / "model_index.json").is_file()) as folder:
         write_json(folder / "model_index.json", MODEL_INDEX)
         write_json(folder / "scheduler/scheduler_config.json", to_json(schedule or NoiseSchedule.stable_diffusion()))
         for network in (unet, vae, text_encoder):
@@ -97,7 +98,8 @@ def save_part(
         except InputError:
             return False
 
-    with _folder(Path(path), overwrite, is_such) as folder:
+    _refuse_existing(Path(path), overwrite)
+    with atomic_folder(path, replace_if=is_such) as folder:
         _write_network(folder, network, dtype)
 
 
@@ -146,14 +148,9 @@ def save_tokenizer(source: Path, target: Path, length: int, overwrite: bool = Fa
     """
     if target.exists() and same_tokenizer(source, target):
         return
-    with _folder(target, overwrite, lambda folder: same_tokenizer(folder, folder)) as folder:
+    _refuse_existing(target, overwrite)
+    with atomic_folder(target, replace_if=lambda folder: same_tokenizer(folder, folder)) as folder:
         _copy_tokenizer(source, folder, length)
-
-
-def _folder(path: Path, overwrite: bool, replace_if: Callable[[Path], bool]):
-    """A folder that appears as `path` when it is complete, in place of an older one for which `replace_if` is true."""
-    _refuse_existing(path, overwrite)
-    return atomic_folder(path, replace_if)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
