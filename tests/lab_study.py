@@ -8,7 +8,7 @@ import numpy as np
 from t2vz.lab.results import Results, collect
 from t2vz.lab.runs import RunFolder, run_key
 from t2vz.lab.study import parse_study
-from t2vz.lab.tasks import TASKS
+from t2vz.pipelines.settings import Settings
 from t2vz.video import Video
 
 STUDY = """
@@ -56,7 +56,7 @@ def finished_study(store: RunFolder, text: str = STUDY) -> tuple[Results, list[s
     study = parse_study(text, "tests", "tests.toml")
     runs, keys = [], []
     for trial in study.trials():
-        settings = {**TASKS["generate"].check(trial.settings), "height": 32, "width": 48}
+        settings = {**Settings.resolve(trial.settings).to_dict(), "height": 32, "width": 48}
         record = {
             "settings": settings,
             "video": None,

@@ -79,17 +79,19 @@ def executor_of(words: str, folder: Path) -> tuple[Open, bool]:
     return (partial(_dask, options) if kind == "dask" else processes), False
 
 
-@contextmanager
-def here(workers: int = 1) -> Iterator[Executor]:
+class Here(Executor):
     """An executor that computes in this process what is submitted, at once; an exception comes out of `submit`."""
 
-    class Here(Executor):
-        def submit(self, function, /, *arguments) -> Future:
-            future: Future = Future()
-            future.set_result(function(*arguments))
-            return future
+    def submit(self, function, /, *arguments) -> Future:
+        """A future that is done."""
+        future: Future = Future()
+        future.set_result(function(*arguments))
+        return future
 
-    yield Here()
+
+def here(workers: int = 1) -> Executor:
+    """This process alone, as an `Open`."""
+    return Here()
 
 
 @contextmanager

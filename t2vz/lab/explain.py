@@ -106,9 +106,7 @@ def explain(
 
 def evenly(values: list[int], count: int) -> list[int]:
     """At most `count` of the values, evenly spaced, first and last among them."""
-    if len(values) <= count:
-        return list(values)
-    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
+    return [values[round(place)] for place in np.linspace(0, len(values) - 1, min(count, len(values)))]
 
 
 def look(sd, settings: Settings, x_t: Tensor, t: int, points: list[tuple[float, float]]) -> dict[str, Tensor]:

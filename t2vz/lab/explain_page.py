@@ -87,14 +87,9 @@ def _warped(x_T_prime: Tensor, warped: Tensor, flow: Tensor) -> list[dict]:
 
 def _arrows(flow: Tensor, count: int) -> list[tuple[float, float, float, float]]:
     """Lines from cells p to p + flow(p), in cells: count × count of them, evenly over the flow (2, h, w)."""
-    _, h, w = flow.shape
-    lines = []
-    for i in range(count):
-        for j in range(count):
-            row, column = int((i + 0.5) * h / count), int((j + 0.5) * w / count)
-            dx, dy = flow[:, row, column].tolist()
-            lines.append((column + 0.5, row + 0.5, round(column + 0.5 + dx, 2), round(row + 0.5 + dy, 2)))
-    return lines
+    rows, columns = ([int((i + 0.5) * side / count) for i in range(count)] for side in flow.shape[1:])
+    cells = [(column + 0.5, row + 0.5, *flow[:, row, column].tolist()) for row in rows for column in columns]
+    return [(x, y, round(x + dx, 2), round(y + dy, 2)) for x, y, dx, dy in cells]
 
 
 def _look(explained: Explained, frames: np.ndarray, p: int) -> dict:

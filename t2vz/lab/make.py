@@ -30,7 +30,7 @@ def keyed_trials(
     keyed = []
     for trial in study.trials():
         try:
-            settings = task.check(trial.settings, defaults)
+            settings = task.settings.resolve(trial.settings, defaults).to_dict()  # a side of None: the model's own
         except InputError as error:
             raise InputError(f'{study.name}, variant "{trial.variant.name}": {error}') from error
         keyed.append((run_key({**shared, "settings": settings, "video": videos[trial.video]}), trial))

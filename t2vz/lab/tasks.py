@@ -49,13 +49,6 @@ class Task:
         """The kind of value of a setting."""
         return declared(self.settings.__dataclass_fields__[name]).kind
 
-    def check(self, given: Mapping, defaults: Mapping | None = None) -> dict:
-        """All settings of a trial as plain values; InputError for what the pipeline would refuse.
-
-        defaults: the checkpoint's own. Sides that are not given are None: the model's own, or the source video's.
-        """
-        return self.settings.resolve(given, defaults).to_dict()
-
     def make(self, sd, given: Mapping, source=None, controlnet=None, progress: Progress | None = None) -> Video:
         """One video. source: a `SourceVideo`, if the task needs one; it decides frames, sides and rate."""
         inputs, decided = [], {}

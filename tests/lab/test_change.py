@@ -1,11 +1,10 @@
 """The task "change": a trial by either method, and what its prompt has to say."""
 
+import shutil
+
 import numpy as np
 import pytest
-import torch
-from tiny import tiny_edit_sd, tiny_sd, tiny_tokenizer
 
-from t2vz.checkpoints import save_folder, save_part
 from t2vz.errors import InputError
 from t2vz.lab.change import ChangeSettings, caption_of, tuned_on
 from t2vz.lab.sources import SourceVideo
@@ -18,13 +17,11 @@ GIVEN = {"prompt": PROMPT, "seed": 0, "steps": 2, "source_prompt": "a red ball",
 
 
 @pytest.fixture(scope="module")
-def sd(tmp_path_factory):
+def sd(models, tmp_path_factory):
     """A tiny edit model whose text-to-image model lies at the same path."""
-    folder = tmp_path_factory.mktemp("models")
-    text = tiny_sd(folder / "words")
-    networks = text.unet, text.vae, text.text_encoder
-    save_folder(folder / "mine", *networks, tiny_tokenizer(folder / "words"), dtype=torch.float32)
-    save_part(folder / "mine-edit/unet", tiny_edit_sd(folder / "words").unet, dtype=torch.float32)
+    folder = tmp_path_factory.mktemp("pair")
+    shutil.copytree(models / "tiny", folder / "mine")
+    shutil.copytree(models / "edit/unet", folder / "mine-edit/unet")
     return StableDiffusion.load(folder / "mine", edit=True)
 
 
