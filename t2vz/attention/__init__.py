@@ -10,18 +10,3 @@ from .frames import (
 )
 from .softmax import attention, attention_plain, attention_weights
 from .view import FrameView, KeyValueCache, Look
-
-__all__ = [
-    "VARIANTS",
-    "FrameView",
-    "KeyValueCache",
-    "Look",
-    "attention",
-    "attention_plain",
-    "attention_weights",
-    "cross_frame_attention",
-    "cross_frame_attention_plain",
-    "cross_frame_weights",
-    "frames_seen",
-    "looks_ahead",
-]

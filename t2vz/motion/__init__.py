@@ -4,16 +4,3 @@ from .flow import global_motion, similarity_flow, translation_flow
 from .noise import NOISES, correlate
 from .smoothing import background_mask, dilate, mask_to_latent, smooth_background
 from .warping import warp
-
-__all__ = [
-    "NOISES",
-    "background_mask",
-    "correlate",
-    "dilate",
-    "global_motion",
-    "mask_to_latent",
-    "similarity_flow",
-    "smooth_background",
-    "translation_flow",
-    "warp",
-]

@@ -5,22 +5,3 @@ from .ddpm import ddpm_step, forward_jump, forward_step, posterior
 from .euler import ancestral_sigmas, euler_ancestral_step, euler_timesteps, scale_input, sigma_at
 from .guidance import classifier_free_guidance, image_text_guidance
 from .schedule import NoiseSchedule
-
-__all__ = [
-    "NoiseSchedule",
-    "ancestral_sigmas",
-    "classifier_free_guidance",
-    "ddim_inversion_step",
-    "ddim_sigma",
-    "ddim_step",
-    "ddpm_step",
-    "euler_ancestral_step",
-    "euler_timesteps",
-    "forward_jump",
-    "forward_step",
-    "image_text_guidance",
-    "posterior",
-    "predict_x0",
-    "scale_input",
-    "sigma_at",
-]

@@ -4,5 +4,3 @@ from .config import TextConfig
 from .encoder import TextEncoder, encode_text
 from .prompt import foreign_syntax, words_of
 from .tokenizer import Tokenizer, Tokens
-
-__all__ = ["TextConfig", "TextEncoder", "Tokenizer", "Tokens", "encode_text", "foreign_syntax", "words_of"]

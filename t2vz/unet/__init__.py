@@ -5,5 +5,3 @@ from .controlnet import ControlNet
 from .deep_cache import DeepCache
 from .unet import UNet
 from .widen import widen_input
-
-__all__ = ["ControlNet", "ControlNetConfig", "DeepCache", "UNet", "UNetConfig", "widen_input"]

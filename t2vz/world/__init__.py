@@ -23,27 +23,3 @@ from .scene import (
     vocabulary,
 )
 from .style import STYLES
-
-__all__ = [
-    "KINDS",
-    "STYLES",
-    "BACKGROUNDS",
-    "COLOURS",
-    "Edit",
-    "OBJECTS",
-    "Scene",
-    "caption",
-    "changed_mask",
-    "foreground_mask",
-    "instruction_words",
-    "is_held_out",
-    "paint",
-    "paint_after",
-    "paint_backdrop",
-    "paint_clip",
-    "paint_clip_after",
-    "sample_edit",
-    "sample_scene",
-    "scene_from_words",
-    "vocabulary",
-]

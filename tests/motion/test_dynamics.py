@@ -44,20 +44,6 @@ def test_e9_frames_do_not_depend_on_how_many_follow(device):
     assert torch.equal(many[:3], few)
 
 
-def test_e9_without_a_jump_only_the_camera_moves(device):
-    """T' = T: the ratio is 1, and frames 2 … m are the warped latents themselves."""
-    x, flow = random(1, 4, 16, 16), flow_of(3, 16)
-    ratio = SCHEDULE.jump_ratio(881, 881)
-    frames = motion_dynamics(x.to(device), x.to(device), flow[1:], ratio, random(2, 4, 16, 16, seed=1).to(device))
-    assert torch.equal(frames[1:].cpu(), warp(x, flow[1:]))
-
-
-def test_a_video_of_one_frame_is_frame_1(device):
-    x, x_prime = random(1, 4, 8, 8).to(device), random(1, 4, 8, 8, seed=1).to(device)
-    no_flow, no_noise = torch.zeros(0, 2, 8, 8), torch.zeros(0, 4, 8, 8, device=device)
-    assert torch.equal(motion_dynamics(x, x_prime, no_flow, 0.6, no_noise), x)
-
-
 @pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 4, 8, 9), (2, 3, 8, 8), (1, 4, 8, 8)])
 def test_forward_noise_of_another_shape_is_refused(device, shape):
     x = torch.zeros(1, 4, 8, 8, device=device)
