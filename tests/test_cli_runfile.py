@@ -52,6 +52,25 @@ def test_a_run_file_makes_the_same_video_again(call, made, models, tmp_path):
     assert code == 2 and "has changed since" in err and one_line(err)
 
 
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"loras": [{"weight": 1}]}, "is not a run file"),
+        ({"dtype": "int8"}, "is not a run file"),
+        ({"weights": None}, "is not a run file"),
+        ({"command": "edit"}, "use that command"),
+        ({"settings": {"prompt": "x", "steps": 0}}, "steps = 0"),
+        ({"settings": {"prompt": "x", "colour": 1}}, '"colour" does not exist'),
+    ],
+)
+def test_what_is_no_run_file_is_one_line(refused, tmp_path, change, said):
+    run = {"settings": {"prompt": "x"}, "dtype": "float32", "weights": {"path": "embedded", "sha256": "0"}}
+    (tmp_path / "run.json").write_text(json.dumps(run | change))
+    refused(["generate", "--from", "run.json"], said)
+    (tmp_path / "run.json").write_text("{")
+    refused(["generate", "--from", "run.json"], "is not JSON")
+
+
 def test_other_masks_than_the_run_file_s_are_said(call, models, tmp_path):
     flags = [*FAST, "--weights", models / "tiny", "--masks", "masks", "--smooth-background", "0.6"]
     again = ["generate", "--from", "first.json", "--device", "cpu", "--overwrite", "--out", "again/"]

@@ -216,10 +216,7 @@ def ablate(parser: Parser) -> None:
     add("-w --workers", "N", f"{words}; under torchrun every rank is one", flags.count)
     words = "CPU threads of each worker; with 1 the results are the same, to the last digit, however many workers (1)"
     add("--threads", "N", words, flags.count, default=1)
-    words = (
-        "where workers run: processes of this machine, dask (or dask:tcp://HOST:8786, a running scheduler), "
-        "submitit (Slurm jobs; parameters after a colon: submitit:slurm_partition=gpu) (processes)"
-    )
+    words = "processes of this machine, dask[:tcp://HOST:8786], or submitit[:slurm_partition=gpu] for Slurm (processes)"
     add("--executor", "WHERE", words, default="processes")
     add_model(parser, repeats=False)
 
@@ -241,10 +238,7 @@ def explain(parser: Parser) -> None:
     add_settings(parser, Settings, {"video": "the video", "method": METHOD}, defaults={"frames": FRAMES})
     add = adder(parser, "the page")
     add("-o --out", "PAGE.html", "where the page goes (named after the prompt)", path)
-    words = (
-        "from where to follow cross-frame attention, 0,0 is left and top, 1,1 right and bottom; may be given several "
-        "times (one on the subject, one in the background)"
-    )
+    words = "where to follow attention from: 0,0 is left and top; several are possible (one on the subject, one behind)"
     add("--point", "X,Y", words, flags.point, action="append")
     add("--link-base", "URL", "the root of the source tree that links lead to (the installed one's)")
     add("--overwrite", "", "replace a page that exists")

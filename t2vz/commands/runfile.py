@@ -78,20 +78,14 @@ def read_run(path: str | Path, settings: type[Sampling]) -> dict:
         raise InputError(f"--from {path}: is not JSON; {wanted}") from error
     if isinstance(run, dict) and run.get("command", command) != command:
         raise InputError(f"--from {path}: was written by t2vz {run['command']}; use that command")
-    if not _is_run(run):
+    try:
+        whole = run["dtype"] in DTYPES and "sha256" in run["weights"] and "prompt" in recorded(run)
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
         raise InputError(f"--from {path}: is not a run file; {wanted}")
     settings.from_dict(run["settings"])
     return run
-
-
-def _is_run(run) -> bool:
-    parts = {"settings": dict, "weights": dict, "dtype": str}
-    return (
-        isinstance(run, dict)
-        and all(isinstance(run.get(name), kind) for name, kind in parts.items())
-        and {"path", "sha256"} <= run["weights"].keys()
-        and run["dtype"] in DTYPES
-    )
 
 
 def recorded(run: Mapping) -> dict:
