@@ -69,12 +69,12 @@ def call(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def refused(call, tmp_path):
-    """`refused(WORDS, said)`: exit code 2, one line that says so, and nothing written or lost."""
+    """`refused(WORDS, said, …)`: exit code 2, one line that says so, and nothing written or lost."""
 
-    def check(words, said):
+    def check(words, *said):
         before = {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")}
         code, out, err = call(*words)
-        assert code == 2 and said in err and err.count("\n") == 1 and not out, err
+        assert code == 2 and all(one in err for one in said) and err.count("\n") == 1 and not out, err
         assert {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")} == before
 
     return check
