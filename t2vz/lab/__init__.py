@@ -1,1 +1,1 @@
-"""The laboratory: traces of a generation, a generation explained, ablation studies and their reports."""
+"""The laboratory: a generation explained, ablation studies and their reports, sets of videos compared."""

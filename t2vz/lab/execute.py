@@ -210,10 +210,3 @@ class Meter:
             if stage:
                 self.bar.set_description(stage, refresh=False)
             self.bar.update(self.store.count(self.keys) - self.bar.n)
-
-
-def words_for(seconds: float) -> str:
-    """A time in words: "40 s", "14 min", "2.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

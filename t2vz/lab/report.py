@@ -10,7 +10,6 @@ from pathlib import Path
 from ..files import write_bytes
 from ..pipelines.settings import in_words
 from ..video import read_video
-from .execute import words_for
 from .make import VIDEO
 from .measure import MEASURES
 from .page import render
@@ -112,3 +111,10 @@ def _plain(value) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def words_for(seconds: float) -> str:
+    """A time in words: "40 s", "14 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -6,11 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..pipelines.kinds import Choice, Number, Whole, setting
+from ..pipelines.settings import Declarations
 from ..video import open_clip
 from ..world import paint_clip, scene_from_words
-from .study import SourceCut, Study
 
 EXAMPLE = "example:"  # before the words of a scene to draw, in place of a file's name
+
+
+@dataclass(frozen=True)
+class SourceCut(Declarations):
+    """What is used of a source video."""
+
+    frames: int = setting(8, Whole(2), "how many frames, the first from `start` on")
+    resolution: int = setting(256, Whole(8), "pixels of the larger side")
+    start: float | None = setting(None, Number(0), "seconds")
+    end: float | None = setting(None, Number(above=0), "seconds")
+    fps: float | None = setting(None, Number(above=0), "frames per second")
+    condition: str = setting(
+        "asis", Choice({"edges": "edges of the video", "asis": "the video as it is"}), "what a control study follows"
+    )
 
 
 @dataclass(frozen=True)
@@ -23,8 +38,8 @@ class SourceVideo:
     notes: list[str]
 
 
-def read_sources(study: Study) -> dict[str | None, SourceVideo | None]:
-    """Every video of a study by its name there; {None: None} for a study that starts from noise.
+def read_sources(study) -> dict[str | None, SourceVideo | None]:
+    """Every video of a `Study` by its name there; {None: None} for a study that starts from noise.
 
     "example: a red ball on a green meadow" is painted: a scene of the picture world that moves. Raises InputError as
     `open_clip`.

@@ -27,9 +27,9 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import InputError, library
-from ..pipelines.kinds import Choice, Kind, Number, Text, Whole, as_typed, declared, optional, setting
-from ..pipelines.settings import Declarations
+from ..pipelines.kinds import Choice, Kind, Text, Whole, as_typed, declared, optional
 from .measure import MEASURES
+from .sources import SourceCut
 from .tasks import TASKS, Task
 
 OFF = "off"
@@ -101,20 +101,6 @@ class Trial:
 
     def __str__(self) -> str:
         return f'{self.variant.name}, "{self.prompt}", seed {self.seed}'
-
-
-@dataclass(frozen=True)
-class SourceCut(Declarations):
-    """What is used of a source video."""
-
-    frames: int = setting(8, Whole(2), "how many frames, the first from `start` on")
-    resolution: int = setting(256, Whole(8), "pixels of the larger side")
-    start: float | None = setting(None, Number(0), "seconds")
-    end: float | None = setting(None, Number(above=0), "seconds")
-    fps: float | None = setting(None, Number(above=0), "frames per second")
-    condition: str = setting(
-        "asis", Choice({"edges": "edges of the video", "asis": "the video as it is"}), "what a control study follows"
-    )
 
 
 @dataclass(frozen=True)

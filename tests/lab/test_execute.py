@@ -12,7 +12,7 @@ from fake_worker import TESTS, begun, check_complete, expected, keyed, start, wa
 
 from t2vz.errors import FailedError, InputError
 from t2vz.lab import execute
-from t2vz.lab.execute import Meter, executor_of, here, perform, processes, words_for
+from t2vz.lab.execute import Meter, executor_of, here, perform, processes
 from t2vz.lab.runs import RunFolder
 
 
@@ -121,13 +121,6 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "submitit", None)
     with pytest.raises(InputError, match=r"pip install 't2vz\[cluster\]'"):
         executor_of("submitit", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "seconds, words", [(4.4, "4 s"), (89, "89 s"), (120, "2 min"), (5399, "90 min"), (9000, "2.5 h")]
-)
-def test_times_in_words(seconds, words):
-    assert words_for(seconds) == words
 
 
 def test_without_a_terminal_a_line_is_said_now_and_then(tmp_path, capsys, monkeypatch):

@@ -102,6 +102,13 @@ def test_numbers_have_a_minus_sign_and_no_minus_zero(value, places, signed, text
     assert report_module.number(value, places, signed) == text
 
 
+@pytest.mark.parametrize(
+    "seconds, words", [(4.4, "4 s"), (89, "89 s"), (120, "2 min"), (5399, "90 min"), (9000, "2.5 h")]
+)
+def test_times_in_words(seconds, words):
+    assert report_module.words_for(seconds) == words
+
+
 def test_every_measure_is_explained():
     text = (TEMPLATES / "report.html").read_text(encoding="utf-8")
     assert set(re.findall(r'^  "(\w+)": "', text, re.MULTILINE)) == set(MEASURES)
