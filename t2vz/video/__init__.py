@@ -3,7 +3,7 @@
 video.py   Video, what every pipeline returns          read.py     read_video, open_frames, read_masks
 write.py   the writers and `check_output`              stream.py   video files: when each frame is shown, its pixels
 sheet.py   the contact sheet                           pictures.py pictures, animations, folders of pictures
-ffmpeg.py  the program, and how it makes an MP4        clip.py     open_clip: a video as input, kept on disk
+ffmpeg.py  the program: found, run, understood         clip.py     open_clip: a video as input, kept on disk
 frames.py  what a frame is
 """
 
