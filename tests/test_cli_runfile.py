@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_cli import FAST, one_line
+from tiny import tiny_sd, tiny_tokenizer
 
+from t2vz.checkpoints import save_folder
 from t2vz.video import read_video, write_frames
 
 TO_Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -25,6 +27,15 @@ def made(call, tmp_path):
         return load_file(tmp_path / f"{name}-latents.safetensors")["latents"]
 
     return make
+
+
+def write_lora(path, seed=0, channels=32):
+    """A LoRA of one layer, rank 2."""
+    generator = torch.Generator().manual_seed(seed)
+    halves = {"A": (2, channels), "B": (channels, 2)}
+    lora = {f"{TO_Q}.lora_{half}.weight": torch.randn(*shape, generator=generator) for half, shape in halves.items()}
+    save_file(lora, path)
+    return path
 
 
 def cached(folder, *files):
@@ -90,12 +101,31 @@ def test_tokenizer_and_moved_weights(call, refused, made, models, tmp_path):
     assert torch.equal(made("again", "--from", "first.json", "--weights", "moved"), first)
 
 
+def test_vae_and_loras_are_kept_and_checked(call, refused, made, models, tmp_path):
+    other = tiny_sd(tmp_path / "words", seed=9)
+    save_folder(tmp_path / "other", other.unet, other.vae, other.text_encoder, tiny_tokenizer(tmp_path / "words"))
+    a, b = (write_lora(tmp_path / f"{name}.safetensors", seed) for seed, name in enumerate("ab", start=1))
+    words = ["a red ball", *FAST, "--weights", models / "tiny"]
+    more = "--vae other/vae --lora a.safetensors:0.5 --lora b.safetensors".split()
+    first = made("first", *words, *more)
+    run = json.loads((tmp_path / "first.json").read_text())
+    assert run["vae"]["path"] == str(tmp_path / "other/vae") and len(run["vae"]["sha256"]) == 64
+    assert [(entry["path"], entry["weight"]) for entry in run["loras"]] == [(str(a), 0.5), (str(b), 1.0)]
+    assert torch.equal(made("again", "--from", "first.json"), first)
+    assert json.loads((tmp_path / "again.json").read_text())["loras"] == run["loras"]
+    plain = made("plain", "--from", "first.json", "--lora", "off", "--vae", "off")
+    assert torch.equal(plain, made("bare", *words)) and not torch.equal(plain, first)
+    code, _, err = call("generate", "--from", "first.json", "--lora", "b.safetensors", "--out", "x/")
+    assert code == 0 and "another LoRA than that of first.json" in err
+    write_lora(b, 3)
+    refused(["generate", "--from", "first.json", "--out", "y/"], "its LoRA", "has changed since")
+    b.unlink()
+    refused(["generate", "--from", "first.json", "--out", "y/"], "is gone", "--lora")
+
+
 def test_a_lora_behind_a_link_keeps_the_settings_beside_the_link(call, refused, made, models, tmp_path):
     """The blob it leads to has no adapter_config.json beside it, whose alpha/r = 8 makes the video."""
-    generator = torch.Generator().manual_seed(0)
-    halves = {"A": (2, 32), "B": (32, 2)}
-    lora = {f"{TO_Q}.lora_{half}.weight": torch.randn(*shape, generator=generator) for half, shape in halves.items()}
-    save_file(lora, tmp_path / "lora.safetensors")
+    write_lora(tmp_path / "lora.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"r": 2, "lora_alpha": 16}))
     files = (
         ("adapter_model.safetensors", tmp_path / "lora.safetensors"),

@@ -1,11 +1,12 @@
-"""`t2vz weights export`: what is written is the same model, bit for bit; and --vae, --lora and --from on generate."""
+"""`t2vz weights export`: what is written is the same model, bit for bit."""
 
 import json
 import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from test_cli_runfile import write_lora
 from tiny import tiny_sd, tiny_tokenizer
 
 from t2vz import StableDiffusion, text_to_video
@@ -24,7 +25,6 @@ UNET = UNetConfig(
     sample_size=8,
 )
 VAE_SIZES = VAEConfig(block_out_channels=(24, 24, 24, 48), layers_per_block=1, norm_groups=12, scaling_factor=0.731)
-TO_Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 FAST = {"frames": 2, "steps": 3, "height": 64, "width": 64, "seed": 4}
 
 
@@ -36,19 +36,6 @@ def model(tmp_path_factory):
     parts, said = (sd.unet, sd.vae, sd.text_encoder, tiny_tokenizer(place)), {"words": {"things": ["ball"]}}
     save_folder(place / "model", *parts, dtype=torch.float32, **said)
     return place / "model"
-
-
-def lora(path, seed=0):
-    """A LoRA of one layer, rank 2."""
-    generator = torch.Generator().manual_seed(seed)
-    save_file(
-        {
-            f"unet.{TO_Q}.lora_A.weight": torch.randn(2, 24, generator=generator),
-            f"unet.{TO_Q}.lora_B.weight": torch.randn(24, 2, generator=generator),
-        },
-        path,
-    )
-    return path
 
 
 def assert_same_model(path, other, **options):
@@ -84,7 +71,7 @@ def test_the_embedded_model_as_one_file(call, tmp_path):
 
 
 def test_a_lora_is_in_what_is_exported(call, model, tmp_path):
-    loras = [(lora(tmp_path / "style.safetensors"), 0.5)]
+    loras = [(write_lora(tmp_path / "style.safetensors", channels=24), 0.5)]
     before = checkpoint_hash(model), checkpoint_hash(loras[0][0])
     assert call("weights", "export", "styled", "--weights", model, "--lora", "style.safetensors:0.5")[0] == 0
     assert (checkpoint_hash(model), checkpoint_hash(loras[0][0])) == before
@@ -108,37 +95,3 @@ def test_nothing_is_replaced_unasked(call, refused, model, tmp_path):
     shutil.copy("x.safetensors", tmp_path / "there.safetensors")
     shutil.rmtree(tmp_path / "tokenizer")
     refused(["weights", "export", "folder", "--weights", "there.safetensors"], "--tokenizer")
-
-
-def test_the_run_file_keeps_vae_and_loras_and_checks_them(call, refused, model, tmp_path):
-    other = tiny_sd(tmp_path / "words", seed=9, unet=UNET, vae=VAE_SIZES)
-    save_folder(tmp_path / "other", other.unet, other.vae, other.text_encoder, tiny_tokenizer(tmp_path / "words"))
-    lora(tmp_path / "a.safetensors", 1), lora(tmp_path / "b.safetensors", 2)
-    small = ["--frames", 2, "--steps", 3, "--height", 64, "--width", 64, "--latents", "--device", "cpu", "-q"]
-    words = ["generate", "a red ball", *small, "--weights", model]
-    more = "--out first/ --vae other/vae --lora a.safetensors:0.5 --lora b.safetensors".split()
-    assert call(*words, *more)[0] == 0
-    run = json.loads((tmp_path / "first.json").read_text())
-    assert run["vae"]["path"] == str(tmp_path / "other/vae") and len(run["vae"]["sha256"]) == 64
-    assert [(entry["path"], entry["weight"]) for entry in run["loras"]] == [
-        (str(tmp_path / "a.safetensors"), 0.5),
-        (str(tmp_path / "b.safetensors"), 1.0),
-    ]
-
-    def latents(name):
-        return load_file(tmp_path / f"{name}-latents.safetensors")["latents"]
-
-    assert call("generate", "--from", "first.json", "--out", "again/", "--latents", "-q")[0] == 0
-    assert torch.equal(latents("first"), latents("again"))
-    assert json.loads((tmp_path / "again.json").read_text())["loras"] == run["loras"]
-    without = "--lora off --vae off --out plain/ --latents -q".split()
-    assert call("generate", "--from", "first.json", *without)[0] == 0
-    assert call(*words, "--out", "bare/")[0] == 0
-    assert torch.equal(latents("plain"), latents("bare")) and not torch.equal(latents("plain"), latents("first"))
-
-    code, _, err = call("generate", "--from", "first.json", "--lora", "b.safetensors", "--out", "x/", "--latents")
-    assert code == 0 and "another LoRA than that of first.json" in err
-    lora(tmp_path / "b.safetensors", 3)
-    refused(["generate", "--from", "first.json", "--out", "y/", "-q"], "its LoRA", "has changed since")
-    (tmp_path / "b.safetensors").unlink()
-    refused(["generate", "--from", "first.json", "--out", "y/", "-q"], "is gone", "--lora")
