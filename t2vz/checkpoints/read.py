@@ -74,7 +74,7 @@ def read_header(path: str | Path) -> tuple[dict[str, Entry], dict[str, str]]:
         with path.open("rb") as file:
             begin = file.read(64)
             first = 8 + int.from_bytes(begin[:8], "little")  # the place of the first tensor
-            if size <= 8 or begin[8:9] != b"{" or first > LONGEST_HEADER:
+            if size <= 8 or begin[8:9] != b"{" or first - 8 > LONGEST_HEADER:
                 what = next(what for magic, what in STRANGERS.items() if begin.startswith(magic))
                 raise InputError(f"{path}: {what if size else 'the file is empty; download it again'}")
             file.seek(8)

@@ -29,18 +29,13 @@ def quick_gelu(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
 
 
-class Embedding(nn.Module):
+def table(rows: int, width: int) -> nn.Embedding:
     """A table of vectors: numbers (…) -> (…, width). It starts at random, with CLIP's standard deviation of 0.02.
 
     Uniform: drawn without memory, the normal numbers of nn.Embedding import torch's compiler, a second of CPU time.
     """
-
-    def __init__(self, rows: int, width: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, width).uniform_(-0.02 * 3**0.5, 0.02 * 3**0.5))
-
-    def forward(self, numbers: Tensor) -> Tensor:
-        return F.embedding(numbers, self.weight)
+    weight = nn.Parameter(torch.empty(rows, width).uniform_(-0.02 * 3**0.5, 0.02 * 3**0.5))
+    return nn.Embedding.from_pretrained(weight, freeze=False)
 
 
 class Embeddings(nn.Module):
@@ -48,8 +43,8 @@ class Embeddings(nn.Module):
 
     def __init__(self, config: TextConfig):
         super().__init__()
-        self.token_embedding = Embedding(config.vocab_size, config.hidden_size)
-        self.position_embedding = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_embedding = table(config.vocab_size, config.hidden_size)
+        self.position_embedding = table(config.max_position_embeddings, config.hidden_size)
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
