@@ -21,9 +21,7 @@ from .networks import NETWORKS, PARTS, Part, differences
 from .read import HEADER, Entry
 from .tokenizer import find_tokenizer, open_tokenizer
 
-RULES = (
-    "nothing tells its head counts, norm groups, scaling factor, schedule: those above are Stable Diffusion 1.x's rules"
-)
+RULES = "nothing tells its head counts, norm groups, scaling factor, schedule: they are Stable Diffusion 1.x's rules"
 
 
 def inspect(path: str | Path) -> dict[str, Any]:

@@ -17,15 +17,12 @@ from .attached import Defaults, read_defaults
 from .contents import Contents, look
 from .kinds import BY_CONTEXT, refuse
 from .lora import merge_lora
-from .networks import PARTS, STEM, Checkpoint, Part, shapes_of
+from .networks import PARTS, Checkpoint, Part, shapes_of
 from .read import find_path, refuse_pickles, some
 from .tokenizer import tokenizer_files
 
 GIVE_VAE = "give a VAE's folder (with config.json), or a .safetensors file that holds one"
-GIVE_CONTROLNET = (
-    "give a ControlNet for Stable Diffusion 1.x: a .safetensors file, or a folder with config.json and "
-    f"{STEM}.safetensors"
-)
+GIVE_CONTROLNET = "give a ControlNet for Stable Diffusion 1.x: a .safetensors file, or its folder (with config.json)"
 
 
 def open_checkpoint(path: str | Path, needs: tuple[str, ...] = PARTS) -> Checkpoint:

@@ -31,10 +31,7 @@ NAMED = 5  # names that an error lists before it only counts
 HEADER = "t2vz."  # how the keys of a single file's header begin that t2vz writes: "t2vz.unet", "t2vz.words" …
 LONGEST_HEADER = 100_000_000  # the format's own limit
 
-CONVERT = (
-    "take its .safetensors edition, or, if you trust it, convert it: read it with torch (weights_only=True), and write "
-    "its state_dict with safetensors.torch.save_file"
-)
+CONVERT = "take its .safetensors edition, or, if you trust it, convert it: torch.load(weights_only=True), save_file"
 PICKLE = f"is a pickle under another name, which could run code, so it is not opened: {CONVERT}"
 # How other things that arrive under a .safetensors name begin.
 STRANGERS = {

@@ -29,12 +29,15 @@ def lone(made, path, prefix, more):
     return path
 
 
-@pytest.mark.parametrize(
-    "kind", ["folder", "its file", "file elsewhere", "original", "original with prefix", "whole single file"]
-)
+FORMS = ["folder", "its file", "file elsewhere", "original", "original with prefix", "whole single file", "inpainting"]
+
+
+@pytest.mark.parametrize("kind", FORMS)
 def test_any_form_of_it_replaces_the_checkpoint_s(made, loaded, tmp_path, kind):
     if kind == "file elsewhere":  # no config.json beside it
         shutil.copy(made / "other" / VAE_FILE, tmp_path / "vae.safetensors")
+    first = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32, 9, 3, 3)}
+    save_file(load_file(made / "other.safetensors") | first, tmp_path / "inpainting.safetensors")
     path = {
         "folder": lambda: made / "other/vae",
         "its file": lambda: made / "other" / VAE_FILE,
@@ -42,6 +45,7 @@ def test_any_form_of_it_replaces_the_checkpoint_s(made, loaded, tmp_path, kind):
         "original": lambda: lone(made, tmp_path / "ft-mse.safetensors", "", ["loss.logvar", "model_ema.decay"]),
         "original with prefix": lambda: lone(made, tmp_path / "x.safetensors", PREFIX, [PREFIX + "loss.logvar"]),
         "whole single file": lambda: made / "other.safetensors",
+        "inpainting": lambda: tmp_path / "inpainting.safetensors",
     }[kind]()
     mine, other = loaded["mine"], loaded["other"]
     for base in (made / "mine", made / "mine.safetensors"):
