@@ -1,5 +1,6 @@
 """A page as tests read it: its tags and its text. Tags that do not nest fail, and formulas of a wrong shape."""
 
+import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "img", "br", "wbr", "input", "link", "hr", "line", "circle", "path", "use", "rect", "mspace"}
@@ -42,3 +43,16 @@ class Page(HTMLParser):
     def text(self) -> str:
         """All text, each space once."""
         return " ".join(" ".join(self.words).split())
+
+    def check_alone(self, html: str, links: str = "#") -> None:
+        """The page asks for nothing but itself, and what it names is there, once. links: how other links may begin."""
+        for tag, attributes in self.tags:
+            for name in ("src", "href", "xlink:href", "srcset", "data", "poster"):
+                address = attributes.get(name, "#")
+                assert address.startswith(("data:", "#", links)), f"<{tag} {name}={address[:80]}>"
+            assert tag != "img" or attributes["alt"]
+        style = re.sub(r"/\*.*?\*/", "", html, flags=re.DOTALL)  # its comments speak of addresses
+        assert not re.search(r"@import|<link|url\((?!#|data:)|https?://(?!www\.w3\.org)", style)
+        ids = [attributes["id"] for _, attributes in self.tags if attributes.get("id")]
+        used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', html))
+        assert used and used <= set(ids) and len(ids) == len(set(ids))

@@ -1,7 +1,6 @@
 """The report: everything is in the one file, says what the tables say, and works in a real browser."""
 
 import re
-from collections import Counter
 
 import pytest
 from browser import Browser
@@ -27,18 +26,7 @@ def report(tmp_path_factory):
 
 def test_the_page_is_whole_and_asks_for_nothing(report):
     text = report[0].read_text(encoding="utf-8")
-    page = Page(text)
-    for tag, attributes in page.tags:
-        for name in ("src", "href", "xlink:href", "srcset", "data", "poster"):
-            address = attributes.get(name, "data:")
-            assert address.startswith(("data:", "#")), f"<{tag} {name}={address[:80]}>"
-    style = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)  # its comments speak of addresses
-    assert not re.search(r"@import|url\((?!#|data:)", style)
-    assert "http://" not in text.replace("http://www.w3.org", "") and "https://" not in text
-    identities = Counter(attributes["id"] for _, attributes in page.tags if attributes.get("id"))
-    assert max(identities.values()) == 1
-    used = set(re.findall(r'(?:url\(#|xlink:href="#)([^")]+)', text))
-    assert used <= set(identities)
+    Page(text).check_alone(text)
 
 
 def test_words_of_the_study_are_escaped_and_all_there(report):
