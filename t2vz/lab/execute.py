@@ -30,7 +30,7 @@ Open = Callable[[int], AbstractContextManager[Executor]]  # number of workers ->
 
 
 def perform(
-    store: RunFolder, keys: Sequence[str], work: Callable, open_: Open, workers: int, meter, shares=False
+    store: RunFolder, keys: Sequence[str], work: Callable, opener: Open, workers: int, meter: "Meter", shares=False
 ) -> None:
     """Submit every run that nobody has made, until all are finished; then remove what is left of killed processes.
 
@@ -49,7 +49,7 @@ def perform(
             calls = [left[i::workers] for i in range(min(workers, len(left)))] if shares else [[key] for key in left]
             before = store.count(keys)
             try:
-                with open_(workers) as executor:
+                with opener(workers) as executor:
                     _wait(_submit(executor, work, calls), meter)
             except BrokenExecutor as error:
                 if workers == 1 and store.count(keys) == before:

@@ -38,11 +38,10 @@ def page(explained: Explained, sd, link_base: str = "", command: str = "t2vz exp
         pixelated=max(height, width) < LARGE,
         tokens=[(text, place in subject) for place, text in enumerate(sd.tokenizer.texts(settings.prompt), start=1)],
         length=sd.tokenizer.length,
-        x_T=_latents(run["x_T"]),
-        alone={t: (_latents(x_t)[0], _uris(x_0[None])[0]) for t, (x_t, x_0) in explained.alone.items()},
         warped=_warped(run["x_T'"], run["warped"], run["flow"]) if "warped" in run else [],
-        together={t: _uris(pictures) for t, pictures in explained.together.items()},
         steps_together=sum(t <= explained.timesteps["T"] for t in sd.schedule.timesteps(settings.steps)),
+        uris=_uris,
+        latents=_latents,
         finished=_uris(frames),
         finished_other=_uris(other),
         difference=_uris(np.abs(frames.astype(np.int16) - other).astype(np.uint8)),
@@ -53,7 +52,6 @@ def page(explained: Explained, sd, link_base: str = "", command: str = "t2vz exp
             for word, share in explained.words.items()
         },
         masks=[picture_uri(masked(*pair)) for pair in zip(frames, explained.foreground[:, 0], strict=True)],
-        smoothed=_latents(run["smoothed"]) if "smoothed" in run else [],
         link_base=link_base,
         command=command,
         version=__version__,
@@ -61,10 +59,12 @@ def page(explained: Explained, sd, link_base: str = "", command: str = "t2vz exp
 
 
 def _uris(frames: np.ndarray) -> list[str]:
+    """Frames (m, H, W, 3) as data: addresses, no larger than a grid shows them."""
     return [picture_uri(frame) for frame in small(frames)]
 
 
 def _latents(latents: Tensor) -> list[str]:
+    """Latents (f, c, h, w) as data: addresses, in false colours."""
     return [picture_uri(frame) for frame in false_colours(latents)]
 
 

@@ -33,6 +33,7 @@ def false_colours(latents: Tensor) -> np.ndarray:
 
 def small(frames: np.ndarray, side: int = SIDE) -> np.ndarray:
     """Frames (m, H, W, 3) no larger than `side`; smaller ones stay as they are."""
+    frames = np.asarray(frames)
     height, width = frames.shape[1:3]
     if max(height, width) <= side:
         return frames
