@@ -121,6 +121,8 @@ def changed(old, new):
         ),
         (changed("[grid]", "variants = 3\n[grid]"), 'setting "variants" does not exist'),
         ("variants = 3\n" + GOOD, "variants = 3: a table is needed"),
+        (changed("[grid]", "[variants]\nnaive = 3\n[grid]"), "variants.naive = 3: a table is needed"),
+        ("[clip]\nframes = 1\n" + GOOD, "clip is for tasks that start from a video"),
         (GOOD.split("[grid]")[0], "nothing is compared"),
         ('baseline = "none"\n' + GOOD, 'baseline "none" is no variant; there are: attention own, motion still;'),
         ('metrics = ["clip"]\n' + GOOD, 'metric "clip" does not exist; choose one of: clip_score,'),
