@@ -110,7 +110,7 @@ def control(parser: Parser) -> None:
         "edges: by Canny; depth: by --depth-model; pose: by --pose-model, or without one VIDEO shows skeletons; "
         "asis: VIDEO shows condition pictures already; =VIDEO: of another video. Repeat it to follow several (edges)"
     )
-    add("--with", "KIND[=VIDEO]", words, flags.what_to_follow, action="append", dest="with_")
+    add("--with", "KIND[=VIDEO]", words, flags.kind_and_video, action="append", dest="with_")
     add("--controlnet", "PATH", "a folder or a .safetensors file, for each --with (embedded)", path, action="append")
     add("--edge-thresholds", "LOW,HIGH", "Canny's (100,200)", flags.thresholds)
     add("--depth-model", "NAME", "a transformers depth-estimation model: a folder, or a name on the hub", path)

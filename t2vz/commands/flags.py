@@ -171,7 +171,7 @@ def count(text: str) -> int:
     return int(text)
 
 
-def what_to_follow(text: str) -> tuple[str, str | None]:
+def kind_and_video(text: str) -> tuple[str, str | None]:
     """What to follow, and of which video: "edges" -> ("edges", None), "asis=~/x.mp4" -> ("asis", "/home/me/x.mp4")."""
     kind, equals, video = text.partition("=")
     if kind not in FOLLOWED or (equals and not video):
