@@ -64,6 +64,8 @@ def test_prompt_and_motion_from_the_run_file_beside(folder, score):
         assert "without --prompt" not in out and "without --motion" not in out
     found = json.loads(score("moving.gif", "--json", "--prompt", "a blue cat", "--motion", "-3,0")[1])
     assert found["prompt"] == "a blue cat" and found["motion"] == [-3, 0]
+    (folder / "moving.json").write_text(json.dumps({**run, "motion_from": {"path": "pan.gif"}}))
+    assert "without --motion" in score("moving.gif")[1]  # the clip's path was taken, not the setting
     for other in ({**run, "command": "edit"}, [], {"settings": 3}):
         (folder / "moving.json").write_text(json.dumps(other))
         assert "without --prompt" in score("moving.gif")[1]

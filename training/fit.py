@@ -118,6 +118,7 @@ def fit(
         total=1.0,
         bar_format="{desc}: {percentage:5.1f}% |{bar:20}| {elapsed}<{remaining} {postfix}",
         mininterval=5,
+        miniters=0,  # by time alone: the first step after a resumption is a long one
         disable=not here.is_main_process,
     )
     began = time.monotonic() - training.seconds

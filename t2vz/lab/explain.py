@@ -23,7 +23,7 @@ from ..pipelines.masks import (
     layer_sizes,
     subject_positions,
 )
-from ..pipelines.prediction import guided_by_text
+from ..pipelines.prediction import chunk_of, guided_by_text
 from ..pipelines.settings import Settings
 from ..pipelines.text_to_video import generate, text_job
 from ..pipelines.trace import Trace, layer_size, trace
@@ -117,7 +117,7 @@ def look(sd, settings: Settings, x_t: Tensor, t: int, points: list[tuple[float, 
     """
     height, width = x_t.shape[-2:]
     context = sd.encode_text([settings.negative_prompt, settings.prompt])
-    predict = guided_by_text(sd.unet, context, settings.guidance_scale, settings.attention, settings.chunk)
+    predict = guided_by_text(sd.unet, context, settings.guidance_scale, settings.attention, chunk_of(sd.unet, settings))
     with trace("attention/*attn1/*", points=points) as run:
         predict(x_t.to(sd.device), t)
     maps = {name.split("/")[1]: found[-1, :, :, 0] for name, found in run.find("attention/*").items()}

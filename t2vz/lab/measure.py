@@ -21,7 +21,7 @@ from ..metrics import score_video
 from ..metrics.motion import in_512ths
 from ..metrics.score import Measure
 from ..pipelines.masks import AttentionRecord, foreground_from_attention, layer_sizes, subject_positions
-from ..pipelines.prediction import guided_by_text
+from ..pipelines.prediction import chunk_of, guided_by_text
 from ..pipelines.randomness import Noise
 from ..pipelines.settings import Settings
 from ..schedulers import forward_jump
@@ -68,7 +68,7 @@ def find_foreground(sd, video: Video) -> Tensor | None:
     x_t = forward_jump(x_0, sd.schedule.alpha_bar_at(TIMESTEP), noise.to(x_0).expand_as(x_0))
     context = sd.encode_text([settings.negative_prompt, settings.prompt])
     record = AttentionRecord(cells=layer_sizes(h, w))
-    guided_by_text(sd.unet, context, 1.0, "own", settings.chunk)(x_t, TIMESTEP, record)
+    guided_by_text(sd.unet, context, 1.0, "own", chunk_of(sd.unet, settings))(x_t, TIMESTEP, record)
     used = sd.tokenizer.encode(settings.prompt).used
     masks = foreground_from_attention(record, subject_positions(sd.tokenizer, settings), used, h, w)
     if float(1 - masks.mean(dim=(1, 2, 3)).max()) < LEAST_BACKGROUND:

@@ -113,8 +113,9 @@ def _settings_in(path: Path) -> dict:
     except (OSError, ValueError):
         return {}
     settings = run.get("settings") if isinstance(run, dict) else None
-    known = isinstance(settings, dict) and run.get("command", "generate") in ("generate", "control")
-    return settings if known else {}
+    if not isinstance(settings, dict) or run.get("command", "generate") not in ("generate", "control"):
+        return {}
+    return settings | {"motion": None} if run.get("motion_from") else settings  # the camera's path was a clip's
 
 
 def give_prompts(sets: list[VideoSet], path: str | Path) -> None:

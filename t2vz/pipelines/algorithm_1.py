@@ -25,11 +25,11 @@ from .trace import show
 def algorithm_1(job: Job) -> Tensor:
     """The latents x_0 of all frames, (m, c, h, w), from noise. (`job.mine`: of several processes each makes some.)
 
-    Without motion (`motion=None`, the ablation) all frames start from noise of their own, and E6–E9 are left out.
+    Where nothing moves (`motion=None`, the ablation), frames start from `job.initial_noise()`, and E6–E9 are left out.
     Raises FailedError if the latents stop being finite.
     """
     T, T_prime, settings = job.T, job.T_prime, job.settings
-    predict = job.make_predict()  # ε_θ(x, t), guided: E5 by the text, E15 by a picture and the text
+    predict = job.make_predict(job)  # ε_θ(x, t), guided: E5 by the text, E15 by a picture and the text
     flow = motion_flow(job)[job.mine]  # E7
     if job.moves:
         noise, fresh = job.noise("x_T", job.mine[:1]), job.noise("forward", job.mine[1:])
@@ -53,7 +53,7 @@ def motion_flow(job: Job) -> Tensor:
 
     Zero where motion is off.
     """
-    settings, m, h, w = job.settings, job.frames, job.height, job.width
+    settings, m, h, w = job.settings, job.frames, job.h, job.w
     if job.flow is not None:
         return job.flow
     if settings.motion is None:
@@ -73,7 +73,7 @@ def with_smooth_background(job: Job, predict: Predict, x_T: Tensor, flow: Tensor
 
 def find_foreground(job: Job, predict: Predict, x_T: Tensor) -> Tensor:
     """E13's masks M^k, dilated: (m, 1, h, w) in {0, 1}. The caller's, or from the text attention of a first E10."""
-    h, w = job.height, job.width
+    h, w = job.h, job.w
     if job.masks is not None:
         masks = mask_to_latent(job.masks, h, w).expand(job.frames, -1, -1, -1)[job.mine]
     else:

@@ -1,17 +1,22 @@
 """What a Job refuses before any work is done, and what it says about settings that do less than they promise."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..attention import looks_ahead
 from ..errors import InputError
 from .masks import subject_positions
+from .prediction import needs_later_frames
 from .source import size_in_words
 
 if TYPE_CHECKING:
     from .job import Job
+
+
+CONVENTIONS = ("start_convention", "jump_convention", "flow_convention")  # of motion dynamics
+STRENGTHS = ("mixed", "progressive", "residual")  # initial noises that have a strength
 
 
 def check_job(job: "Job") -> None:
@@ -80,7 +85,7 @@ def check_tensors(job: "Job") -> None:
         raise InputError("masks must lie between 0, background, and 1, foreground; divide pixels by 255")
     if flow is None:
         return
-    expected = (m, 2, job.height, job.width)
+    expected = (m, 2, job.h, job.w)
     if tuple(flow.shape) != expected:
         raise InputError(
             f"flow must have shape {expected}, latent cells (x, y) for every frame; got {tuple(flow.shape)}"
@@ -94,13 +99,22 @@ def check_tensors(job: "Job") -> None:
 
 def say_what_has_no_effect(job: "Job") -> None:
     """Notes on settings that do nothing, or less than they promise."""
-    settings, masks, chunk = job.settings, job.masks, job.settings.chunk
-    if chunk is not None and chunk < job.frames and looks_ahead(settings.attention, job.frames):
-        job.notes.append(
-            f'attention "{settings.attention}" looks at later frames too, so chunk is ignored and memory grows with m'
-        )
-    if chunk is not None and chunk < job.frames and job.sd.unet.config.temporal_attention:
-        job.notes.append("this model's temporal attention looks at all frames at once, so chunk is ignored")
+    settings, masks = job.settings, job.masks
+    why = needs_later_frames(job.sd.unet, settings)
+    if why and (settings.chunk or job.frames) < job.frames:
+        job.notes.append(f"{why} looks at later frames too, so chunk is ignored and memory grows with m")
+    own = {one.name: one.default for one in fields(settings)} | job.sd.defaults.get(settings.TASK, {})
+    smooth = settings.smooth_background > 0
+    idle = {
+        "with motion off": () if job.moves else ("t", "t_prime", *CONVENTIONS),
+        "beside a flow": () if job.flow is None else ("motion", "flow_convention"),
+        "with this initial noise": () if settings.initial_noise in STRENGTHS else ("noise_strength",),
+        "without smooth_background (0.6 in the paper)": () if smooth else ("background_convention",),
+    }
+    for where, names in idle.items():
+        for name in names:
+            if getattr(settings, name) not in (own[name], None):
+                job.notes.append(f"{name} has no effect {where}")
     if settings.smooth_background == 0 and (masks is not None or settings.foreground is not None):
         job.notes.append("masks and foreground words have no effect without smooth_background (0.6 in the paper)")
     elif masks is not None and settings.foreground is not None:

@@ -63,8 +63,8 @@ def invert(
 ) -> Tensor:
     """DDIM inversion (E17) of clean latents x (m, c, h, w) along the n-step grid, up to its first timestep.
 
-    From there `denoise` leads back. ε is asked for at the timestep that each step leads to, which is where `denoise`
-    asks for it. tell() is called after each step. Raises FailedError as `denoise`.
+    From there `denoise` leads back. Each step asks for ε_θ(x_s, t), the cleaner latent at the noisier timestep: so
+    `denoise` undoes it. tell() is called after each step. Raises FailedError as `denoise`.
     """
     for t in reversed(schedule.timesteps(steps)):
         s = schedule.previous(t, steps)

@@ -25,7 +25,7 @@ from ..video import Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress
-from .prediction import InChunks, Predict, with_ingredients
+from .prediction import InChunks, Predict, chunk_of, with_ingredients
 from .settings import EditSettings
 from .source import for_video, frames_of, video_shape
 
@@ -113,7 +113,7 @@ def edit_job(sd: "StableDiffusion", settings: EditSettings, video: Sequence, **i
     pictures = frames_of(video)
     settings = for_video(settings, video_shape(pictures), "source video")
 
-    def make_predict() -> Predict:
+    def make_predict(job: Job) -> Predict:
         latents = []
         for latent in encode_frames(sd.vae, pictures, job.mine):
             latents.append(latent)
@@ -121,12 +121,10 @@ def edit_job(sd: "StableDiffusion", settings: EditSettings, video: Sequence, **i
         image = torch.cat(latents)  # not times the scaling factor: so the model was trained
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         scales = settings.image_scale, settings.guidance_scale
-        return guided_by_image_and_text(  # E15
-            with_ingredients(sd.unet, settings), texts, image, *scales, settings.attention, settings.chunk, job.mine
-        )
+        frames = settings.attention, chunk_of(sd.unet, settings), job.mine
+        return guided_by_image_and_text(with_ingredients(sd.unet, settings), texts, image, *scales, *frames)  # E15
 
-    job = Job(sd, settings, make_predict, **inputs, encodes=True)
-    return job
+    return Job(sd, settings, make_predict, **inputs, encodes=True)
 
 
 def guided_by_image_and_text(
@@ -142,8 +140,9 @@ def guided_by_image_and_text(
     """ε(x, t) for a source video and an instruction, joined by E15.
 
     texts (2, tokens, dim): the negative prompt's states, the instruction's. image (m, c, h, w): the source's latents.
-    The UNet's batch is (∅, I, I and τ): zeros or the source beside x, and the negative prompt, again, or the
-    instruction; of these, those whose prediction has a weight. attention, chunk, frames: see `InChunks`.
+    The UNet's batch has up to three rows: zeros beside x and the negative prompt; the source and the negative prompt;
+    the source and the instruction. Rows whose prediction has no weight are left out. attention, chunk,
+    frames: see `InChunks`.
     """
     weights = (1 - image_scale, image_scale - text_scale, text_scale)
     used = [i for i, weight in enumerate(weights) if weight != 0]

@@ -31,11 +31,11 @@ Progress = Callable[[int, int, str], None]
 class Job:
     """A request that was checked: everything Algorithm 1 needs, and nothing done yet.
 
-    sd: the model. settings: the request. make_predict: makes ε_θ(x, t), guided, when the work begins. noise, masks,
+    sd: the model. settings: the request. make_predict(job): ε_θ(x, t), guided, made when the work begins. noise, masks,
     flow, progress, on_step: see `text_to_video`. share: of the frames, where other processes make the rest. encodes:
     whether the frames of a source video are encoded first.
-    As attributes also frames: m; mine: the indices of those made here, with a share not all; height, width: of the
-    latents, in cells; sampler: "ddim" or "euler_ancestral"; grid: its timesteps, noisiest first; start: where frame 1's
+    As attributes also frames: m; mine: the indices of those made here, with a share not all; h, w: the latents'
+    sides, in cells; sampler: "ddim" or "euler_ancestral"; grid: its timesteps, noisiest first; start: where frame 1's
     noise is drawn; T, T_prime: on the grid; moves: whether there are motion dynamics (E6–E9); finds_foreground: whether
     E13 takes its masks from attention; notes: remarks for the user; done, total: the work. Raises InputError for what
     cannot work.
@@ -45,7 +45,7 @@ class Job:
         self,
         sd: "StableDiffusion",
         settings: Settings,
-        make_predict: Callable[[], Predict],
+        make_predict: Callable[["Job"], Predict],
         noise: dict[str, Tensor] | None = None,
         masks: Tensor | None = None,
         flow: Tensor | None = None,
@@ -56,20 +56,20 @@ class Job:
     ):
         settings = settings.with_sides(sd.default_size, sd.default_size)
         self.sd, self.settings, self.make_predict = sd, settings, make_predict
-        self.sampler = getattr(settings, "sampler", "ddim")
+        self.sampler = settings.sampler
         self.masks, self.flow, self.progress, self.on_step, self.share = masks, flow, progress, on_step, share
         for side in ("height", "width"):
             check_side(side, getattr(settings, side), sd.vae.factor)
         self.frames, self.mine, steps = settings.frames, share.frames(settings.frames), settings.steps
         share.check(settings)
-        self.height, self.width = settings.height // sd.vae.factor, settings.width // sd.vae.factor
-        self.latent = (sd.unet.config.out_channels, self.height, self.width)
+        self.h, self.w = settings.height // sd.vae.factor, settings.width // sd.vae.factor
+        self.latent = (sd.unet.config.out_channels, self.h, self.w)
         self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
         self.moves = settings.motion is not None or flow is not None
         self.grid = sd.schedule.timesteps(steps) if self.sampler == "ddim" else euler_timesteps(sd.schedule, steps)
         self.T, self.T_prime = self._snapped() if self.moves else (self.grid[0], self.grid[0])
         self.start = self.T if settings.start_convention == "paper" else self.grid[0]
-        names = Noise.EDIT_NAMES if hasattr(settings, "sampler") else Noise.NAMES
+        names = Noise.NAMES if settings.TASK != "edit" else Noise.EDIT_NAMES
         self.draws = Noise(settings.seed, noise, names)
         self.finds_foreground = settings.smooth_background > 0 and masks is None
         check_job(self)
@@ -107,7 +107,7 @@ class Job:
         enter(stage)
         if self.sampler == "ddim":
             made = denoise(predict, x, stretch, steps, schedule, stage, self.settings.eta, self._fresh("eta", mine))
-        else:  # from pure noise to the end, or nothing: T' = T = start
+        else:  # the whole grid, for T' = T = start; frame 1's stretches are empty
             fresh = self._fresh("ancestral", mine)
             made = denoise_ancestral(predict, x, steps, schedule, fresh, stage) if stretch else ()
         for step in made:
@@ -146,7 +146,7 @@ class Job:
 
     def video(self, x_0: Tensor) -> Video:
         """The whole Video, its frames decoded."""
-        size = (self.frames, self.height * self.sd.vae.factor, self.width * self.sd.vae.factor, 3)
+        size = (self.frames, self.h * self.sd.vae.factor, self.w * self.sd.vae.factor, 3)
         frames = np.empty(size, dtype=np.uint8)  # no second copy
         for k, picture in enumerate(self.pictures(x_0)):
             frames[k] = picture

@@ -1,4 +1,4 @@
-"""ε_θ of a video: the UNet, asked about chunks of frames, and what its answers are joined to (E5).
+"""ε_θ of a video: the UNet, asked about chunks of frames, and how its predictions are combined (E5).
 
 `InChunks` knows frames and no guidance; `guided_by_text` knows guidance and no chunks. E15's guidance, by a picture and
 a text, is in edit.py; E14's residuals, of ControlNets, are in control.py.
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..attention import KeyValueCache, Look, looks_ahead
 from ..schedulers import classifier_free_guidance
 from ..unet import DeepCache, UNet
-from .settings import Sampling
+from .settings import Sampling, Settings
 from .trace import watched
 
 # ε(x, t): x (m, c, h, w), a timestep -> the noise predicted in x, alike. A third argument is a hook (attention.Look).
@@ -31,12 +31,26 @@ def with_ingredients(unet: UNet, settings: Sampling) -> Callable:
     return partial(eps, **given) if given else eps
 
 
+def needs_later_frames(unet: UNet, settings: Settings) -> str:
+    """What of a request looks at later frames, so that a video is made whole and `chunk` is ignored; "" if nothing."""
+    if unet.config.temporal_attention:
+        return "this model's temporal attention"
+    if settings.temporal_shift > 0:
+        return f"temporal_shift = {settings.temporal_shift:g}"
+    return f'attention "{settings.attention}"' if looks_ahead(settings.attention, settings.frames) else ""
+
+
+def chunk_of(unet: UNet, settings: Settings) -> int | None:
+    """Frames per call of the UNet: the setting `chunk`; None, all at once, where frames need later ones."""
+    return None if needs_later_frames(unet, settings) else settings.chunk
+
+
 class InChunks:
     """A UNet asked about a few frames at a time, with the answers it would give if it were asked about all at once.
 
     unet: a t2vz.unet.UNet, or what is called like one. context (b, tokens, dim): the text states of its batch.
     attention: one of attention.VARIANTS. chunk: frames per call (None: all), which changes memory and never the result.
-    frames: the indices in the video of the frames that there are (None: 0 … m − 1); a stretch, and before it frame 1.
+    frames: x's frames by their index in the video, for example [0, 5, 6, 7] (None: 0 … m − 1).
     beside (b, m, c', h, w): what the UNet reads as further channels after the latents' own (E15), or None.
     """
 
@@ -72,7 +86,7 @@ class InChunks:
     def _chunks(self, frames: Sequence[int]) -> list[slice]:
         """The chunks' places among the frames."""
         m = len(frames)
-        size = m if self.chunk is None or looks_ahead(self.attention, m) else self.chunk
+        size = self.chunk or m
         alone = 1 if frames[-1] >= m else 0  # frame 1 by itself, if others are missing after it
         starts = [*range(alone), *range(alone, m, size)]
         return [slice(a, b) for a, b in zip(starts, [*starts[1:], m], strict=True)]

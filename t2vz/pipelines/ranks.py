@@ -73,7 +73,7 @@ class Share:
     def gather_frames(self, frames: Iterable[np.ndarray], m: int) -> Iterator[np.ndarray]:
         """On rank 0 all m frames of the video in order, uint8 (H, W, 3) each; on the others none, for they send theirs.
 
-        frames: those that this rank makes, but frame 1 on other ranks than 0.
+        frames: those that this rank makes, without frame 1 on ranks above 0.
         """
         if self.rank > 0:
             sent = []  # all at once: rank 0 writes its own frames meanwhile

@@ -218,6 +218,7 @@ class Settings(Sampling):
     """
 
     TASK: ClassVar[str] = "generate"
+    sampler: ClassVar[str] = "ddim"  # a setting of edits alone
 
     frames: int = setting(8, Whole(1), "number of frames", "{} frames", metavar="M", by_checkpoint=True)
     height: int | None = setting(

@@ -13,7 +13,7 @@ from ..video import Video
 from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress
-from .prediction import Predict, guided_by_text, with_ingredients
+from .prediction import Predict, chunk_of, guided_by_text, with_ingredients
 from .ranks import ALONE
 from .settings import Settings
 
@@ -71,7 +71,7 @@ def text_to_video(
         left and up. None: motion dynamics off, all frames start from pure noise (see initial_noise). t_prime, t: the
         timesteps T' and T; the nearest of the `steps`-step grid are used, and named in the video's notes if others;
         999 stands for the grid's first.
-    attention: which frames each frame attends to ("first", "own", "previous", "first_previous", "causal", "all").
+    attention: which frames each frame attends to, one of attention.VARIANTS.
     smooth_background: α of E13; 0 is off, paper 0.6. masks: foreground per frame (m or 1, 1, H, W) in [0, 1]; without
         them they are taken from the model's own text attention to the words `foreground` (default: a guess).
     chunk: frames per UNet call (None: all); it bounds the memory and does not change the video. ("causal" and "all"
@@ -123,9 +123,8 @@ def text_job(sd: "StableDiffusion", settings: Settings, unet: Callable | None = 
     temporal = sd.unet.config.temporal_attention  # it looks at all frames at once
     if temporal and inputs.get("share", ALONE).ranks > 1:
         raise InputError("a tuned model's frames look at each other, so processes cannot share them; run one process")
-    chunk = None if temporal else settings.chunk
 
-    def make_predict() -> Predict:
+    def make_predict(job: Job) -> Predict:
         """ε_θ guided by the prompt, E5; the text is encoded when the work begins."""
         texts = sd.encode_text([settings.negative_prompt, settings.prompt])
         return guided_by_text(  # E5
@@ -133,9 +132,8 @@ def text_job(sd: "StableDiffusion", settings: Settings, unet: Callable | None = 
             texts,
             settings.guidance_scale,
             settings.attention,
-            chunk,
+            chunk_of(sd.unet, settings),
             job.mine,
         )
 
-    job = Job(sd, settings, make_predict, **inputs)
-    return job
+    return Job(sd, settings, make_predict, **inputs)

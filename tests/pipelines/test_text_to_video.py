@@ -11,6 +11,8 @@ from t2vz.attention import VARIANTS
 from t2vz.errors import FailedError, InputError
 from t2vz.motion import NOISES, global_motion, translation_flow, warp
 from t2vz.pipelines.randomness import Noise
+from t2vz.pipelines.settings import Settings
+from t2vz.pipelines.text_to_video import text_job
 from t2vz.schedulers import NoiseSchedule
 from t2vz.vae import to_pixels
 
@@ -366,6 +368,23 @@ def test_a_long_prompt_is_cut_and_a_snapped_timestep_named_in_the_notes(sd):
     assert len(cut) == 2 and all("\n" not in note for note in video.notes)
     assert any("7 steps" in note and "601" in note and "801" in note for note in video.notes)
     assert make(sd, 2).notes == []
+
+
+@pytest.mark.parametrize(
+    "name, changes",
+    [
+        ("t", {"motion": None, "t": 981}),
+        ("jump_convention", {"motion": None, "jump_convention": "paper"}),
+        ("noise_strength", {"motion": None, "noise_strength": 3.0}),
+        ("motion", {"flow": torch.zeros(2, 2, 6, 8), "motion": (50.0, 0.0)}),
+        ("background_convention", {"background_convention": "paper"}),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_named_in_the_notes(sd, name, changes):
+    changes = dict(changes)
+    flow = changes.pop("flow", None)
+    job = text_job(sd, Settings(PROMPT, frames=2, height=48, width=64, **changes), flow=flow)
+    assert [note.split(" has")[0] for note in job.notes] == [name]
 
 
 def test_no_size_given_is_the_model_s_own_and_zero_is_an_error(sd):
