@@ -145,10 +145,8 @@ def _step(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
     opencv = load_opencv(NEEDS_OPENCV)
     points = _corners(before)
     if len(points) < LEAST_POINTS:
-        raise InputError(
-            f"frame {k - 1} shows too little detail to follow ({len(points)} points, {LEAST_POINTS} are needed); "
-            "take another clip"
-        )
+        seen = f"{len(points)} points, {LEAST_POINTS} are needed"
+        raise InputError(f"frame {k - 1} shows too little detail to follow ({seen}); take another clip")
     there, found, _ = opencv.calcOpticalFlowPyrLK(before, after, points, None, winSize=(21, 21), maxLevel=4)
     back, found_back, _ = opencv.calcOpticalFlowPyrLK(after, before, there, None, winSize=(21, 21), maxLevel=4)
     good = (found & found_back).ravel().astype(bool) & (np.linalg.norm((back - points)[:, 0], axis=1) < 1.0)

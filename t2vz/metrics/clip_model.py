@@ -102,10 +102,7 @@ def _tokenizer_folder(folder: Path) -> Path:
     for place in (folder, folder / "tokenizer", folder.parent / "tokenizer"):
         if holds_tokenizer(place):
             return place
-    raise InputError(
-        f"{folder}: vocab.json and merges.txt are neither in it nor in a tokenizer/ beside it; put CLIP's "
-        "tokenizer there"
-    )
+    raise InputError(f"{folder}: no vocab.json and merges.txt in it, nor in a tokenizer/ beside it; put CLIP's there")
 
 
 def _check(images: Tensor, least: int) -> None:

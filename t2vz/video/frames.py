@@ -34,9 +34,7 @@ def check_masks(masks: Tensor, m: int, height: int, width: int) -> Tensor:
         raise InputError(f"masks of shape {seen} for {m} frames of {width}×{height}; a tensor {shape} is needed")
     masks = masks.double()
     if not (masks.min() >= -1e-6 and masks.max() <= 1 + 1e-6):
-        raise InputError(
-            f"masks go from {masks.min():g} to {masks.max():g}; they must lie between 0 and 1 (not looked at)"
-        )
+        raise InputError(f"masks go from {masks.min():g} to {masks.max():g}; they must lie between 0 and 1")
     return masks
 
 

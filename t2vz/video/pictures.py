@@ -186,12 +186,8 @@ def _grey(values: np.ndarray, kind: str, path: Path) -> np.ndarray:
     if values.dtype.kind == "f":
         least, most = float(values.min()), float(values.max())
         if not (least >= -1e-3 and most <= 1 + 1e-3):  # not a number: neither
-            raise InputError(
-                f"{path} holds numbers from {least:g} to {most:g}; in a picture of floats 0 is black and 1 white"
-            )
+            raise InputError(f"{path} holds numbers from {least:g} to {most:g}; as floats, 0 is black and 1 white")
         return (values * 255).round().clip(0, 255).astype(np.uint8)
     if values.dtype.itemsize == 4 and kind == "TIFF":  # Pillow also reads 16 bit of other formats into 32
-        raise InputError(
-            f"{path} holds 32-bit whole numbers, which have no white; save it as 8 or 16 bit, or as floats"
-        )
+        raise InputError(f"{path} holds 32-bit whole numbers, which have no white; save 8 or 16 bit, or floats")
     return (values / 257).round().clip(0, 255).astype(np.uint8)
