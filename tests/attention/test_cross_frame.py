@@ -39,8 +39,7 @@ random = partial(tiny.random, dtype=torch.float64)
 
 
 def masked_reference(q, k, v, variant):
-    """All m·n tokens attend to all m·n tokens at once; a boolean mask, token by token, forbids what may
-    not be seen."""
+    """All m·n tokens attend to all m·n tokens at once; a boolean mask, token by token, forbids what may not be seen."""
     b, m, heads, n, c = q.shape
     mask = torch.tensor([[MAY_SEE[variant](i // n, j // n) for j in range(m * n)] for i in range(m * n)])
     q, k, v = (x.transpose(1, 2).reshape(b, heads, m * n, c) for x in (q, k, v))
@@ -162,8 +161,7 @@ def test_e12_with_one_frame_equals_self_attention_exactly(device, variant, dtype
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_difference_4_guidance_halves_do_not_mix(device, variant):
-    """Changing the first frame of the text half must leave the unconditional half, which comes first, as
-    it was."""
+    """Changing the first frame of the text half must leave the unconditional half, which comes first, as it was."""
     layer, tokens = Layer(device), random(2, 3, 5, 6).to(device)
     changed = tokens.clone()
     changed[1, 0] += 1.0
@@ -174,8 +172,7 @@ def test_difference_4_guidance_halves_do_not_mix(device, variant):
 
 
 def test_difference_4_other_side_one_first_frame_for_both_halves_is_something_else(device):
-    """Laid out as one batch of 2·m frames, the text half would look at the unconditional half's first
-    frame."""
+    """Laid out as one batch of 2·m frames, the text half would look at the unconditional half's first frame."""
     q, k, v = (random(2, 3, 2, 5, 4, seed=seed).to(device) for seed in (1, 2, 3))
     halves = cross_frame_attention(q, k, v, [(0,)] * 3)
     mixed = cross_frame_attention(*(x.reshape(1, 6, 2, 5, 4) for x in (q, k, v)), [(0,)] * 6)[0]

@@ -34,8 +34,7 @@ def scene(device):
 
 
 def background_by_loop(foreground, flow, convention):
-    """Where neither frame k's foreground is nor (release) the cell of frame 1 that arrives there was
-    foreground."""
+    """Where neither frame k's foreground is nor (release) the cell of frame 1 that arrives there was foreground."""
     m, _, h, w = foreground.shape
     arrived = warp(torch.arange(h * w).double().view(1, 1, h, w), flow).long()
     out = torch.zeros(m, 1, h, w, dtype=torch.float64)

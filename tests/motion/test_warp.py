@@ -1,5 +1,4 @@
-"""E7 and E8: flows and the warp against loops over pixels; docs/method.md, difference 2 (half a pixel), both
-sides."""
+"""E7 and E8: flows and the warp against loops over pixels; docs/method.md, difference 2 (half a pixel), both sides."""
 
 import math
 from functools import partial

@@ -37,8 +37,7 @@ def levels(t, s):
 
 @pytest.mark.parametrize("s, t", [(0, 1), (100, 140), (881, 941), (0, 999)])
 def test_e1_steps_iterated_equal_the_e2_jump(device, s, t):
-    """x_s and every fresh noise are unit vectors of their own: the result's entries are the coefficients
-    of each."""
+    """x_s and every fresh noise are unit vectors of their own: the result's entries are the coefficients of each."""
     identity = torch.eye(t - s + 1, dtype=torch.float64, device=device)
     x = identity[0]
     for step, i in enumerate(range(s + 1, t + 1), start=1):

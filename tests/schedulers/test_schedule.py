@@ -1,5 +1,4 @@
-"""The noise schedule against plain Python loops, and differences 1 (forward jump) and 3 (step
-indices)."""
+"""The noise schedule against plain Python loops, and differences 1 (forward jump) and 3 (step indices)."""
 
 import math
 

@@ -59,8 +59,7 @@ def test_loss_is_cross_entropy_of_the_similarities(tokenizer, pictures):
 
 
 def test_equal_captions_are_no_mistake(tokenizer):
-    """Two pictures of one caption: the best loss is reached with equal similarities, and costs log 2 each
-    way."""
+    """Two pictures of one caption: the best loss is reached with equal similarities, and costs log 2 each way."""
     clip = new_clip(tokenizer, TINY)
     ids = tokenizer.encode("a red ball").ids[None].expand(2, -1)
     images = torch.zeros(2, 3, 32, 32)
