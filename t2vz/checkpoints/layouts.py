@@ -2,10 +2,9 @@
 
 t2vz's networks keep the folder layout's names. A single file holds the same tensors under the names of the
 original CompVis code: the UNet's blocks are numbered through, the VAE's decoder is counted from the image up.
-`unet_modules`, `vae_modules` and `control_modules` walk the architecture in the order in which it runs and list,
-module by module, both names; a tensor's name is its module's name and what follows it (`weight`, or the path inside
-a transformer, which is the same in both). Any widths, levels and resnets per level; nothing here knows SD 1.5's
-numbers.
+`unet_modules`, `vae_modules` and `control_modules` walk the architecture and list, module by module, both names; a
+tensor's name is its module's name and what follows it (`weight`, or the path inside a transformer, which is the same
+in both). Any widths, levels and resnets per level; nothing here knows SD 1.5's numbers.
 """
 
 import re

@@ -153,7 +153,9 @@ def read_changes(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str
         else:
             strange.append(key)
     if strange:
-        _refuse_strange(path, strange)
+        method = other_method(strange)
+        words = f"{method} {ANOTHER_WAY}" if method else "these are no part of a LoRA"
+        raise InputError(f"{path}: holds {some(strange)}; {words} (of lora_down/lora_up, or lora_A/lora_B)")
     halves = [module for (module, _), factors in found.items() if not {"down", "up"} <= factors.keys()]
     halves += sorted(alphas.keys() - {module for module, _ in found})
     if halves:
@@ -173,13 +175,6 @@ def read_changes(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str
         raise
     except (TypeError, ValueError, AttributeError, RuntimeError, re.error) as error:
         raise InputError(f"{path}: {SPOILT}") from error
-
-
-def _refuse_strange(path: Path, strange: list[str]) -> None:
-    """Raise InputError that says what the keys are which are no part of a LoRA."""
-    method = other_method(strange)
-    words = f"{method} {ANOTHER_WAY}" if method else "these are no part of a LoRA"
-    raise InputError(f"{path}: holds {some(strange)}; {words} (of lora_down/lora_up, or lora_A/lora_B)")
 
 
 def other_method(keys: list[str]) -> str | None:

@@ -103,6 +103,12 @@ def test_truncated_file(folder, share):
     refused(lambda: open_checkpoint(folder), "cut short", f"{len(content):,}" if share > 0.2 else "bytes")
 
 
+def test_a_file_that_is_cut_after_it_was_opened(folder):
+    unet = open_checkpoint(folder).unet
+    (folder / UNET_FILE).write_bytes((folder / UNET_FILE).read_bytes()[:-1])
+    refused(lambda: build(unet, torch.float32), "shorter since its header was read")
+
+
 def test_missing_file_and_folders_without_weights(tmp_path, folder):
     refused(lambda: open_checkpoint(tmp_path / "nothing.safetensors"), "no such file")
     empty = tmp_path / "empty"

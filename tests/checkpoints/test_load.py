@@ -82,13 +82,11 @@ def test_single_file_sizes_are_the_folders(single_file, folder):
 
 
 def test_mixed_float_types_in_one_file(folder, originals):
-    def halve(tensors):
-        return tensors | {key: tensors[key].half() for key in sorted(tensors)[1::2]}
-
-    rewrite(folder / WEIGHTS["unet"], halve)
-    unet = build_all(folder)["unet"]
-    for n, (key, original) in enumerate(sorted(originals.unet.state_dict().items())):
-        assert torch.equal(unet.state_dict()[key], original.half().float() if n % 2 else original)
+    types = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
+    stored = {key: types[n % 4] for n, key in enumerate(sorted(originals.unet.state_dict()))}
+    rewrite(folder / WEIGHTS["unet"], lambda tensors: {key: tensors[key].to(stored[key]) for key in tensors})
+    expected = {key: tensor.to(stored[key]).float() for key, tensor in originals.unet.state_dict().items()}
+    assert_same_weights(build_all(folder)["unet"], expected)
 
 
 @pytest.mark.parametrize(
