@@ -201,7 +201,12 @@ def ablate(parser: Parser) -> None:
       t2vz ablate mine.toml --out /shared/mine --workers 8 --executor submitit:slurm_partition=gpu,gpus_per_node=1
       torchrun --nnodes 4 --nproc-per-node 8 -m t2vz.cli ablate mine.toml --out /shared/mine    a worker on every GPU
     """
-    adder(parser)("study", "STUDY", "a .toml file, or: paper, attention, noise, delta-t, lambda, tune-a-video", path)
+    adder(parser)(
+        "study",
+        "STUDY",
+        "a .toml file, or: paper, attention, noise, delta-t, lambda, approximations, tune-a-video",
+        path,
+    )
     add = adder(parser, "the study")
     add("-o --out", "DIR", "where runs, tables and report go (ablate-NAME)", path)
     add("--prompts", "N", "only the study's first N prompts (all)", int)
