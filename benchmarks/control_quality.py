@@ -61,21 +61,26 @@ def control_part(options) -> tuple[dict, list[np.ndarray]]:
     sd, controlnet, clip = StableDiffusion.load(), load_controlnet(), metrics.load_clip()
     size = sd.default_size
     variants = {"first": {}, "own": {"attention": "own"}, "none": {"control_scale": 0.0}}
-    values, sheet = {variant: {} for variant in variants}, []
+    values, sheet = {variant: {} for variant in (*variants, "codec")}, []
     for i in tqdm(range(options.clips), "control"):
         scene = scene_of("captions", i)
         pictures, masks = paint_clip(scene, size, FRAMES)
         asked = np.stack([edges(picture) for picture in pictures])
-        shown = [pictures, asked]
+        made = {"codec": through_autoencoder(sd, pictures)}  # the clip itself: as many of its edges as latents hold
         for variant, settings in variants.items():
-            video = control_video(sd, other_colour(scene, i), asked, controlnet, seed=i, **settings)
+            made[variant] = control_video(sd, other_colour(scene, i), asked, controlnet, seed=i, **settings).frames
+        for variant, frames in made.items():
             values[variant]["", i, 0] = {
-                **edge_agreement(np.stack([edges(frame) for frame in video.frames]), asked),
-                **appearance(video.frames, masks, clip),
+                **edge_agreement(np.stack([edges(frame) for frame in frames]), asked),
+                **appearance(frames, masks, clip),
             }
-            shown.append(video.frames)
+        shown = [pictures, asked, *(made[variant] for variant in variants)]
         sheet += [strip(*shown)] if i < 6 else []
-    pairs = {"with control against none": ("first", "none"), '"first" against "own"': ("first", "own")}
+    pairs = {
+        "with control against none": ("first", "none"),
+        '"first" against "own"': ("first", "own"),
+        "with control against the clip through the autoencoder": ("first", "codec"),
+    }
     return compare(values, pairs), sheet
 
 

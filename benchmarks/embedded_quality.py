@@ -169,10 +169,11 @@ def claims_part(sd, judge, folder: Path, options) -> dict:
     """
     clip = metrics.load_clip(Path(sd.path) / "clip" if (Path(sd.path) / "clip").is_dir() else None)
     places = [(v, i, seed) for i in range(options.videos) for seed in range(options.seeds) for v in VARIANTS]
+    videos = "-".join(map(str, ("videos", *sd.defaults.get("generate", {}).values())))
     values = {v: {measure: {} for measure in LABELS} for v in VARIANTS}
     shifts = {where: {v: {} for v in VARIANTS} for where in ("frame", "background")}
     for variant, i, seed in tqdm(places, "videos"):
-        path = folder / "videos" / f"{i:03d}-{seed}-{variant}.npz"
+        path = folder / videos / f"{i:03d}-{seed}-{variant}.npz"
         frames, masks = kept_video(path, sd, variant, i, seed)
         for measure, value in appearance(frames, i, sd, clip, judge).items():
             values[variant][measure]["", i, seed] = value

@@ -26,13 +26,13 @@ from .log import read_log
 from .vae import load_vae, measure_psnr
 
 # What the small models were made for, as looked at. On latents of 16×16 cells less noise hides as much as on 64×64
-# (benchmarks/README.md): T' = 561 and T = 641, of the 25-step grid, stand for the paper's 881 and 941.
+# (benchmarks/README.md): T' = 521 and T = 561, of the 25-step grid, stand for the paper's 881 and 941.
 DEFAULTS = {
-    "generate": {"steps": 25, "guidance_scale": 4.0, "t_prime": 561, "t": 641},
+    "generate": {"steps": 25, "guidance_scale": 4.0, "t_prime": 521, "t": 561},
     "control": {"guidance_scale": 4.0, "t_prime": 551, "t": 651},
     "tune": {"steps": 150, "learning_rate": 1e-3},
 }
-EDIT_DEFAULTS = {"edit": {"steps": 25, "guidance_scale": 4.0, "image_scale": 1.6}}
+EDIT_DEFAULTS = {"edit": {"steps": 25, "guidance_scale": 5.0, "image_scale": 2.2, "sampler": "ddim"}}
 
 
 def export(folder: Folder, to: Path, overwrite: bool = False) -> None:
@@ -177,8 +177,8 @@ combinations was held out. No photograph and no one's artwork was used.
 **Made by** `python -m training all` on {hardware}, in bfloat16 ([how](../../training/__init__.py)). Scaling factor
 {scaling_factor:.5f}, measured.
 
-**Limits**: it was trained for hours on CPUs, not for days on GPUs. Places and colours come out as asked; things have
-the right colour, size and place, but not always a shape one could name. Fine patterns blur in the autoencoder, and
+**Limits**: it was trained for hours on CPUs, not for days on GPUs. Places and colours come out as asked, and one thing
+alone nearly always; small things in a row often lose their shape. Fine patterns blur in the autoencoder, and
 words outside the world mean nothing to it (t2vz says which). At guidance 7.5 colours are glaring; `defaults.json`,
 which only t2vz reads, says what looks best. Group norms and heads are fewer than Stable Diffusion's, because widths
 are small; a single file of it (`t2vz weights export`) says so in its header, which t2vz alone reads. To do better:

@@ -3,7 +3,7 @@
 words     the words that a small model knows, in groups that are named for people, so that a prompt outside its world
           can be answered with a note: {"things": ["ball", …], "colours": […], "others": ["a", "on", …]}
 defaults  what it was made for, used where a setting is left out: for each pipeline the settings that differ from the
-          paper's, {"generate": {"steps": 25, "guidance_scale": 4.0, "t_prime": 561, "t": 641}, "edit": {…}}. They are
+          paper's, {"generate": {"steps": 25, "guidance_scale": 4.0, "t_prime": 521, "t": 561}, "edit": {…}}. They are
           checked when they are used (pipelines/settings.py)
 inverted  the video that it was tuned on, inverted (E17): pipelines/tune.py makes it, initial_noise "inverted" starts
           from it
