@@ -84,6 +84,7 @@ def progress_bar(asked, plan: str = "", unit: str = "frame step") -> Iterator[Ca
     bar = None
 
     def progress(done: int, total: int, stage: str) -> None:
+        """Tell the caller, or move the bar, which is made at the first call."""
         nonlocal bar
         if asked.progress:
             return asked.progress(done, total, stage)

@@ -114,6 +114,7 @@ def edit_job(sd: "StableDiffusion", settings: EditSettings, video: Sequence, **i
     settings = for_video(settings, video_shape(pictures), "source video")
 
     def make_predict(job: Job) -> Predict:
+        """ε_θ guided by the source and the instruction, E15; both are encoded when the work begins."""
         latents = []
         for latent in encode_frames(sd.vae, pictures, job.mine):
             latents.append(latent)
