@@ -72,9 +72,11 @@ def _look(file: list[str], filters: list[str]) -> tuple[list[re.Match], str, lis
     command += ["-vf", ",".join([*filters, "showinfo=checksum=0"]), "-f", "null", "-"]
     with running(command) as (process, log):
         failed = process.wait() != 0
-        shown = [found for found in map(SHOWN.search, log()) if found]
-        lines = [line for line in log() if "showinfo" not in line or "config in" in line]
-    damage = [line for line in lines if DAMAGE.search(line) or (failed and FAILURE.search(line))]
+        said = list(log())
+    shown = [found for found in map(SHOWN.search, said) if found]
+    lines = [line for line in said if "showinfo" not in line or "config in" in line]
+    # ffmpeg's threads may say two things on one line, so this looks at all of them
+    damage = [line for line in said if DAMAGE.search(line) or (failed and FAILURE.search(line))]
     return shown, "\n".join(lines), damage or [""] * failed
 
 

@@ -1,5 +1,6 @@
 """Video files of all kinds: exactly the frames that are there, as a player shows them; what is amiss is said."""
 
+import math
 import subprocess
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ from films import numbers
 from t2vz.errors import FailedError, InputError
 from t2vz.video import open_clip, open_frames, read_video
 from t2vz.video.ffmpeg import find_ffmpeg
+from t2vz.video.stream import open_stream
 
 
 def ffmpeg(*options):
@@ -134,6 +136,16 @@ def test_damage_counts_only_where_it_was_asked_for(tmp_path):
         assert np.array_equal(read_video(path, end=end).frames, whole[: round(10 * end)])
     with pytest.raises(FailedError, match="damaged after"):
         read_video(path, end=good + 1)
+
+
+def test_damage_told_on_a_frame_s_line_is_heard(tmp_path, monkeypatch):
+    """ffmpeg's threads sometimes write two messages on one line."""
+    line = "[Parsed_showinfo_0] [info] n: 0 pts: 0 fmt:rgb24 sar:1/1 s:8x6 i:P File ended prematurely"
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\necho 'time_base: 1/10 frame_rate: 10/1' >&2\necho '{line}' >&2\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("t2vz.video.stream.find_ffmpeg", lambda: program)
+    assert "cut short: only 1 frames" in open_stream(tmp_path / "v.mkv", 0, math.inf, None)[2][0]
 
 
 @pytest.mark.parametrize("name", ["v.mkv", "v.webm"])
