@@ -7,12 +7,14 @@ videos, run files, checkpoints, reports. The context managers here also turn wha
 """
 
 import contextlib
+import csv
 import errno
+import io
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import FailedError, InputError
@@ -112,6 +114,15 @@ def write_json(path: str | Path, obj: object) -> None:
     """
     text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode("utf-8", "backslashreplace"))  # a path's bytes that are no UTF-8: "\\udce9"
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping]) -> None:
+    """Write rows that all have the same columns as a table, with a line of their names; None is an empty field."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_bytes(path, text.getvalue().encode("utf-8"))
 
 
 @contextlib.contextmanager

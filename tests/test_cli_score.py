@@ -8,8 +8,6 @@ import shutil
 import numpy as np
 import pytest
 
-from t2vz.lab.sets import compare_sets, over_prompts
-from t2vz.metrics import MEASURES
 from t2vz.video import Video
 from t2vz.world import paint, sample_scene
 
@@ -153,16 +151,6 @@ def test_prompts_come_from_a_file(two_sets, tmp_path, score, name):
     (tmp_path / name).write_text(text, encoding="utf-8")
     found = json.loads(score("ours", "--prompts", name, "--json")[1])
     assert [video["prompt"] for video in found["sets"][0]["videos"]] == prompts
-
-
-def test_from_ten_prompts_on_the_videos_of_one_count_as_one():
-    keys = [[(f"prompt {k // 3}", k) for k in range(30)]]
-    values = np.random.default_rng(0).normal(size=30)
-    ((own, difference),) = compare_sets(keys, [[{**dict.fromkeys(MEASURES), "clip_score": value} for value in values]])[
-        "clip_score"
-    ]
-    assert own.count == 10 and own.mean == pytest.approx(values.mean()) and difference is None
-    assert over_prompts(keys) and not over_prompts([keys[0][:9]])
 
 
 def test_sets_without_common_names_are_paired_in_order_and_it_is_said(two_sets, score):

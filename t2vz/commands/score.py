@@ -1,8 +1,6 @@
 """`t2vz score`: measures of any video, and sets of videos compared; as a table or as JSON."""
 
 import argparse
-import csv
-import io
 import json
 import sys
 from dataclasses import asdict
@@ -11,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import InputError, library
-from ..files import write_bytes
+from ..files import write_csv
 from ..lab import sets as lab
 from ..lab.statistics import FEWEST
 from ..metrics import MEASURES, load_clip
@@ -23,32 +21,32 @@ NEEDS = {"prompt": "--prompt", "motion": "--motion", "masks": "--masks", "frames
 def run(args: argparse.Namespace) -> None:
     """Take every measure that can be taken of every video; print a table of one video, of several the means."""
     sets = [lab.read_set(name) for name in args.videos]
-    films = [film for one in sets for film in one.films]
+    films, notes = [film for one in sets for film in one.films], [note for one in sets for note in one.notes]
     alone = len(films) == 1 and args.prompts is None
     _check_arguments(args, sets, alone)
     if args.prompts is not None:
         lab.give_prompts(sets, args.prompts)
     if alone and ((films[0].prompt and args.prompt is None) or (films[0].motion and not hasattr(args, "motion"))):
-        sets[0].notes.append(f"prompt and motion are those of {lab.run_file_of(films[0].path)}, where not given")
+        notes.append(f"prompt and motion are those of {lab.run_file_of(films[0].path)}, where not given")
     for film in films:
         film.prompt = film.prompt if args.prompt is None else args.prompt
         film.motion = getattr(args, "motion", film.motion)
-    keys = lab.pair(sets)
+    notes += lab.pair(sets)
     clip = load_clip(args.clip, choose_machine(args.device)[0])
-    with tqdm(total=len(films), unit="video", disable=True if alone else None, leave=False, file=sys.stderr) as bar:
-        scores = [lab.score_set(one, clip, args.masks, tell=bar.update) for one in sets]
+    with tqdm(films, unit="video", disable=True if alone else None, leave=False, file=sys.stderr) as bar:
+        notes += [note for film in bar for note in lab.measure_film(film, clip, args.masks)]
     if len({film.shape[1:] for film in films}) > 1:
-        sets[0].notes.append("the videos differ in size, and motion is in pixels of each: compare it with care")
-    found, records = lab.compare_sets(keys, scores), _records(sets, scores)
+        notes.append("the videos differ in size, and motion is in pixels of each: compare it with care")
+    found = lab.compare_sets(sets)
     if args.csv:
-        _write_csv(args.csv, sets, records)
-    for note in (note for one in sets for note in one.notes):
+        write_csv(args.csv, [_row(one, film) for one in sets for film in one.films])
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if args.json:
-        of_all = {"clip": args.clip or "embedded", **_as_json(sets, records, found)}
+        of_all = {"clip": args.clip or "embedded", **_as_json(sets, found)}
         print(json.dumps(of_all, indent=2, ensure_ascii=False))
     else:
-        print(_table(args, films[0], scores[0][0]) if alone else _comparison(args, sets, found, keys))
+        print(_table(args, films[0]) if alone else _comparison(args, sets, found))
 
 
 def _check_arguments(args: argparse.Namespace, sets: list, alone: bool) -> None:
@@ -63,15 +61,15 @@ def _check_arguments(args: argparse.Namespace, sets: list, alone: bool) -> None:
         library("scipy", "intervals need")
 
 
-def _table(args: argparse.Namespace, film, found: dict) -> str:
+def _table(args: argparse.Namespace, film) -> str:
     """One line for each measure that was taken of a video, then what the others need."""
     m, height, width = film.shape
     lines = [f"{m} frames of {width}×{height}; CLIP: {args.clip or 'embedded'}"]
     missing = {}
     given = {"prompt": film.prompt, "motion": film.motion, "masks": args.masks, "frames": m > 1 or None}
     for name, measure in MEASURES.items():
-        if found[name] is not None:
-            lines.append(f"  {measure.label:<40} {found[name]:>9.3f}   {_scale(measure)}")
+        if film.measures[name] is not None:
+            lines.append(f"  {measure.label:<40} {film.measures[name]:>9.3f}   {_scale(measure)}")
         else:
             needs = [need for need in measure.needs if given[need] is None]
             what = NEEDS[needs[0]] if needs else "anything in common with frame 1"
@@ -80,10 +78,10 @@ def _table(args: argparse.Namespace, film, found: dict) -> str:
     return "\n".join(lines)
 
 
-def _comparison(args: argparse.Namespace, sets: list, found: dict, keys: list) -> str:
+def _comparison(args: argparse.Namespace, sets: list, found: dict) -> str:
     """For every measure one line a set: its mean, and how far it is from the first set's."""
     width = max(len(one.label) for one in sets)
-    over = "prompts" if lab.over_prompts(keys) else "videos"
+    over = "prompts" if lab.over_prompts(sets) else "videos"
     lines = [f"{one.label:<{width}}   {_sizes(one.films)}" for one in sets]
     lines += [f"CLIP: {args.clip or 'embedded'}; [95 % intervals] over {over}"]
     for name, estimates in found.items():
@@ -117,22 +115,10 @@ def _number(one, sign: str = "") -> str:
     return f"{mean:{sign}9.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
 
 
-def _records(sets: list, scores: list) -> list[list[dict]]:
-    """What was measured of every video of every set."""
-    return [
-        [
-            {"video": str(film.path), "frames": film.shape[0], "prompt": film.prompt, "motion": film.motion}
-            | {"measures": score}
-            for film, score in zip(one.films, of_set)
-        ]
-        for one, of_set in zip(sets, scores)
-    ]
-
-
-def _as_json(sets: list, records: list[list[dict]], found: dict) -> dict:
+def _as_json(sets: list, found: dict) -> dict:
     """Everything that was measured: of one video its measures; of several all of theirs, the means, the differences."""
-    if [len(of_set) for of_set in records] == [1]:
-        return records[0][0]
+    if [len(one.films) for one in sets] == [1]:
+        return _record(sets[0].films[0])
     compared = {
         name: [
             {"set": one.label, "mean": mean and asdict(mean), "difference": difference and asdict(difference)}
@@ -140,16 +126,15 @@ def _as_json(sets: list, records: list[list[dict]], found: dict) -> dict:
         ]
         for name, estimates in found.items()
     }
-    return {"sets": [{"set": one.label, "videos": of} for one, of in zip(sets, records)], "compared": compared}
+    return {"sets": [{"set": one.label, "videos": list(map(_record, one.films))} for one in sets], "compared": compared}
 
 
-def _write_csv(file: str, sets: list, records: list[list[dict]]) -> None:
-    """A row for every video: set, video, prompt, and all measures; empty where one was not taken."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, ["set", "video", "prompt", *MEASURES], lineterminator="\n")
-    table.writeheader()
-    for one, of_set in zip(sets, records):
-        for film in of_set:
-            name = Path(film["video"]).name
-            table.writerow({"set": one.label, "video": name, "prompt": film["prompt"], **film["measures"]})
-    write_bytes(file, text.getvalue().encode())
+def _record(film) -> dict:
+    """What was measured of a video, and what it was measured against."""
+    asked = {"frames": film.shape[0], "prompt": film.prompt, "motion": film.motion}
+    return {"video": str(film.path), **asked, "measures": film.measures}
+
+
+def _row(one, film) -> dict:
+    """A video's row of the table: its set, its name and prompt, and all measures."""
+    return {"set": one.label, "video": film.path.name, "prompt": film.prompt, **film.measures}

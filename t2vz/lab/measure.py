@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..metrics import MEASURES as OF_FRAMES
 from ..metrics import score_video
-from ..metrics.motion import in_512ths
+from ..metrics.motion import asked_motion
 from ..metrics.score import Measure
 from ..pipelines.masks import AttentionRecord, foreground_from_attention, layer_sizes, subject_positions
 from ..pipelines.prediction import chunk_of, guided_by_text
@@ -48,15 +48,6 @@ def measure(sd, clip, video: Video, prompt: str | None, from_text: bool) -> dict
     masks = find_foreground(sd, video) if from_text else None
     found = score_video(video.frames, clip, prompt, motion, masks)
     return {name: value for name, value in found.items() if value is not None}
-
-
-def asked_motion(settings: dict) -> tuple[float, float] | None:
-    """The camera's motion that was asked for, in 1/512ths of the frame, (0, 0) if it stands still; None if it is no
-    mere translation."""
-    if settings["zoom"] != 1 or settings["rotation"] != 0:
-        return None
-    sides = settings["height"], settings["width"]
-    return in_512ths(settings["motion"] or (0.0, 0.0), settings["flow_convention"], *sides)
 
 
 def find_foreground(sd, video: Video) -> Tensor | None:

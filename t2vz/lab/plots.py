@@ -7,8 +7,8 @@ import io
 import re
 
 from ..errors import library
+from ..metrics.motion import asked_motion
 from ..motion.flow import RELEASE_FIELD
-from .measure import asked_motion
 from .results import Results, judge
 
 WIDTH, ROW, TOP = 3.7, 0.3, 0.42  # inches; a row holds a variant's name and, below it, its interval

@@ -3,15 +3,13 @@
 The tables hold nothing that depends on who did which run, or when: any number of workers writes the same bytes.
 """
 
-import csv
-import io
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from ..files import write_bytes, write_json
+from ..files import write_csv, write_json
 from .measure import MEASURES
 from .statistics import Estimate, estimate, minus
 from .study import Study, Trial
@@ -114,8 +112,8 @@ def _effects(study: Study, values: dict[str, Values]) -> dict[Effect, Values]:
 def write_results(results: Results, folder: Path, made: dict) -> None:
     """results.csv (runs), summary.csv (variants × metrics) and results.json (both, and how it was made) in `folder`."""
     rows, summary, study = run_rows(results), summary_rows(results), results.study
-    write_bytes(folder / "results.csv", _csv(rows))
-    write_bytes(folder / "summary.csv", _csv(summary))
+    write_csv(folder / "results.csv", rows)
+    write_csv(folder / "summary.csv", summary)
     told = ("name", "title", "about", "task", "settings", "baseline", "resample")
     effects = [
         {**effect._asdict(), "metric": metric, **_numbers("difference", difference)}
@@ -168,11 +166,3 @@ def _numbers(name: str, found: Estimate | None) -> dict:
 def _rounded(value: float | None) -> float | None:
     """The number as the tables show it."""
     return None if value is None else float(f"{value:.{DIGITS}g}")
-
-
-def _csv(rows: list[dict]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode("utf-8")

@@ -2,8 +2,9 @@
 
     sets = [read_set("ours/"), read_set("theirs/")]
     give_prompts(sets, "prompts.txt")
-    keys, note = pair(sets)
-    compare_sets(keys, [score_set(one, load_clip()) for one in sets])
+    notes = pair(sets)
+    notes += [note for one in sets for film in one.films for note in measure_film(film, load_clip())]
+    compare_sets(sets)
 
 Videos of one name are a pair, or, where the sets have no names in common, videos of one place. Several videos of one
 prompt are no independent witnesses: from ten prompts on, intervals are over prompts (see statistics.py).
@@ -13,35 +14,34 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
 from ..metrics import CLIP, MEASURES, score_video
-from ..metrics.motion import in_512ths
+from ..metrics.motion import asked_motion
 from ..video import read_masks, read_video
 from ..video.pictures import ENDINGS, left_out, natural_order
-from .statistics import Estimate, estimate, paired
+from .statistics import MANY_PROMPTS, Estimate, estimate, paired
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".wmv", ".flv", ".ogv", ".ts", ".mpg", ".mpeg", ".gif")
 BESIDE = (".json", "-sheet.png", "-latents.safetensors", ".txt", ".csv", ".tsv", ".md", ".html")
 COLUMNS = ("video", "name", "file")  # of a table of prompts, beside "prompt": one of them
-MANY_PROMPTS = 10
 
 Motion = tuple[float, float]
-Key = tuple[str, str | int]  # the prompt, and what tells its videos apart
 
 
 @dataclass
 class Film:
-    """One video of a set and what was asked for; motion: λ·(δ_x, δ_y) in 1/512ths of the frame."""
+    """One video of a set, what was asked for, and what was found; motion: λ·(δ_x, δ_y) in 1/512ths of the frame."""
 
     path: Path
     name: str
     prompt: str | None
     motion: Motion | None
-    shape: tuple[int, int, int] | None = None  # frames, height, width, once they were read
+    key: tuple[str, str | int] = ("", "")  # by `pair`: the prompt, and what tells its videos apart
+    shape: tuple[int, int, int] = (0, 0, 0)  # by `measure_film`: frames, height, width
+    measures: dict[str, float | None] = field(default_factory=dict)  # by `measure_film`: those of `score_video`
 
 
 @dataclass
@@ -92,12 +92,7 @@ def _belongs(path: Path) -> bool:
 def asked_for(path: Path) -> tuple[str | None, Motion | None]:
     """(prompt, motion) of a video that t2vz made, from the run file beside it; None for what that does not say."""
     settings = _settings_in(run_file_of(path))
-    motion = settings.get("motion")
-    if not motion or settings.get("zoom", 1) != 1 or settings.get("rotation", 0) != 0:
-        motion = None  # off, or no mere translation
-    elif "width" in settings:
-        motion = in_512ths(motion, settings.get("flow_convention", "release"), settings["height"], settings["width"])
-    return settings.get("prompt"), motion
+    return settings.get("prompt"), asked_motion(settings) if settings.get("motion") else None
 
 
 def run_file_of(path: Path) -> Path:
@@ -153,39 +148,29 @@ def _table_of_prompts(path: str | Path, text: str) -> dict[str, str]:
     return {row[column].strip(): row["prompt"].strip() for row in rows if row[column] and row["prompt"]}
 
 
-def score_set(
-    one: VideoSet, clip: CLIP | None = None, masks: str | Path | None = None, tell: Callable[[], None] | None = None
-) -> list[dict[str, float | None]]:
-    """`score_video` for every video of a set, read one after the other; tell() is called after each.
-
-    masks: the path of foreground masks. What reading remarks goes into one.notes.
-    """
-    found = []
-    for film in one.films:
-        video = read_video(film.path)
-        film.shape = video.frames.shape[:3]
-        one.notes += video.notes
-        hidden = read_masks(masks, *film.shape) if masks else None
-        found.append(score_video(video.frames, clip, film.prompt, film.motion, hidden))
-        if tell is not None:
-            tell()
-    return found
+def measure_film(film: Film, clip: CLIP | None = None, masks: str | Path | None = None) -> list[str]:
+    """Read a video and take every measure; returns what reading remarks. masks: the path of foreground masks."""
+    video = read_video(film.path)
+    film.shape = video.frames.shape[:3]
+    hidden = read_masks(masks, *film.shape) if masks else None
+    film.measures = score_video(video.frames, clip, film.prompt, film.motion, hidden)
+    return video.notes
 
 
-def pair(sets: list[VideoSet]) -> list[list[Key]]:
-    """A key for every video of every set; videos with the same key are a pair, for `compare_sets`.
+def pair(sets: list[VideoSet]) -> list[str]:
+    """Give every video its key; videos with the same key are a pair, for `compare_sets`. Returns remarks for the user.
 
     A video without a prompt takes its counterpart's. Raises InputError when the two videos of a pair have different
     prompts: their scores would not compare.
     """
-    labels = [[film.name for film in one.films] for one in sets]
+    labels, notes = [[film.name for film in one.films] for one in sets], []
     if any(set(labels[0]).isdisjoint(other) for other in labels[1:]):
         if len({len(one) for one in labels}) > 1:
-            sets[0].notes.append("the sets have no names in common and are not equally large: nothing is paired")
+            notes.append("the sets have no names in common and are not equally large: nothing is paired")
         else:
             labels = [list(range(len(one))) for one in labels]
             if len(labels[0]) > 1:
-                sets[0].notes.append("the sets have no names in common: their videos are paired in order")
+                notes.append("the sets have no names in common: their videos are paired in order")
     labelled = [(film, label) for one, names in zip(sets, labels) for film, label in zip(one.films, names)]
     prompts: dict[str | int, str] = {}
     for film, label in labelled:
@@ -193,25 +178,25 @@ def pair(sets: list[VideoSet]) -> list[list[Key]]:
             raise InputError(
                 f'{film.path} shows "{film.prompt}" and its counterpart "{prompts[label]}"; give all the same --prompts'
             )
-    bare = [(film, label) for film, label in labelled if film.prompt is None and label in prompts]
-    for film, label in bare:
-        film.prompt = prompts[label]
-    if bare:
-        sets[0].notes.append(f"videos without a prompt ({len(bare)}) take that of their counterpart")
-    return [[(prompts.get(label, str(label)), label) for label in one] for one in labels]
+    bare = sum(film.prompt is None and label in prompts for film, label in labelled)
+    for film, label in labelled:
+        film.prompt = prompts.get(label)
+        film.key = (prompts.get(label, str(label)), label)
+    return notes + [f"videos without a prompt ({bare}) take that of their counterpart"] * bool(bare)
 
 
-def over_prompts(keys: list[list[Key]]) -> bool:
+def over_prompts(sets: list[VideoSet]) -> bool:
     """Whether intervals are over prompts, each with the mean of its videos, in place of single videos."""
-    prompts = {prompt for one in keys for prompt, _ in one}
-    return len(prompts) >= MANY_PROMPTS and any(len({prompt for prompt, _ in one}) < len(one) for one in keys)
+    prompts = [[film.key[0] for film in one.films] for one in sets]
+    return len(set(sum(prompts, []))) >= MANY_PROMPTS and any(len(set(one)) < len(one) for one in prompts)
 
 
-def compare_sets(keys: list[list[Key]], scores: list[list[dict]]) -> dict[str, list[tuple[Estimate | None, ...]]]:
+def compare_sets(sets: list[VideoSet]) -> dict[str, list[tuple[Estimate | None, ...]]]:
     """For every measure that was taken, for every set: (its mean, its difference to the first set over the pairs)."""
-    resample, found = "prompts" if over_prompts(keys) else "runs", {}
+    resample, found = "prompts" if over_prompts(sets) else "runs", {}
     for name in MEASURES:
-        values = [{key: one[name] for key, one in zip(*both) if one[name] is not None} for both in zip(keys, scores)]
+        values = [{film.key: film.measures[name] for film in one.films} for one in sets]
+        values = [{key: value for key, value in one.items() if value is not None} for one in values]
         differences = [None, *(paired(one, values[0], resample) for one in values[1:])]
         if any(values):
             found[name] = [(estimate(one, resample), other) for one, other in zip(values, differences)]

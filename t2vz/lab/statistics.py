@@ -20,6 +20,7 @@ LEVEL = 0.95
 AGREE = 1e-12  # values closer than this, in parts of the largest, differ by rounding
 FEWEST = 5  # of two values a bootstrap would say that the truth lies between them, which is right half the time
 RESAMPLES = 9999
+MANY_PROMPTS = 10  # from here on prompts are drawn again
 
 At = Mapping[tuple, float]  # place, as (video, prompt, seed) -> a measure's value there
 

@@ -30,6 +30,7 @@ from ..errors import InputError, library
 from ..pipelines.kinds import Choice, Kind, Text, Whole, as_typed, declared, optional
 from .measure import MEASURES
 from .sources import SourceCut
+from .statistics import MANY_PROMPTS
 from .tasks import TASKS, Task
 
 OFF = "off"
@@ -197,8 +198,7 @@ def parse_study(text: str, name: str, where: str) -> Study:
         variants = _variants(named, axes, task)
         for key in ("prompts", "seeds", *(["videos"] if task.needs_video else [])):
             kinds[key].check(key, table.get(key))  # says what is missing
-        # From ten prompts on the bootstrap draws prompts: seeds of one prompt are too much alike.
-        many = len(given["prompts"]) * len(given.get("videos", " ")) >= 10
+        many = len(given["prompts"]) * len(given.get("videos", " ")) >= MANY_PROMPTS
         left_out = {"title": name, "baseline": variants[0].name, "resample": "prompts" if many else "runs"}
         given = {**left_out, **given, "task": task.name}
         if given["baseline"] not in [variant.name for variant in variants]:

@@ -5,6 +5,7 @@ inverse transform of the normalised cross spectrum has its peak at the shift. Wh
 along +δ^k = λ(k−1)δ, so the content goes along −δ^k.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,10 +115,18 @@ def requested_motion(motion: tuple[float, float], frames: int, height: int, widt
     return global_motion(motion, frames)[1:] * size / RELEASE_FIELD
 
 
-def in_512ths(motion: tuple[float, float], convention: str, height: int, width: int) -> tuple[float, float]:
-    """λ·(δ_x, δ_y) as it was set under a flow convention (`translation_flow`) -> in 1/512ths of an H×W frame."""
-    x, y = motion
-    return (x * RELEASE_FIELD / width, y * RELEASE_FIELD / height) if convention == "exact" else (x, y)
+def asked_motion(settings: Mapping) -> tuple[float, float] | None:
+    """The camera's motion that a run's settings ask for, λ·(δ_x, δ_y) in 1/512ths of the frame; (0, 0) if it is off.
+
+    None if it is no mere translation. settings: by name, as a run file has them; under the flow convention "exact"
+    (`translation_flow`) motion is in pixels.
+    """
+    if settings.get("zoom", 1) != 1 or settings.get("rotation", 0) != 0:
+        return None
+    x, y = settings["motion"] or (0.0, 0.0)
+    if settings.get("flow_convention") == "exact":
+        return x * RELEASE_FIELD / settings["width"], y * RELEASE_FIELD / settings["height"]
+    return x, y
 
 
 def motion_error(pixels: Tensor, requested: Tensor) -> float:

@@ -14,10 +14,11 @@ from t2vz.errors import FailedError, InputError
 from t2vz.lab import make as make_module
 from t2vz.lab import measure as measure_module
 from t2vz.lab.make import Maker, keyed_trials
-from t2vz.lab.measure import COSTS, asked_motion, find_foreground, latent_error, with_costs
+from t2vz.lab.measure import COSTS, find_foreground, latent_error, with_costs
 from t2vz.lab.sources import read_sources
 from t2vz.lab.study import parse_study
 from t2vz.metrics import score_video
+from t2vz.metrics.motion import asked_motion
 from t2vz.unet import ControlNet, ControlNetConfig
 from t2vz.video import Video, read_video
 from t2vz.world import paint_clip, scene_from_words

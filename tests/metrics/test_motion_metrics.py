@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from t2vz.metrics import content_shift, measured_motion, motion_error, motion_per_frame, requested_motion
-from t2vz.metrics.motion import in_512ths, phase_correlation
+from t2vz.metrics.motion import asked_motion, phase_correlation
 from t2vz.world import paint, sample_scene
 
 UP = 4  # a scene is painted so many times larger: a quarter of a pixel is one of its pixels
@@ -95,7 +95,8 @@ def test_motion_per_frame_leans_to_no_side(frames):
 def test_both_flow_conventions_are_one_unit(height, width):
     """12 pixels are 12 pixels, and 12/512ths of the frame stay so."""
     for convention, factor in (("exact", np.array([1, 1])), ("release", np.array([width, height]) / 512)):
-        asked = requested_motion(in_512ths((12.0, -5.0), convention, height, width), 2, height, width)
+        settings = {"motion": (12.0, -5.0), "flow_convention": convention, "height": height, "width": width}
+        asked = requested_motion(asked_motion(settings), 2, height, width)
         assert asked[0].tolist() == pytest.approx((factor * [12, -5]).tolist())
 
 
