@@ -14,14 +14,13 @@ import tempfile
 import time
 import timeit
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import torch
 from common import SIZES, clock, machine, made_up
 
 from t2vz import text_to_video, trace
-from t2vz.pipelines import job, prediction
+from t2vz.pipelines import algorithm_1, job, prediction
 from t2vz.pipelines import trace as points
 
 PATTERNS = {
@@ -60,7 +59,7 @@ def main():
 
 def count(generate) -> dict[str, int]:
     """How often one generation passes each observation point."""
-    passed = dict.fromkeys(("observe", "enter", "observe_step", "watched"), 0)
+    passed = dict.fromkeys(("show", "enter", "watched"), 0)
 
     def counting(name, function):
         def counted(*args):
@@ -71,7 +70,7 @@ def count(generate) -> dict[str, int]:
 
     patches = [
         patch.object(module, name, counting(name, getattr(module, name)))
-        for module in (job, prediction, points)
+        for module in (algorithm_1, job, prediction)
         for name in passed
         if hasattr(module, name)
     ]
@@ -88,11 +87,9 @@ def count(generate) -> dict[str, int]:
 def seconds_off(name: str) -> float:
     """The time of passing one observation point with no trace open."""
     x = torch.zeros(1)
-    step = SimpleNamespace(stage="all frames", t=941, x_t=x, eps=x, x_0=x)
     calls = {
-        "observe": lambda: points.observe("x_T", x),
+        "show": lambda: points.show({"x_T": x}),
         "enter": lambda: points.enter("all frames"),
-        "observe_step": lambda: points.observe_step(step),
         "watched": lambda: points.watched(None, 941, 64, 64),
     }
     return min(timeit.repeat(calls[name], number=10_000, repeat=5)) / 10_000

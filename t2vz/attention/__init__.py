@@ -7,6 +7,7 @@ from .frames import (
     cross_frame_weights,
     frames_seen,
     looks_ahead,
+    text_weights,
 )
 from .softmax import attention, attention_plain, attention_weights
 from .view import FrameView, KeyValueCache, Look

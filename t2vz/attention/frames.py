@@ -90,6 +90,14 @@ def cross_frame_weights(q: Tensor, k: Tensor, seen: Sequence[tuple[int, ...]]) -
     return torch.stack(maps, dim=1)
 
 
+def text_weights(q: Tensor, k: Tensor) -> Tensor:
+    """Where cells look in the text, which is the same for all frames; a mean over heads, to look at.
+
+    q (b, f, heads, n, c), k (b, 1, heads, tokens, c) -> (b, f, n, tokens); each cell's weights sum to 1.
+    """
+    return cross_frame_weights(q, k, [(0,)] * q.shape[1])[:, :, :, 0]
+
+
 def _side_by_side(x: Tensor, frames: tuple[int, ...]) -> Tensor:
     """The tokens of the chosen frames in one row: (b, g, heads, n, c) -> (b, heads, len(frames)·n, c)."""
     if len(frames) == 1:

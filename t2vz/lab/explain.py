@@ -16,13 +16,7 @@ from torch.nn import functional as F
 from ..attention import frames_seen
 from ..errors import InputError
 from ..pipelines.job import Progress
-from ..pipelines.masks import (
-    AttentionRecord,
-    attention_share,
-    foreground_from_attention,
-    layer_sizes,
-    subject_positions,
-)
+from ..pipelines.masks import AttentionRecord, attention_share, foreground_from_attention, subject_positions
 from ..pipelines.prediction import chunk_of, guided_by_text
 from ..pipelines.settings import Settings
 from ..pipelines.text_to_video import generate, text_job
@@ -79,10 +73,9 @@ def explain(
     other = generate(sd, without, progress=_half(progress, 1, without))
 
     words = _words(sd, settings)
-    h, w = run["x_T"].shape[-2:]
-    record, used = _text_record(run, h, w), sd.tokenizer.encode(settings.prompt).used
-    found = foreground_from_attention(record, subject, used, h, w)
-    points = points or notable_points(attention_share(record, subject, used, h, w)[0, 0], found[0, 0])
+    record, used = _text_record(run), sd.tokenizer.encode(settings.prompt).used
+    found = foreground_from_attention(record, sd.tokenizer, settings)
+    points = points or notable_points(attention_share(record, subject, used)[0, 0], found[0, 0])
     look_t = shown[len(shown) // 2]
     return Explained(
         settings=settings,
@@ -94,7 +87,7 @@ def explain(
         ratio=sd.schedule.jump_ratio(job.T_prime, job.T, settings.jump_convention),
         alone=_frame_1_alone(sd, run),
         together={t: sd.decode(run[f"x_0/{STAGE}/{t}"]) for t in shown},
-        words={word: attention_share(record, positions, used, h, w)[:, 0] for word, positions in words.items()},
+        words={word: attention_share(record, positions, used)[:, 0] for word, positions in words.items()},
         subject=[word for word, positions in words.items() if set(positions) & set(subject)],
         foreground=run["foreground"] if "foreground" in run else found,
         points=points,
@@ -155,9 +148,9 @@ def notable_points(share: Tensor, mask: Tensor) -> list[tuple[float, float]]:
     return [((float(x) + 0.5) / w, (float(y) + 0.5) / h) for y, x in chosen]
 
 
-def _text_record(run: Trace, height: int, width: int) -> AttentionRecord:
+def _text_record(run: Trace) -> AttentionRecord:
     """The traced text attention of all frames as the record that E13's masks are made from."""
-    record = AttentionRecord(cells=layer_sizes(height, width))
+    record = AttentionRecord(*run["x_T"].shape[-2:])
     for name, maps in run.find(f"attention/*attn2/{STAGE}/*").items():
         record.add(name.split("/")[1], 0, maps)
     return record

@@ -20,7 +20,7 @@ from ..metrics import MEASURES as OF_FRAMES
 from ..metrics import score_video
 from ..metrics.motion import asked_motion
 from ..metrics.score import Measure
-from ..pipelines.masks import AttentionRecord, foreground_from_attention, layer_sizes, subject_positions
+from ..pipelines.masks import AttentionRecord, foreground_from_attention
 from ..pipelines.prediction import chunk_of, guided_by_text
 from ..pipelines.randomness import Noise
 from ..pipelines.settings import Settings
@@ -53,15 +53,13 @@ def measure(sd, clip, video: Video, prompt: str | None, from_text: bool) -> dict
 def find_foreground(sd, video: Video) -> Tensor | None:
     """Masks (m, 1, H, W) in {0, 1} of a video that `sd` made from text; None if hardly any background is left."""
     settings, latents = Settings.from_dict(video.settings), video.latents
-    h, w = latents.shape[-2:]
     noise = Noise(settings.seed).draw("foreground", 0, tuple(latents.shape[1:]))
     x_0 = latents.to(sd.device, torch.promote_types(sd.dtype, torch.float32))
     x_t = forward_jump(x_0, sd.schedule.alpha_bar_at(TIMESTEP), noise.to(x_0).expand_as(x_0))
     context = sd.encode_text([settings.negative_prompt, settings.prompt])
-    record = AttentionRecord(cells=layer_sizes(h, w))
+    record = AttentionRecord(*latents.shape[-2:])
     guided_by_text(sd.unet, context, 1.0, "own", chunk_of(sd.unet, settings))(x_t, TIMESTEP, record)
-    used = sd.tokenizer.encode(settings.prompt).used
-    masks = foreground_from_attention(record, subject_positions(sd.tokenizer, settings), used, h, w)
+    masks = foreground_from_attention(record, sd.tokenizer, settings)
     if float(1 - masks.mean(dim=(1, 2, 3)).max()) < LEAST_BACKGROUND:
         return None
     return F.interpolate(masks, size=video.frames.shape[1:3], mode="nearest")

@@ -16,17 +16,17 @@ CONVENTIONS = ("release", "exact")
 RELEASE_FIELD = 512  # the public code's motion field has this many points a side, whatever the video's size
 
 
-def global_motion(delta: tuple[float, float], frames: int, first_frame: int = 0) -> Tensor:
-    """E7: δ^k = (k − 1)·λ·δ for the paper's frames k = first_frame+1 … first_frame+frames.
+def global_motion(delta: tuple[float, float], frames: int) -> Tensor:
+    """E7: δ^k = (k − 1)·λ·δ for the paper's frames k = 1 … m.
 
-    delta: λ·(δ_x, δ_y); the paper's default λ = 12, δ = (1, 1) is (12, 12). Returns (frames, 2), float64, in delta's
-    unit; the first row of first_frame = 0 is zero. Raises InputError if delta is not two finite numbers or frames < 1.
+    delta: λ·(δ_x, δ_y); the paper's default λ = 12, δ = (1, 1) is (12, 12). frames: m. Returns (m, 2), float64, in
+    delta's unit; the first row is zero. Raises InputError if delta is not two finite numbers or m < 1.
     """
     if len(delta) != 2 or not all(math.isfinite(d) for d in delta):
         raise InputError(f"motion is (δ_x, δ_y), two finite numbers; got {tuple(delta)}")
     if frames < 1:
         raise InputError(f"frames = {frames}: a video has at least one")
-    k = torch.arange(first_frame, first_frame + frames, dtype=torch.float64, device="cpu")
+    k = torch.arange(frames, dtype=torch.float64, device="cpu")
     return k[:, None] * torch.tensor(delta, dtype=torch.float64, device="cpu")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..motion import dilate, global_motion, mask_to_latent, similarity_flow, smooth_background, translation_flow, warp
 from ..schedulers import forward_jump
 from .job import Job, Predict
-from .masks import AttentionRecord, foreground_from_attention, layer_sizes, subject_positions
+from .masks import AttentionRecord, foreground_from_attention
 from .trace import show
 
 
@@ -77,8 +77,7 @@ def find_foreground(job: Job, predict: Predict, x_T: Tensor) -> Tensor:
     if job.masks is not None:
         masks = mask_to_latent(job.masks, h, w).expand(job.frames, -1, -1, -1)[job.mine]
     else:
-        record, tokenizer, settings = AttentionRecord(cells=layer_sizes(h, w)), job.sd.tokenizer, job.settings
+        record = AttentionRecord(h, w)
         job.denoise(lambda x, t: predict(x, t, record), x_T, job.T, None, "all frames, to find the foreground")
-        used = tokenizer.encode(settings.prompt).used
-        masks = foreground_from_attention(record, subject_positions(tokenizer, settings), used, h, w)
+        masks = foreground_from_attention(record, job.sd.tokenizer, job.settings)
     return dilate(masks).to(x_T)

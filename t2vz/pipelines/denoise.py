@@ -14,7 +14,6 @@ from ..schedulers import (
     ddim_inversion_step,
     ddim_step,
     euler_ancestral_step,
-    euler_timesteps,
     predict_x0,
     scale_input,
     sigma_at,
@@ -78,17 +77,16 @@ def invert(
 def denoise_ancestral(
     predict: Predict,
     x: Tensor,
-    steps: int,
+    timesteps: list[float],
     schedule: NoiseSchedule,
     fresh: Callable[[float], Tensor],
     stage: str = "denoise",
 ) -> Iterator[Step]:
-    """Euler-ancestral from pure noise x (m, c, h, w) to the clean latent, on a grid of its own; yields every step.
+    """Euler-ancestral from pure noise x (m, c, h, w) to the clean latent; yields every step.
 
-    fresh(t): the noise n that the step from timestep t adds; the last one's has weight 0. The latents of a Step are
-    those the network reads, x = z/√(σ²+1).
+    timesteps: a grid of `schedulers.euler_timesteps`; of none there are no steps. fresh(t): the noise n that the step
+    from timestep t adds; the last one's has weight 0. The latents of a Step are those the network reads, x = z/√(σ²+1).
     """
-    timesteps = euler_timesteps(schedule, steps)
     sigmas = [sigma_at(schedule, t) for t in timesteps] + [0.0]
     z = sigmas[0] * x
     for i, t in enumerate(timesteps):

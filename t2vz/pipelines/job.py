@@ -19,7 +19,7 @@ from .prediction import Predict
 from .randomness import Noise
 from .ranks import ALONE, Share
 from .settings import Settings
-from .trace import enter, observe, observe_step
+from .trace import enter, show
 
 if TYPE_CHECKING:
     from ..model import StableDiffusion
@@ -83,7 +83,7 @@ class Job:
     def noise(self, name: str, frames: Sequence[int]) -> Tensor:
         """The named noise of some frames, (len(frames), c, h, w), on the device, in the latents' type."""
         noise = self.as_latents(self.draws.frames(name, frames, self.latent))
-        observe(f"noise/{name}", noise)
+        show({f"noise/{name}": noise})
         return noise
 
     def initial_noise(self) -> Tensor:
@@ -108,12 +108,11 @@ class Job:
         if self.sampler == "ddim":
             made = denoise(predict, x, stretch, steps, schedule, stage, self.settings.eta, self._fresh("eta", mine))
         else:  # the whole grid, for T' = T = start; frame 1's stretches are empty
-            fresh = self._fresh("ancestral", mine)
-            made = denoise_ancestral(predict, x, steps, schedule, fresh, stage) if stretch else ()
+            made = denoise_ancestral(predict, x, stretch, schedule, self._fresh("ancestral", mine), stage)
         for step in made:
             x = step.x_s
             check_finite(x, f"{stage}, timestep {step.t:.0f}", mine, self.sd.dtype)
-            observe_step(step)
+            show({f"{name}/{stage}/{step.t:.0f}": getattr(step, name) for name in ("x_t", "eps", "x_0")})
             if self.on_step is not None:
                 self.on_step(step)
             self.tell(len(x), stage)
@@ -137,7 +136,7 @@ class Job:
 
         With a share, rank 0 gets all frames, and the others none, for they send theirs.
         """
-        observe("latents", x_0)
+        show({"latents": x_0})
         skipped = 0 if self.share.rank == 0 else 1  # frame 1 is rank 0's
         pictures = decode_frames(self.sd.vae, x_0[skipped:], self.mine[skipped:])
         for picture in self.share.gather_frames(pictures, self.frames):

@@ -5,14 +5,14 @@
     run["x_T"]                       # all frames' latents at T, (4, 4, h, w), on the CPU
     run.steps("x_0")[881]            # x̂_0 of all frames, as seen from timestep 881
 
-The pipelines name their tensors where they make them (`observe`, `observe_step`, `enter`, `watched`); each of these
-asks which traces are open in this context, and does nothing if none is. So a trace never changes a number, and costs
+The pipelines name their tensors where they make them (`show`, `enter`, `watched`); each of these asks which traces are
+open in this context, and does nothing if none is. So a trace never changes a number, and costs
 nothing when there is none. The names are the keys of NAMES; STAGE and T say which loop and which timestep, as in
 "eps/all frames/881", LAYER is the attention layer's place in the checkpoint: …attn1 looks at frames, …attn2 at words.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..attention import Look, cross_frame_weights
+from ..attention import Look, cross_frame_weights, text_weights
 from ..errors import InputError
 
 NAMES = {
@@ -142,30 +142,18 @@ def trace(*patterns: str, points: list[tuple[float, float]] | None = None) -> It
         _open.reset(token)
 
 
-def observe(name: str, tensor: Tensor | Callable[[], Tensor]) -> None:
-    """Show a tensor to the open traces. A function is called only if one of them wants the name."""
-    for opened in _open.get():
-        if opened.wants(name):
-            opened.keep(name, tensor() if callable(tensor) else tensor)
-
-
 def show(tensors: dict[str, Tensor]) -> None:
-    """Show several tensors to the open traces, by name; those that hold nothing are left out."""
-    for name, tensor in tensors.items():
-        if tensor.numel():
-            observe(name, tensor)
+    """Show tensors to the open traces, by name; those that hold nothing are left out."""
+    for opened in _open.get():
+        for name, tensor in tensors.items():
+            if tensor.numel() and opened.wants(name):
+                opened.keep(name, tensor)
 
 
 def enter(stage: str) -> None:
     """A denoising loop begins: the attention maps that follow belong to it."""
     for opened in _open.get():
         opened.stage = stage
-
-
-def observe_step(step) -> None:
-    """Show what one denoise.Step saw and predicted."""
-    for name in ("x_t", "eps", "x_0"):
-        observe(f"{name}/{step.stage}/{step.t:.0f}", getattr(step, name))
 
 
 def watched(look: Look | None, t: float, height: int, width: int) -> Look | None:
@@ -191,7 +179,7 @@ def watched(look: Look | None, t: float, height: int, width: int) -> Look | None
 def _maps(q, k, seen, points: list[tuple[float, float]] | None, height: int, width: int) -> Tensor:
     """What a trace keeps of one attention layer: see NAMES. points: of the frame, for attention between frames."""
     if seen is None:
-        return cross_frame_weights(q, k, [(0,)] * q.shape[1])[:, :, :, 0]
+        return text_weights(q, k)
     if points is not None:
         h, w = layer_size(q.shape[3], height, width)
         q = q[:, :, :, [min(int(y * h), h - 1) * w + min(int(x * w), w - 1) for x, y in points]]

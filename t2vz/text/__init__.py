@@ -2,5 +2,5 @@
 
 from .config import TextConfig
 from .encoder import TextEncoder, encode_text
-from .prompt import foreign_syntax, words_of
+from .prompt import foreign_syntax, subject_words, words_of
 from .tokenizer import Tokenizer, Tokens

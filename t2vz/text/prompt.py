@@ -1,5 +1,5 @@
-"""A prompt as people read it: its words (what CLIP counts are tokens: tokenizer.py), and what other programs read in it
-as commands. Here a prompt is text alone, and a note says so."""
+"""A prompt as people read it: its words (what CLIP counts are tokens: tokenizer.py), those of its subject, and what
+other programs read in it as commands. Here a prompt is text alone, and a note says so."""
 
 import re
 
@@ -14,11 +14,32 @@ COMMANDS = [
     (r"\{[^{}]*\|[^{}]*\}|__[\w/-]+__", "chooses words by chance", "all of them are read"),
     (r"\bBREAK\b|\bAND\b", "joins prompts", "there is one prompt"),
 ]
+PREPOSITIONS = frozenset(
+    "in on at under over above below beside by near with behind before across through along around inside into onto of "
+    "from to during against between among".split()
+)
+FUNCTION_WORDS = frozenset(
+    "a an the one two three four five six some many several picture photo painting and or is are".split()
+)
 
 
 def words_of(prompt: str) -> list[str]:
     """The words, small letters, in order: "A cat's well-lit room!" -> ["a", "cat's", "well-lit", "room"]."""
     return re.findall(r"\w+(?:['’-]\w+)*", prompt.lower())
+
+
+def subject_words(prompt: str) -> list[str]:
+    """A guess at the words that name the foreground: those before the first preposition, articles and counts left out.
+
+    "a red ball on a green meadow" -> ["red", "ball"]. "a picture of …" starts after "of". Pass words of your own where
+    the guess is wrong. If nothing is left, all words of the prompt.
+    """
+    words = words_of(prompt)
+    if "of" in words and set(words[: words.index("of")]) <= FUNCTION_WORDS:
+        words = words[words.index("of") + 1 :]
+    before = next((i for i, word in enumerate(words) if i > 0 and word in PREPOSITIONS), len(words))
+    chosen = [word for word in words[:before] if word not in FUNCTION_WORDS and word not in PREPOSITIONS]
+    return chosen or words
 
 
 def foreign_syntax(prompt: str) -> list[str]:

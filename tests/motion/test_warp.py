@@ -71,7 +71,6 @@ def test_e7_offsets_grow_linearly_and_do_not_depend_on_the_number_of_frames():
     offsets = global_motion((12.0, -5.0), 6)
     assert offsets.tolist() == [[12.0 * k, -5.0 * k] for k in range(6)]
     assert torch.equal(global_motion((12.0, -5.0), 3), offsets[:3])
-    assert torch.equal(global_motion((12.0, -5.0), 2, first_frame=4), offsets[4:])
 
 
 @pytest.mark.parametrize(

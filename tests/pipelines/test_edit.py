@@ -97,16 +97,17 @@ def test_euler_ancestral_follows_the_closed_form_of_a_linear_prediction(device):
     """ε = c·x_t makes a step z_s = (1 + (σ_down − σ_t)·c/√(σ_t²+1))·z_t + σ_up·n; the loop adds one n a step."""
     schedule, c = NoiseSchedule(), 0.6
     noises = torch.eye(7, dtype=torch.float64, device=device)  # x_T and six steps' n as unit vectors
-    fresh = dict(zip(euler_timesteps(schedule, 6), noises[1:, None], strict=True))
-    steps = list(denoise_ancestral(lambda x, t: c * x, noises[:1], 6, schedule, fresh.get))
-    sigmas = [sigma_at(schedule, t) for t in euler_timesteps(schedule, 6)] + [0.0]
+    timesteps = euler_timesteps(schedule, 6)
+    fresh = dict(zip(timesteps, noises[1:, None], strict=True))
+    steps = list(denoise_ancestral(lambda x, t: c * x, noises[:1], timesteps, schedule, fresh.get))
+    sigmas = [sigma_at(schedule, t) for t in timesteps] + [0.0]
     z = sigmas[0] * noises[0]
     for i, (sigma_t, sigma_s) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
         up = (sigma_s**2 * (sigma_t**2 - sigma_s**2) / sigma_t**2) ** 0.5
         down = (sigma_s**2 - up**2) ** 0.5
         z = (1 + (down - sigma_t) * c / (sigma_t**2 + 1) ** 0.5) * z + up * noises[i + 1]
         torch.testing.assert_close(steps[i].x_s[0], z / (sigma_s**2 + 1) ** 0.5)
-    assert [step.t for step in steps] == euler_timesteps(schedule, 6) and steps[-1].s < 0
+    assert [step.t for step in steps] == timesteps and steps[-1].s < 0
     torch.testing.assert_close(steps[-1].x_s, steps[-1].x_0)  # it ends with the clean latent
 
 

@@ -1,33 +1,15 @@
-"""Foreground masks from attention (E13), Otsu's threshold by brute force, the subject's words; and the
-noise's rules."""
+"""Foreground masks from attention (E13), Otsu's threshold by brute force; and the noise's rules."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from t2vz.errors import InputError
-from t2vz.pipelines.masks import AttentionRecord, foreground_from_attention, layer_sizes, otsu_threshold, subject_words
+from t2vz.pipelines.masks import AttentionRecord, foreground_from_attention, otsu_threshold
 from t2vz.pipelines.randomness import Noise
-
-
-@pytest.mark.parametrize(
-    "prompt, words",
-    [
-        ("a red ball on a green meadow", ["red", "ball"]),
-        ("a picture of a white cat in a room", ["white", "cat"]),
-        ("a photo of two dogs", ["dogs"]),
-        ("Three yellow Ducks, swimming in a pond.", ["yellow", "ducks", "swimming"]),
-        ("the blue kite and the sun over the sea", ["blue", "kite", "sun"]),
-        ("a cup of tea on a table", ["cup"]),
-        ("an astronaut is skiing down a hill", ["astronaut", "skiing", "down", "hill"]),
-        ("in the forest a bear walks", ["forest", "bear", "walks"]),
-        ("the", ["the"]),
-        ("a (big) dog", ["big", "dog"]),
-    ],
-)
-def test_subject_words_are_those_before_the_first_preposition(prompt, words):
-    assert subject_words(prompt) == words
+from t2vz.pipelines.settings import Settings
 
 
 def otsu_by_brute_force(values):
@@ -59,15 +41,13 @@ def test_otsu_threshold_of_two_values_stands_between_them_and_of_one_value_is_th
 
 
 @pytest.mark.parametrize(
-    "n, size", [(64 * 48, (64, 48)), (32 * 24, (32, 24)), (16 * 12, (16, 12)), (8 * 6, None), (5, None)]
+    "height, width, kept, left", [(64, 48, [64 * 48, 32 * 24, 16 * 12], [8 * 6, 5]), (7, 9, [63, 20, 6], [2])]
 )
-def test_layers_from_full_to_quarter_size_are_used(n, size):
-    assert layer_sizes(64, 48).get(n) == size
-
-
-@pytest.mark.parametrize("n, size", [(63, (7, 9)), (20, (4, 5)), (6, (2, 3)), (2, None)])
-def test_odd_sizes_round_up_from_layer_to_layer(n, size):
-    assert layer_sizes(7, 9).get(n) == size
+def test_layers_from_full_to_quarter_size_are_kept_odd_ones_rounded_up(height, width, kept, left):
+    record = AttentionRecord(height, width)
+    for cells in kept + left:
+        record.add(str(cells), 0, torch.zeros(1, 1, cells, 77))
+    assert record.layers == list(map(str, kept))
 
 
 @pytest.mark.parametrize("layers", [(1,), (1, 2), (2, 4, 8)])
@@ -79,7 +59,7 @@ def test_foreground_is_where_the_subject_s_words_are_read(layers):
     for k in range(m):
         square[k, 4:12, 0:4] = 1.0
     square[2] = square[2].flip(-1)  # frame 3's stands on the other side
-    record = AttentionRecord(cells=layer_sizes(h, w))
+    record = AttentionRecord(h, w)
     for shrink in layers:
         small = square[:, ::shrink, ::shrink].flatten(1)
         weights = torch.full((2, m, 2, small.shape[1], tokens), 1.0)
@@ -88,7 +68,8 @@ def test_foreground_is_where_the_subject_s_words_are_read(layers):
         weights[1, :, :, :, 2:4] += 3 * small[:, None, :, None]
         weights[0, :, :, :, 2:4] += 9 * (1 - small[:, None, :, None])
         record.add(f"layer {shrink}", 0, (weights / weights.sum(-1, keepdim=True)).mean(2))
-    masks = foreground_from_attention(record, [2, 3], 5, h, w)
+    tokenizer = SimpleNamespace(positions=lambda *_: [2, 3], encode=lambda _: SimpleNamespace(used=5))
+    masks = foreground_from_attention(record, tokenizer, Settings("a", foreground="red ball"))
     assert masks.shape == (m, 1, h, w) and set(masks.flatten().tolist()) == {0.0, 1.0}
     if layers[0] == 1:
         assert torch.equal(masks[:, 0], square)
@@ -97,19 +78,19 @@ def test_foreground_is_where_the_subject_s_words_are_read(layers):
 
 
 def test_record_means_over_heads_sums_over_timesteps_and_joins_chunks(device):
-    """Against softmax by hand; layers between frames, and sizes that were not asked for, are left out."""
-    q, k = torch.randn(2, 4, 3, 5, 8), torch.randn(2, 1, 3, 7, 8)
+    """Against softmax by hand; layers between frames, and small ones, are left out."""
+    q, k = torch.randn(2, 4, 3, 9, 8), torch.randn(2, 1, 3, 7, 8)
     weights = torch.einsum("bfhnc,bhlc->bfhnl", q, k[:, 0]).div(8**0.5).softmax(-1)
-    record = AttentionRecord(cells={5})
+    record = AttentionRecord(9, 10)  # a quarter is 3 × 3 cells
     for _ in range(2):  # two timesteps; the second chunk comes first, to see that order is by frame
         record("mid", 3, q[:, 3:].to(device), k.to(device), None)
         record("mid", 0, q[:, :3].to(device), k.to(device), None)
     record("frames", 0, q.to(device), k.to(device), [(0,)] * 4)
-    record("other", 0, q[:, :, :, :4].to(device), k.to(device), None)
+    record("other", 0, q[:, :, :, :8].to(device), k.to(device), None)
     maps = record.map("mid")
     assert record.layers == ["mid"] and maps.device.type == "cpu"
     torch.testing.assert_close(maps, 2 * weights.mean(dim=2))
-    torch.testing.assert_close(maps.sum(-1), torch.full((2, 4, 5), 2.0))
+    torch.testing.assert_close(maps.sum(-1), torch.full((2, 4, 9), 2.0))
 
 
 def test_a_draw_is_fixed_by_seed_name_and_frame_alone():

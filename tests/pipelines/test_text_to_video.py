@@ -1,7 +1,5 @@
 """Algorithm 1 on a tiny Stable Diffusion: chunks, frames, seeds, noise, motion, smoothing, float types."""
 
-import importlib
-
 import pytest
 import torch
 from tiny import tiny_sd
@@ -10,6 +8,7 @@ from t2vz import text_to_video
 from t2vz.attention import VARIANTS
 from t2vz.errors import FailedError, InputError
 from t2vz.motion import NOISES, global_motion, translation_flow, warp
+from t2vz.pipelines import masks
 from t2vz.pipelines.randomness import Noise
 from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.text_to_video import text_job
@@ -297,12 +296,11 @@ def test_e13_masks_from_attention_take_a_first_run_of_all_frames(sd):
 def test_e13_foreground_words_are_found_and_their_attention_recorded(sd, monkeypatch, foreground, positions):
     asked = []
 
-    def all_foreground(record, subject, text_tokens, height, width):
-        asked.append((record, subject, text_tokens))
-        return torch.ones(5, 1, height, width)
+    def all_foreground(*given):
+        asked.append(given)
+        return torch.ones(5, 1, 6, 8)
 
-    module = importlib.import_module("t2vz.pipelines.algorithm_1")
-    monkeypatch.setattr(module, "foreground_from_attention", all_foreground)
+    monkeypatch.setattr(masks, "attention_share", all_foreground)
     make(sd, smooth_background=1.0, foreground=foreground)
     ((record, subject, text_tokens),) = asked
     assert (subject, text_tokens) == (positions, 7)

@@ -14,10 +14,10 @@ from t2vz.attention import VARIANTS, cross_frame_weights, frames_seen
 from t2vz.errors import InputError
 from t2vz.motion import global_motion, translation_flow
 from t2vz.pipelines.algorithm_1 import algorithm_1
-from t2vz.pipelines.masks import foreground_from_attention
+from t2vz.pipelines.masks import AttentionRecord, foreground_from_attention
 from t2vz.pipelines.settings import Settings
 from t2vz.pipelines.text_to_video import text_job
-from t2vz.pipelines.trace import NAMES, layer_size, observe
+from t2vz.pipelines.trace import NAMES, layer_size, show
 from t2vz.schedulers import NoiseSchedule
 
 PROMPT = "a red ball on a green meadow"
@@ -157,11 +157,10 @@ def test_weights_of_chosen_queries_are_rows_of_all(device):
 def test_e13_traced_text_attention_gives_the_masks_that_were_used(sd):
     _, run = traced(sd, "foreground", "smoothed", "x_T", "attention/*attn2*", frames=3, smooth_background=0.6)
     stage = "all frames, to find the foreground"
-    layers = {name.split("/")[1] for name in run.find(f"*attn2/{stage}/*")}
-    maps = {layer: sum(run.steps(f"attention/{layer}", stage).values()) for layer in layers}
-    record = type("Record", (), {"layers": sorted(layers), "map": lambda self, layer: maps[layer]})()
-    positions = sd.tokenizer.positions(PROMPT, ["red", "ball"])
-    mask = foreground_from_attention(record, positions, sd.tokenizer.encode(PROMPT).used, 6, 8)
+    record = AttentionRecord(6, 8)
+    for name, maps in run.find(f"*attn2/{stage}/*").items():
+        record.add(name.split("/")[1], 0, maps)
+    mask = foreground_from_attention(record, sd.tokenizer, Settings(PROMPT, foreground="red ball"))
     grown = torch.nn.functional.max_pool2d(mask, 5, stride=1, padding=2)
     assert torch.equal(run["foreground"], grown)
     kept = run["foreground"].bool().expand(-1, 4, -1, -1)
@@ -245,12 +244,11 @@ def test_a_second_generation_in_the_same_block_is_refused(sd):
 
 def test_traces_nest_and_belong_to_their_thread():
     with t2vz.trace("x_T") as outer, t2vz.trace("flow") as inner:
-        observe("x_T", torch.ones(1))
-        observe("flow", lambda: torch.zeros(1))
-        elsewhere = threading.Thread(target=observe, args=("x_T", torch.full((1,), 7.0)))
+        show({"x_T": torch.ones(1), "flow": torch.zeros(1)})
+        elsewhere = threading.Thread(target=show, args=({"x_T": torch.full((1,), 7.0)},))
         elsewhere.start()
         elsewhere.join()
-    observe("x_T", torch.full((1,), 8.0))
+    show({"x_T": torch.full((1,), 8.0)})
     assert outer.names == ["x_T"] and inner.names == ["flow"]
     assert float(outer["x_T"]) == 1.0 and float(inner["flow"]) == 0.0
 
@@ -258,12 +256,6 @@ def test_traces_nest_and_belong_to_their_thread():
 def test_what_is_kept_is_a_copy():
     tensor = torch.ones(2)
     with t2vz.trace("x_T") as run:
-        observe("x_T", tensor)
+        show({"x_T": tensor})
     tensor.add_(1)
     assert run["x_T"].tolist() == [1.0, 1.0]
-
-
-def test_a_tensor_nobody_wants_is_not_computed():
-    observe("warped", lambda: pytest.fail("no trace is open"))
-    with t2vz.trace("x_T"):
-        observe("warped", lambda: pytest.fail("nobody asked"))

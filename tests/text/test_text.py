@@ -1,5 +1,4 @@
-"""Tokens and text states: 77 numbers, padding, what is cut and said, positions of words, the states'
-origin."""
+"""Tokens and text states: 77 numbers, padding, what is cut and said, positions of words, the states' origin."""
 
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import torch
 from tiny import tiny_sd
 
 from t2vz.errors import InputError
+from t2vz.text import subject_words
 
 
 @pytest.fixture
@@ -84,6 +84,25 @@ def test_commands_of_other_programs_are_noted(sd, prompt, command, words):
 )
 def test_what_only_looks_like_a_command_is_not(sd, prompt):
     assert sd.prompt_notes(prompt) == []
+
+
+@pytest.mark.parametrize(
+    "prompt, words",
+    [
+        ("a red ball on a green meadow", ["red", "ball"]),
+        ("a picture of a white cat in a room", ["white", "cat"]),
+        ("a photo of two dogs", ["dogs"]),
+        ("Three yellow Ducks, swimming in a pond.", ["yellow", "ducks", "swimming"]),
+        ("the blue kite and the sun over the sea", ["blue", "kite", "sun"]),
+        ("a cup of tea on a table", ["cup"]),
+        ("an astronaut is skiing down a hill", ["astronaut", "skiing", "down", "hill"]),
+        ("in the forest a bear walks", ["forest", "bear", "walks"]),
+        ("the", ["the"]),
+        ("a (big) dog", ["big", "dog"]),
+    ],
+)
+def test_subject_words_are_those_before_the_first_preposition(prompt, words):
+    assert subject_words(prompt) == words
 
 
 def test_one_string_is_no_list_of_prompts(sd):
