@@ -40,6 +40,7 @@ from t2vz.video import Video
 from t2vz.world import caption, paint, paint_clip, sample_scene, scene_from_words
 
 PROMPT = "a red ball on a green meadow"
+OPEN = "a house on a green meadow"  # how it is painted is left open: what attention to frame 1 does shows here
 SEED = 1
 FRAMES = 6
 MOTION = (24.0, 12.0)  # more than the paper's 12: a small model's latents have few cells to move by
@@ -83,10 +84,12 @@ class Studio:
         return StableDiffusion.load()
 
     @cache
-    def video(self, frames: int = FRAMES, motion: tuple[float, float] | None = MOTION, **more) -> tuple[Video, Trace]:
-        """A video of the book's prompt, and the trace of all but its attention maps; made once for each request."""
+    def video(
+        self, prompt: str = PROMPT, frames: int = FRAMES, motion: tuple[float, float] | None = MOTION, **more
+    ) -> tuple[Video, Trace]:
+        """A video, and the trace of all but its attention maps; made once for each request."""
         with trace() as run:
-            made = text_to_video(self.sd, PROMPT, frames, self.steps, seed=SEED, motion=motion, **more)
+            made = text_to_video(self.sd, prompt, frames, self.steps, seed=SEED, motion=motion, **more)
         return made, run
 
     def scene(self, words: str = PROMPT) -> Tensor:
@@ -313,8 +316,8 @@ def e10(studio: Studio) -> Figure:
 @picture("e11-self-attention")
 def e11(studio: Studio) -> Figure:
     """Where one point of frame 4 looks in frame 4, in three layers, coarse to fine."""
-    made, run = studio.video(attention="own")
-    frame, point = made.frames[3], _reddest(made.frames[3])
+    made, run = studio.video(OPEN, motion=None, attention="own")
+    frame, point = made.frames[3], _darkest(made.frames[3])
     maps = list(_looks(studio, made, run, [point]).values())
     figure = grid(
         [("", [frame, *(heat_over(frame, found[3, 0]) for found in maps)])],
@@ -328,9 +331,9 @@ def e11(studio: Studio) -> Figure:
 @picture("e12-cross-frame-attention")
 def e12(studio: Studio) -> Figure:
     """The video with E12, where a point of each frame looks in frame 1, and the same noise without E12."""
-    made, run = studio.video()
-    other, _ = studio.video(attention="own")
-    points = [_reddest(frame) for frame in made.frames]
+    made, run = studio.video(OPEN, motion=None)
+    other, _ = studio.video(OPEN, motion=None, attention="own")
+    points = [_darkest(frame) for frame in made.frames]
     finest = list(_looks(studio, made, run, points).values())[-1]
     heat = [heat_over(made.frames[0], finest[k, k]) for k in range(FRAMES)]
     figure = grid([("E12", made.frames), ("looks in\nframe 1", heat), ("E11", other.frames)], frames_named())
@@ -457,10 +460,10 @@ def measures(studio: Studio) -> Figure:
 def ablations(studio: Studio) -> Figure:
     """The paper's two ideas, off and on, from the same seed."""
     made = {
-        "neither": studio.video(motion=None, attention="own"),
-        "motion\n(E6–E9)": studio.video(attention="own"),
-        "attention\n(E12)": studio.video(motion=None),
-        "both": studio.video(),
+        "neither": studio.video(OPEN, motion=None, attention="own"),
+        "motion\n(E6–E9)": studio.video(OPEN, attention="own"),
+        "attention\n(E12)": studio.video(OPEN, motion=None),
+        "both": studio.video(OPEN),
     }
     return grid([(name, video.frames) for name, (video, _) in made.items()], frames_named())
 
@@ -483,12 +486,11 @@ def _looks(studio: Studio, made: Video, run: Trace, points: list[tuple[float, fl
     return look(studio.sd, Settings.from_dict(made.settings), steps[t], t, points)
 
 
-def _reddest(frame: np.ndarray) -> tuple[float, float]:
-    """The middle of the reddest 16×16 pixels of a frame, (x, y) in [0, 1]: a place on the red ball."""
-    red = frame[..., 0].astype(float) - frame[..., 1:].max(axis=-1)
-    height, width = red.shape
-    blocks = red.reshape(height // 16, 16, width // 16, 16).mean(axis=(1, 3))
-    y, x = np.unravel_index(blocks.argmax(), blocks.shape)
+def _darkest(frame: np.ndarray) -> tuple[float, float]:
+    """The middle of the darkest 16×16 pixels of a frame, (x, y) in [0, 1]: a place on the house's roof."""
+    height, width, _ = frame.shape
+    blocks = frame.reshape(height // 16, 16, width // 16, 16, 3).mean(axis=(1, 3, 4))
+    y, x = np.unravel_index(blocks.argmin(), blocks.shape)
     return (x + 0.5) * 16 / width, (y + 0.5) * 16 / height
 
 
