@@ -174,6 +174,12 @@ def to_json(sizes: Config | NoiseSchedule) -> dict[str, Any]:
     return BUILT[type(sizes)] | options
 
 
+def describes(said: Mapping[str, Any], kind: type[Config]) -> bool:
+    """Whether a config.json is of such a network, by the name of its class."""
+    option = "architectures" if kind is TextConfig else "_class_name"
+    return said.get(option) == BUILT[kind][option]
+
+
 def read_sizes(kind: type[Config], shapes: Shapes, path: Any, said: Mapping[str, Any], where: str) -> Config:
     """The sizes of a network: of its shapes, and of what its config.json or header says (`said`, {} for nothing).
 

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..schedulers import NoiseSchedule
 from . import layouts, lora
 from .attached import INVERTED_FILE
-from .config import from_header, read_sizes
+from .config import describes, from_header, read_sizes
 from .kinds import Kind, identify
 from .networks import NETWORKS, PARTS, STEM, Part, by_module_names, shapes_of
 from .read import GIVE, Entry, find_path, find_weights, read_header, read_json, refuse_quantised
@@ -110,8 +110,8 @@ def _sort(contents: Contents, bare: str | None) -> dict[str, dict[str, Entry]]:
     entries = contents.entries
     groups: dict[str, dict[str, Entry]] = {}
     for key, entry in entries.items():
-        name = next((name for name, row in NETWORKS.items() if key.startswith(row.keys.prefix)), bare)
-        prefix = NETWORKS[name].keys.prefix if name else ""
+        name = next((name for name, row in NETWORKS.items() if key.startswith(row.prefix)), bare)
+        prefix = NETWORKS[name].prefix if name else ""
         inside = key.removeprefix(prefix)
         if key == "difference" or (name != "ControlNet" and layouts.is_extra(prefix + inside)):
             contents.dropped.append(key)
@@ -178,6 +178,4 @@ def _weights_of_a_part(folder: Path) -> list[Path]:
 def _config_beside(file: Path, name: str) -> Path | None:
     """The config.json beside a network's lone weight file, if it describes such a network."""
     config = file.with_name("config.json")
-    said = read_json(config) if config.is_file() else {}
-    is_such = NETWORKS[name].class_name in f"{said.get('_class_name')} {said.get('architectures')}"
-    return config if is_such else None
+    return config if config.is_file() and describes(read_json(config), NETWORKS[name].config) else None

@@ -8,10 +8,8 @@ in both). Any widths, levels and resnets per level; nothing here knows SD 1.5's 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from typing import Any
 
 from ..unet.config import ControlNetConfig, UNetConfig
 from ..vae.config import VAEConfig
@@ -148,20 +146,6 @@ def vae_levels(keys: Iterable[str]) -> VAEConfig:
 def _numbers(keys: Iterable[str], pattern: str) -> set[int]:
     """The numbers that the pattern's group matches at the start of keys."""
     return {int(match[1]) for key in keys if (match := re.match(pattern, key))}
-
-
-@dataclass(frozen=True)
-class Keys:
-    """A single file's names of one network: the prefix of its keys; both layouts' names of the modules of some sizes,
-    None if they are the same; and the sizes that this takes, by the keys without prefix."""
-
-    prefix: str
-    modules: Callable[[Any], Iterable[tuple[str, str]]] | None = None
-    levels: Callable[[Iterable[str]], Any] | None = None
-
-
-UNET_KEYS, CONTROL_KEYS = Keys(UNET, unet_modules, unet_levels), Keys(CONTROL, control_modules, unet_levels)
-VAE_KEYS, TEXT_KEYS = Keys(VAE, vae_modules, vae_levels), Keys(TEXT)
 
 
 def rename(key: str, modules: dict[str, str]) -> str | None:

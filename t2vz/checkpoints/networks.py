@@ -6,9 +6,10 @@ network is first built on torch's "meta" device: there it has names and shapes, 
 the file's before the first tensor is read; then each is read, converted and put in its place.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from ..unet import ControlNet, ControlNetConfig, UNet, UNetConfig
 from ..vae import VAE, VAEConfig
 from . import layouts
 from .config import Config
+from .layouts import control_modules, unet_levels, unet_modules, vae_levels, vae_modules
 from .read import Entry, read_tensors, some
 
 STEM = "diffusion_pytorch_model"
@@ -30,11 +32,14 @@ class Network:
     """A row of NETWORKS: where a network's tensors lie in the two layouts, and how their names become the module's."""
 
     name: str
+    folder: str  # in a checkpoint folder
     module: Callable[[Config], nn.Module]
     config: type[Config]
-    class_name: str  # of diffusers' or transformers' class, in config.json
-    folder: str  # in a checkpoint folder
-    keys: layouts.Keys  # in a single file
+    prefix: str  # of its keys in a single file
+    # Both layouts' names of the modules of some sizes, None if they are the same; and as much of these sizes as that
+    # takes, by a single file's keys without the prefix.
+    modules: Callable[[Any], Iterable[tuple[str, str]]] | None = None
+    levels: Callable[[Iterable[str]], Any] | None = None
     # Older names and shapes -> the module's; None for what is no weight of it.
     tidy: Callable[[str, Entry], tuple[str, Entry] | None] = lambda name, entry: (name, entry)
     stem: str = STEM  # of its weight file's name in a folder
@@ -55,12 +60,10 @@ def _tidy_text(name: str, entry: Entry) -> tuple[str, Entry] | None:
 NETWORKS = {
     row.name: row
     for row in (
-        Network("unet", UNet, UNetConfig, "UNet2DConditionModel", "unet", layouts.UNET_KEYS),
-        Network("vae", VAE, VAEConfig, "AutoencoderKL", "vae", layouts.VAE_KEYS, _tidy_vae),
-        Network(
-            "text", TextEncoder, TextConfig, "CLIPTextModel", "text_encoder", layouts.TEXT_KEYS, _tidy_text, "model"
-        ),
-        Network("ControlNet", ControlNet, ControlNetConfig, "ControlNetModel", "", layouts.CONTROL_KEYS),
+        Network("unet", "unet", UNet, UNetConfig, layouts.UNET, unet_modules, unet_levels),
+        Network("vae", "vae", VAE, VAEConfig, layouts.VAE, vae_modules, vae_levels, _tidy_vae),
+        Network("text", "text_encoder", TextEncoder, TextConfig, layouts.TEXT, tidy=_tidy_text, stem="model"),
+        Network("ControlNet", "", ControlNet, ControlNetConfig, layouts.CONTROL, control_modules, unet_levels),
     )
 }
 PARTS = ("unet", "vae", "text")  # of a checkpoint; a ControlNet comes beside one
@@ -100,10 +103,10 @@ class Checkpoint:
 
 def by_module_names(row: Network, entries: Mapping[str, Entry], single: bool) -> dict[str, Entry]:
     """A network's tensors by the names its module has. What no module has keeps its key, and is refused by it."""
-    table = dict(row.keys.modules(row.keys.levels(entries))) if single and row.keys.modules else None
+    table = dict(row.modules(row.levels(entries))) if single and row.modules else None
     named = {}
     for key, entry in entries.items():
-        name = key if table is None else layouts.rename(key, table) or row.keys.prefix + key
+        name = key if table is None else layouts.rename(key, table) or row.prefix + key
         if tidied := row.tidy(name, entry):
             named[tidied[0]] = tidied[1]
     return named

@@ -18,7 +18,7 @@ from ..schedulers import NoiseSchedule
 from ..text.vocabulary import read_vocabulary
 from . import layouts
 from .attached import DEFAULTS_FILE, INVERTED, INVERTED_FILE, WORDS_FILE, Defaults, Words
-from .config import header_words, sizes_from_shapes, to_json
+from .config import describes, header_words, sizes_from_shapes, to_json
 from .networks import row_of
 from .read import HEADER, read_json
 from .tokenizer import ADDED_FILE, NEW_FILE, TOKENIZER_FILES, check_tokenizer_fits, find_tokenizer, same_tokenizer
@@ -94,7 +94,7 @@ def save_part(
 
     def is_such(folder: Path) -> bool:
         try:
-            return read_json(folder / "config.json").get("_class_name") == row_of(network).class_name
+            return describes(read_json(folder / "config.json"), type(network.config))
         except InputError:
             return False
 
@@ -131,11 +131,11 @@ def save_single_file(
         row, state = row_of(network), network.state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
         header |= header_words(row.name, network.config, sizes_from_shapes(row.config, shapes, str(path)))
-        table = layouts.inverse(dict(row.keys.modules(network.config))) if row.keys.modules else None
+        table = layouts.inverse(dict(row.modules(network.config))) if row.modules else None
         for key, tensor in state.items():
             if row.name == "vae" and ".attentions." in key and tensor.ndim == 2:
                 tensor = tensor[:, :, None, None]
-            tensors[row.keys.prefix + (layouts.rename(key, table) if table else key)] = tensor
+            tensors[row.prefix + (layouts.rename(key, table) if table else key)] = tensor
     _refuse_existing(path, overwrite)
     with atomic_path(path) as file:
         _write_weights(file, tensors, dtype, header)
