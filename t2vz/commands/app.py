@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw
 from ..checkpoints import checkpoint_defaults
 from ..errors import FailedError, InputError, library
 from ..model import StableDiffusion
-from ..pipelines.kinds import OFF, Choice, Pair, as_typed, declared
-from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
+from ..pipelines.settings import ControlSettings, EditSettings, Settings
+from ..pipelines.values import OFF, Choice, Pair, as_typed, declared
 from ..video import read_video
 from .arguments import COMMANDS, FRAMES
 from .flags import MODEL, OF_THE_SOURCE, Parser, flag_of, words_of
@@ -266,7 +266,7 @@ def _notes(runs: Iterable[Path]) -> str:
     return "\n".join(f"- {note}" for note in dict.fromkeys(notes))
 
 
-def _settings(gr, settings: type[Sampling], own: dict[str, str], without: tuple[str, ...]) -> dict:
+def _settings(gr, settings: type[Settings], own: dict[str, str], without: tuple[str, ...]) -> dict:
     """{name: component} of all settings but these: a few at once, the others behind a click. Empty is the default."""
     components = {}
     for at_once in (True, False):

@@ -13,8 +13,8 @@ from ..files import write_bytes
 from ..lab.explain import explain
 from ..lab.explain_page import page
 from ..lab.page import ROOT
-from ..pipelines.kinds import as_typed
 from ..pipelines.settings import Settings
+from ..pipelines.values import as_typed
 from .flags import MODEL, words_of
 from .inputs import load_model
 from .making import plan_of

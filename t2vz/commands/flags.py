@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 from ..errors import InputError
 from ..files import check_name
-from ..pipelines.kinds import OFF, Choice, Numbers, as_typed, declared, optional
 from ..pipelines.settings import Declarations
+from ..pipelines.values import OFF, Choice, Numbers, as_typed, declared, optional
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 OF_THE_SOURCE = ("frames", "height", "width", "fps")  # settings that a video that comes in decides

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from ..files import atomic_path, write_json
 from ..pipelines.algorithm_1 import algorithm_1
 from ..pipelines.job import Job
-from ..pipelines.kinds import as_typed
 from ..pipelines.ranks import Share
-from ..pipelines.settings import Sampling
+from ..pipelines.settings import Settings
+from ..pipelines.values import as_typed
 from ..video import Clip, check_output, read_masks, write_frames
 from ..video.sheet import contact_sheet
 from ..video.write import write_image
@@ -26,7 +26,7 @@ SHEET_FRAMES = 32  # of a long video on its contact sheet
 
 def make_video(
     request: Request,
-    settings: Sampling,
+    settings: Settings,
     sd,
     paths: dict,
     job_of: Callable[..., Job],
@@ -71,7 +71,7 @@ def make_video(
     )
 
 
-def plan_of(request: Request, settings: Sampling, sd) -> str:
+def plan_of(request: Request, settings: Settings, sd) -> str:
     """What is going to be done, and which settings are the checkpoint's own."""
     model = request.weights or f"embedded {'edit ' * (settings.TASK == 'edit')}model"
     followed = " and ".join(kind for kind, _ in request.with_)

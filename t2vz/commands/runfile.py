@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import __version__
 from ..checkpoints import checkpoint_hash
 from ..errors import InputError
-from ..pipelines.settings import Sampling
+from ..pipelines.settings import Settings
 from .flags import DTYPES, OF_THE_SOURCE
 from .output import note
 
@@ -18,7 +18,7 @@ FILES = {"weights": "checkpoint", "vae": "VAE", "lora": "LoRA", "video": "video"
 CLIP = ("start", "end", "fps", "resolution")  # what is taken of a video that comes in
 
 
-def describe_run(request, settings: Sampling, sd, seconds: float, notes: list[str], **more) -> dict:
+def describe_run(request, settings: Settings, sd, seconds: float, notes: list[str], **more) -> dict:
     """What a run file holds. settings: as used; seconds: of the generation; more: what one command alone records."""
     return {
         "command": settings.TASK,
@@ -63,7 +63,7 @@ def describe_clip(request, clip) -> dict:
     return {"path": absolute(request.video), **taken, "frames": len(clip), "sha256": clip.hash()}
 
 
-def read_run(path: str | Path, settings: type[Sampling]) -> dict:
+def read_run(path: str | Path, settings: type[Settings]) -> dict:
     """A run file's content, checked. settings: of the pipeline whose run file it must be.
 
     Raises InputError if it is no such file, or holds impossible settings.

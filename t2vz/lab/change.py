@@ -16,10 +16,10 @@ from ..errors import InputError
 from ..model import StableDiffusion
 from ..pipelines.edit import edit_job
 from ..pipelines.job import Job, Progress
-from ..pipelines.kinds import Choice, Number, Text, Whole, setting, with_default
 from ..pipelines.settings import EditSettings, Settings, TuneSettings
 from ..pipelines.text_to_video import text_job
 from ..pipelines.tune import tune
+from ..pipelines.values import Choice, Number, Text, Whole, setting, with_default
 
 ARROW = "=>"
 METHOD = {

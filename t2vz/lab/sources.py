@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..pipelines.kinds import Choice, Number, Whole, setting
 from ..pipelines.settings import Declarations
+from ..pipelines.values import Choice, Number, Whole, setting
 from ..video import open_clip
 from ..world import paint_clip, scene_from_words
 

@@ -27,7 +27,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import InputError, library
-from ..pipelines.kinds import Choice, Kind, Text, Whole, as_typed, declared, optional
+from ..pipelines.values import Choice, Text, ValueKind, Whole, as_typed, declared, optional
 from .measure import MEASURES
 from .sources import SourceCut
 from .statistics import MANY_PROMPTS
@@ -38,10 +38,10 @@ RESAMPLE = {"prompts": "each the mean of its seeds", "runs": "each for itself"} 
 
 
 @dataclass(frozen=True)
-class Several(Kind):
+class Several(ValueKind):
     """A list of values of one kind, none twice. example: as one writes it in TOML."""
 
-    each: Kind
+    each: ValueKind
     example: str
 
     def check(self, name: str, value) -> tuple:
@@ -66,7 +66,7 @@ class Quoted(Text):
         return value.strip()
 
 
-class Table(Kind):
+class Table(ValueKind):
     """A table of TOML."""
 
     def check(self, name: str, value) -> dict:

@@ -7,9 +7,9 @@ from ..pipelines.algorithm_1 import algorithm_1
 from ..pipelines.control import control_job
 from ..pipelines.edit import edit_job
 from ..pipelines.job import Job, Progress
-from ..pipelines.kinds import Kind, declared
-from ..pipelines.settings import ControlSettings, EditSettings, Sampling, Settings
+from ..pipelines.settings import ControlSettings, EditSettings, Settings
 from ..pipelines.text_to_video import text_job
+from ..pipelines.values import ValueKind, declared
 from ..video import Video
 from .change import ChangeSettings, caption_of, change_job
 
@@ -24,7 +24,7 @@ class Task:
     """
 
     words: str
-    settings: type[Sampling]
+    settings: type[Settings]
     job: Callable[..., Job]
     needs_video: bool = False
     caption: Callable[[str], str] | None = str
@@ -45,7 +45,7 @@ class Task:
         decided = ["prompt", "seed", *(("frames", "height", "width", "fps") if self.needs_video else ())]
         return [one.name for one in fields(self.settings) if one.name not in decided]
 
-    def kind(self, name: str) -> Kind:
+    def kind(self, name: str) -> ValueKind:
         """The kind of value of a setting."""
         return declared(self.settings.__dataclass_fields__[name]).kind
 

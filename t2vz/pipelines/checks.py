@@ -9,6 +9,7 @@ from torch import Tensor
 from ..errors import InputError
 from .masks import subject_positions
 from .prediction import needs_later_frames
+from .randomness import SHAPES
 from .source import size_in_words
 
 if TYPE_CHECKING:
@@ -44,12 +45,10 @@ def check_noise(job: "Job") -> None:
     for why, names in without_use.items():
         for name in sorted(names & set(given)):
             raise InputError(f'noise "{name}" has no use with {why}')
-    one, all_frames, others = ((n, *job.latent) for n in (1, job.frames, job.frames - 1))
-    steps = (settings.steps, *all_frames)
-    shapes = {"x_T": one, "forward": others, "initial": all_frames, "shared": one, "eta": steps, "ancestral": steps}
-    for name, expected in shapes.items():
-        if name in given and tuple(given[name].shape) != expected:
-            raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(given[name].shape)}')
+    for name, tensor in given.items():
+        expected = (*SHAPES[name](job.frames, settings.steps), *job.latent)
+        if tuple(tensor.shape) != expected:
+            raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(tensor.shape)}')
 
 
 def check_inverted(job: "Job") -> None:

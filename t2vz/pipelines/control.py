@@ -50,7 +50,7 @@ def control_video(
     control_scale: float | Sequence[float] | None = None,
     control_start: float | Sequence[float] = 0.0,
     control_end: float | Sequence[float] = 1.0,
-    chunk: int | None = None,
+    chunk: int | EllipsisType | None = ...,
     noise: dict[str, Tensor] | None = None,
     *,
     fps: float | None = None,
@@ -58,22 +58,7 @@ def control_video(
     flow: Tensor | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
-    t_prime: int | None = None,
-    t: int | None = None,
-    zoom: float = 1.0,
-    rotation: float = 0.0,
-    smooth_background: float = 0.0,
-    foreground: tuple[str, ...] | str | None = None,
-    initial_noise: str | None = None,
-    noise_strength: float = 1.0,
-    eta: float = 0.0,
-    start_convention: str = "release",
-    jump_convention: str = "release",
-    flow_convention: str = "release",
-    background_convention: str = "release",
-    token_merging: float = 0.0,
-    deep_cache: int = 1,
-    temporal_shift: float = 0.0,
+    **more,
 ) -> Video:
     """Make a video from a prompt that follows a control video (paper §3.4).
 
@@ -82,7 +67,7 @@ def control_video(
         chunk. controlnet: from `load_controlnet`. For several at once: a list of each; their residuals add up.
     Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the release's: 20
         steps, guidance_scale 9, control_scale 1, attention "first", motion None, initial_noise "shared", t_prime 881,
-        t 941.
+        t 941; 8 frames in a chunk. more: the other settings by name, as in `text_to_video`.
     height, width: pixels; they must be those of the pictures (None: they are). Sides are multiples of 8.
     attention: in both networks. control_scale: s of E14. control_start, control_end: the share of the steps between
         which the ControlNet steers, 0 to 1. Each of the three: one number, or one for each ControlNet.
@@ -90,8 +75,8 @@ def control_video(
         `text_to_video`: frame 1 is denoised to T' under its own condition picture and warped for the others; the
         condition pictures stay where they are. With t_prime = t = 999 the noise itself is warped, as the paper says
         (docs/method.md, difference 10).
-    noise: "shared" (1, 4, h, w) is the noise that all frames start from. fps: of the result (None: the control
-        video's, where it has one). All other arguments: see `text_to_video`.
+    noise: "shared" is the noise that all frames start from. fps: of the result (None: the control video's, where it
+        has one). All other arguments: see `text_to_video`.
     Returns a Video of m frames. Raises InputError for impossible requests, FailedError if the latents stop being
     finite. Source: arXiv 2303.13439, §3.4; ControlNet: arXiv 2302.05543.
     """

@@ -44,7 +44,7 @@ def edit_video(
     seed: int = 0,
     sampler: str | None = None,
     attention: str | None = None,
-    chunk: int | None = None,
+    chunk: int | EllipsisType | None = ...,
     noise: dict[str, Tensor] | None = None,
     *,
     fps: float | None = None,
@@ -52,24 +52,8 @@ def edit_video(
     flow: Tensor | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
-    motion: tuple[float, float] | EllipsisType | None = ...,
-    t_prime: int | None = None,
-    t: int | None = None,
-    zoom: float = 1.0,
-    rotation: float = 0.0,
-    smooth_background: float = 0.0,
-    foreground: tuple[str, ...] | str | None = None,
-    initial_noise: str | None = None,
-    noise_strength: float = 1.0,
-    eta: float = 0.0,
-    start_convention: str = "release",
-    jump_convention: str = "release",
-    flow_convention: str = "release",
-    background_convention: str = "release",
-    token_merging: float = 0.0,
-    deep_cache: int = 1,
-    temporal_shift: float = 0.0,
     frames: Sequence | None = None,
+    **more,
 ) -> Video:
     """Change a video as an instruction says (paper §3.5). sd: loaded with edit=True.
 
@@ -77,7 +61,7 @@ def edit_video(
         slices are arrays (a `video.Clip`), which is read frame by frame. (frames: its old name.)
     Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the release's: 50
         steps, guidance_scale 7.5, image_scale 1, "euler_ancestral", attention "first", motion None, initial_noise
-        "independent", t_prime and t 999.
+        "independent", t_prime and t 999; 8 frames in a chunk. more: the other settings by name, as in `text_to_video`.
     guidance_scale: s_T of E15. image_scale: s_I. The three predictions weigh 1 − s_I, s_I − s_T and s_T; one of weight
         0 is not computed, so that s_I = 1 costs two UNet calls a step and not three.
     sampler: "euler_ancestral" (the release's) or "ddim". attention: as in `text_to_video`; "own" is the paper's
@@ -85,9 +69,8 @@ def edit_video(
     motion: None as in the release, each frame starts from noise of its own (initial_noise "shared" gives all the same).
         λ·(δ_x, δ_y), with the paper (12, 12): all start from one noise, warped from frame to frame, which is
         Algorithm 1 with T' = T at the first timestep. Other t_prime and t, and eta: with the sampler "ddim" only.
-    noise: "initial" (m, 4, h, w), the frames' pure noise; "shared", "x_T", "forward", "eta" as in `text_to_video`;
-        "ancestral" (steps, m, 4, h, w), what the sampler adds. fps: of the result (None: the source's, where it has
-        one). All other arguments: see `text_to_video`.
+    noise: "initial" is the frames' pure noise, "ancestral" what the sampler adds. fps: of the result (None: the
+        source's, where it has one). All other arguments: see `text_to_video`.
     Returns a Video of m frames. Raises InputError for impossible requests, FailedError if the latents stop being
     finite.
     """

@@ -14,12 +14,12 @@ from ..vae import decode_frames
 from ..video import Video
 from .checks import check_job
 from .denoise import Step, denoise, denoise_ancestral
-from .kinds import check_side
 from .prediction import Predict
 from .randomness import Noise
 from .ranks import ALONE, Share
 from .settings import Settings
 from .trace import enter, show
+from .values import check_side
 
 if TYPE_CHECKING:
     from ..model import StableDiffusion
@@ -69,8 +69,7 @@ class Job:
         self.grid = sd.schedule.timesteps(steps) if self.sampler == "ddim" else euler_timesteps(sd.schedule, steps)
         self.T, self.T_prime = self._snapped() if self.moves else (self.grid[0], self.grid[0])
         self.start = self.T if settings.start_convention == "paper" else self.grid[0]
-        names = Noise.NAMES if settings.TASK != "edit" else Noise.EDIT_NAMES
-        self.draws = Noise(settings.seed, noise, names)
+        self.draws = Noise(settings.seed, noise)
         self.finds_foreground = settings.smooth_background > 0 and masks is None
         check_job(self)
         alone = sum(self.T_prime < t <= self.start for t in self.grid) if self.moves else 0

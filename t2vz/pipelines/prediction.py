@@ -13,14 +13,14 @@ from torch import Tensor
 from ..attention import KeyValueCache, Look, looks_ahead
 from ..schedulers import classifier_free_guidance
 from ..unet import DeepCache, UNet
-from .settings import Sampling, Settings
+from .settings import Settings
 from .trace import watched
 
 # ε(x, t): x (m, c, h, w), a timestep -> the noise predicted in x, alike. A third argument is a hook (attention.Look).
 Predict = Callable[..., Tensor]
 
 
-def with_ingredients(unet: UNet, settings: Sampling) -> Callable:
+def with_ingredients(unet: UNet, settings: Settings) -> Callable:
     """The UNet with what the settings add to the method, called like it; by default nothing.
 
     Approximations: token merging and DeepCache. Others' ingredients: Latent-Shift's temporal shift.

@@ -6,7 +6,7 @@ programs).
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,28 +14,29 @@ from torch import Tensor
 
 from ..errors import InputError
 
+# name -> the shape of all its draws for m frames and n steps, without the latent's (c, h, w)
+SHAPES: dict[str, Callable[[int, int], tuple[int, ...]]] = {
+    "x_T": lambda m, n: (1,),  # frame 1's pure noise, where motion is on (all frames' x_T follow from it: E6–E9)
+    "forward": lambda m, n: (m - 1,),  # E9's, frame 2's first
+    "initial": lambda m, n: (m,),  # all frames' pure noise, where motion is off
+    "shared": lambda m, n: (1,),  # what correlated kinds of initial noise have in common
+    "eta": lambda m, n: (n, m),  # with η > 0: z of each step of the grid, noisiest first
+    "ancestral": lambda m, n: (n, m),  # the Euler-ancestral sampler's fresh noise; the last step's has weight 0
+}
+
 
 class Noise:
-    """Standard normal draws by name. given: tensors that replace draws, by the same names; names: those there are.
+    """Standard normal draws by name (SHAPES). given: tensors that replace draws, by the same names."""
 
-    Names in `text_to_video` and `control_video`: "x_T" (1, 4, h, w), frame 1's pure noise; "forward" (m−1, 4, h, w),
-    E9's; with motion off "initial" (m, 4, h, w), all frames' pure noise, and "shared" (1, 4, h, w), what correlated
-    kinds have in common; with η > 0 "eta" (steps, m, 4, h, w), z of each step of the grid, noisiest first.
-    In `edit_video` also "ancestral" (steps, m, 4, h, w), the fresh noise of each step of the Euler-ancestral sampler
-    (the last one's has weight 0).
-    """
-
-    NAMES = ("x_T", "forward", "initial", "shared", "eta")
-    EDIT_NAMES = (*NAMES, "ancestral")
-
-    def __init__(self, seed: int, given: dict[str, Tensor] | None = None, names: tuple[str, ...] = NAMES):
+    def __init__(self, seed: int, given: dict[str, Tensor] | None = None):
         self.seed = int(seed)
+        names = f"noise may hold: {', '.join(SHAPES)}"
         if given is not None and not (isinstance(given, dict) and all(isinstance(z, Tensor) for z in given.values())):
-            raise InputError(f"noise must be a dict of tensors by name; noise may hold: {', '.join(names)}")
+            raise InputError(f"noise must be a dict of tensors by name; {names}")
         self.given = dict(given or {})
-        unknown = set(self.given) - set(names)
+        unknown = set(self.given) - set(SHAPES)
         if unknown:
-            raise InputError(f'noise "{sorted(unknown)[0]}" does not exist; noise may hold: {", ".join(names)}')
+            raise InputError(f'noise "{sorted(unknown)[0]}" does not exist; {names}')
 
     def draw(self, name: str, index: int, shape: tuple[int, ...]) -> Tensor:
         """One standard normal tensor, float32 on the CPU, fixed by (seed, name, index) alone."""

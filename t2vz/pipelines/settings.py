@@ -1,6 +1,5 @@
 """Everything that decides a generation, declared once: name, default, range, help, and words for reports.
 
-    Sampling            what every pipeline asks for
     Settings            text_to_video's: Algorithm 1
     ControlSettings     control_video's: Algorithm 1 with ControlNets (paper §3.4)
     EditSettings        edit_video's (paper §3.5)
@@ -14,10 +13,11 @@ else the default below: `resolve` and `for_model` do that.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields, replace
+from functools import partial
 from typing import ClassVar
 
 from ..errors import InputError
-from .kinds import (
+from .values import (
     Choice,
     Number,
     Numbers,
@@ -60,7 +60,7 @@ FLOW = {
 }
 BACKGROUND = {"release": "background found as in the public code", "paper": "background found as in the paper"}
 SAMPLER = {"euler_ancestral": "Euler-ancestral sampling (E4)", "ddim": "DDIM sampling (E3)"}
-METHOD = "method"  # the group of flags that are Algorithm 1's own
+method = partial(setting, group="method")  # Algorithm 1's own
 DIFFERENT = "where paper and public code differ (docs/method.md)"
 
 
@@ -102,11 +102,15 @@ class Declarations:
 
     @classmethod
     def of_arguments(cls, arguments: Mapping, **decided) -> "Declarations":
-        """`for_model` from the arguments of a function, its `locals()`: each setting is the argument of its name, or
-        what was decided of it.
+        """`for_model` from the arguments of a function, its `locals()`: each setting is the argument of its name, one
+        of the function's `more`, or what was decided of it. Raises TypeError for what else is in `more`.
         """
-        values = {**arguments, **decided}
-        return cls.for_model(arguments["sd"], **{one.name: values[one.name] for one in fields(cls)})
+        names = {one.name for one in fields(cls)}
+        for name in arguments["more"]:
+            if name not in names - set(decided):
+                raise TypeError(f"there is no argument {name!r}")
+        values = {**arguments, **arguments["more"], **decided}
+        return cls.for_model(arguments["sd"], **{name: value for name, value in values.items() if name in names})
 
     @classmethod
     def for_model(cls, sd, **given) -> "Declarations":
@@ -139,8 +143,15 @@ def _left_out(one: Field, value) -> bool:
 
 
 @dataclass(frozen=True)
-class Sampling(Declarations):
-    """What the settings of every pipeline that makes videos share; raises InputError for impossible values."""
+class Settings(Declarations):
+    """The arguments of `text_to_video` that are numbers and words (see there); the other pipelines add to them.
+
+    height, width: pixels, multiples of 8 (the VAE's factor). Sizes that are not multiples of 64 work too: the UNet's
+    levels round odd sizes up on the way down, and back on the way up. None: not known yet, the model's own.
+    Raises InputError for impossible values.
+    """
+
+    TASK: ClassVar[str] = "generate"
 
     prompt: str = setting(
         MISSING,
@@ -160,65 +171,42 @@ class Sampling(Declarations):
         "", Text(), "what to keep away from", "negative prompt: {}", off="no negative prompt"
     )
     seed: int = setting(0, Whole(0, 2**64 - 1), "same seed, same video", "seed {}")
-    attention: str = setting(
-        "first", Choice(ATTENTION), "which frames a frame attends to", group=METHOD, by_checkpoint=True
+    attention: str = method("first", Choice(ATTENTION), "which frames a frame attends to", by_checkpoint=True)
+    initial_noise: str = method(
+        "independent", Choice(NOISE), "how the frames' pure noise is related", by_checkpoint=True
     )
-    initial_noise: str = setting(
-        "independent", Choice(NOISE), "how the frames' pure noise is related", group=METHOD, by_checkpoint=True
-    )
-    noise_strength: float = setting(1.0, Number(0), "ρ or λ of the initial noise", "noise strength {}", group=METHOD)
-    chunk: int | None = setting(
+    noise_strength: float = method(1.0, Number(0), "ρ or λ of the initial noise", "noise strength {}")
+    chunk: int | None = method(
         None,
         Whole(1),
         "frames computed at a time: less memory, the same video",
         "{} frames at a time",
         off="all frames at once",
         none="all",
-        group=METHOD,
     )
-    token_merging: float = setting(
+    token_merging: float = method(
         0.0,
         Number(0, 0.75),
         "an approximation: the share of tokens that are merged before attention, 0 is exact",
         "token merging: {} of the tokens (ToMe)",
         off="no token merging",
-        group=METHOD,
     )
-    deep_cache: int = setting(
+    deep_cache: int = method(
         1,
         Whole(1),
         "an approximation: the deep UNet at every N-th step only, 1 is exact",
         "the deep half of the UNet at every {}th step (DeepCache)",
-        group=METHOD,
     )
-    temporal_shift: float = setting(
+    temporal_shift: float = method(
         0.0,
         Number(0, 1),
         "the share of channels that frames exchange with their neighbours, as in Latent-Shift",
         "temporal shift of {} of the channels (Latent-Shift)",
         off="no temporal shift",
-        group=METHOD,
     )
     fps: float = setting(
         4.0, Number(above=0), "frames per second of the file", "{} frames per second", by_checkpoint=True
     )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.initial_noise == "residual" and self.noise_strength > 1:
-            raise InputError(f"noise_strength = {self.noise_strength}: at most 1 is possible with residual noise")
-
-
-@dataclass(frozen=True)
-class Settings(Sampling):
-    """The arguments of `text_to_video` that are numbers and words (see there).
-
-    height, width: pixels, multiples of 8 (the VAE's factor). Sizes that are not multiples of 64 work too: the UNet's
-    levels round odd sizes up on the way down, and back on the way up. None: not known yet, the model's own.
-    """
-
-    TASK: ClassVar[str] = "generate"
-    sampler: ClassVar[str] = "ddim"  # a setting of edits alone
 
     frames: int = setting(8, Whole(1), "number of frames", "{} frames", metavar="M", by_checkpoint=True)
     height: int | None = setting(
@@ -239,7 +227,7 @@ class Settings(Sampling):
         none="the model's own",
         by_checkpoint=True,
     )
-    motion: tuple[float, float] | None = setting(
+    motion: tuple[float, float] | None = method(
         (12.0, 12.0),
         Pair(),
         "camera motion per frame in 1/512ths of the frame, 12,12 moves it right and down; off: frames start from pure "
@@ -247,62 +235,56 @@ class Settings(Sampling):
         "motion dynamics: the camera moves by ({})/512 of the frame every frame (E7–E9)",
         off="no motion dynamics: every frame starts from pure noise",
         none="off",
-        group=METHOD,
         by_checkpoint=True,
     )
-    zoom: float = setting(
-        1.0,
-        Number(above=0),
-        "camera zoom per frame, 1.02 moves in",
-        "the camera zooms by a factor {} a frame",
-        group=METHOD,
+    zoom: float = method(
+        1.0, Number(above=0), "camera zoom per frame, 1.02 moves in", "the camera zooms by a factor {} a frame"
     )
-    rotation: float = setting(
-        0.0, Number(), "turn per frame, clockwise", "the camera turns by {}° a frame", metavar="DEGREES", group=METHOD
+    rotation: float = method(
+        0.0, Number(), "turn per frame, clockwise", "the camera turns by {}° a frame", metavar="DEGREES"
     )
-    t_prime: int = setting(
+    t_prime: int = method(
         881,
         Whole(0, 999),
         "timestep T' where motion is added",
         "motion is added at timestep T' = {}",
         metavar="T'",
-        group=METHOD,
         by_checkpoint=True,
     )
-    t: int = setting(
+    t: int = method(
         941,
         Whole(0, 999),
         "timestep T that frames are noised up to again",
         "all frames are denoised together from timestep T = {}",
         metavar="T",
-        group=METHOD,
         by_checkpoint=True,
     )
-    smooth_background: float = setting(
+    smooth_background: float = method(
         0.0,
         Number(0, 1),
         "E13's α, paper 0.6, 0 is off",
         "background smoothing, α = {} (E13)",
         off="no background smoothing",
-        group=METHOD,
     )
-    foreground: tuple[str, ...] | None = setting(
+    foreground: tuple[str, ...] | None = method(
         None,
         Words(),
         "the prompt's words that are foreground, for masks from attention",
         "foreground: {}",
         off="foreground: a guess",
         none="a guess",
-        group=METHOD,
     )
     eta: float = setting(0.0, Number(0, 1), "0 is DDIM, 1 as noisy as DDPM", "η = {}: 0 is DDIM, 1 is DDPM")
-    start_convention: str = setting("release", Choice(START), DIFFERENT, group=METHOD)
-    jump_convention: str = setting("release", Choice(JUMP), DIFFERENT, group=METHOD)
-    flow_convention: str = setting("release", Choice(FLOW), DIFFERENT, group=METHOD)
-    background_convention: str = setting("release", Choice(BACKGROUND), DIFFERENT, group=METHOD)
+    start_convention: str = method("release", Choice(START), DIFFERENT)
+    jump_convention: str = method("release", Choice(JUMP), DIFFERENT)
+    flow_convention: str = method("release", Choice(FLOW), DIFFERENT)
+    background_convention: str = method("release", Choice(BACKGROUND), DIFFERENT)
+    sampler: ClassVar[str] = "ddim"  # a setting of edits alone
 
     def __post_init__(self):
         super().__post_init__()
+        if self.initial_noise == "residual" and self.noise_strength > 1:
+            raise InputError(f"noise_strength = {self.noise_strength}: at most 1 is possible with residual noise")
         if not self.t_prime <= self.t:
             raise InputError(
                 f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so "
@@ -428,11 +410,11 @@ class TuneSettings(Declarations):
 
     TASK: ClassVar[str] = "tune"
 
-    prompt: str = with_default(Sampling, "prompt", MISSING)
+    prompt: str = with_default(Settings, "prompt", MISSING)
     steps: int = setting(500, Whole(1), "steps of tuning", by_checkpoint=True)
     learning_rate: float = setting(3e-5, Number(above=0), "of AdamW", by_checkpoint=True)
     inversion_steps: int = setting(50, Whole(1, 1000), "steps of the inversion (E17), and of the videos made later")
-    seed: int = with_default(Sampling, "seed", 0)
+    seed: int = with_default(Settings, "seed", 0)
 
 
 TASKS = {settings.TASK: settings for settings in (Settings, ControlSettings, EditSettings)}

@@ -46,20 +46,7 @@ def text_to_video(
     motion_dense: bool = False,
     progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
-    zoom: float = 1.0,
-    rotation: float = 0.0,
-    foreground: tuple[str, ...] | str | None = None,
-    initial_noise: str | None = None,
-    noise_strength: float = 1.0,
-    eta: float = 0.0,
-    start_convention: str = "release",
-    jump_convention: str = "release",
-    flow_convention: str = "release",
-    background_convention: str = "release",
-    token_merging: float = 0.0,
-    deep_cache: int = 1,
-    temporal_shift: float = 0.0,
-    fps: float | None = None,
+    **more,
 ) -> Video:
     """Make a video of m = `frames` frames from a prompt (paper §3.3).
 
@@ -76,16 +63,19 @@ def text_to_video(
         them they are taken from the model's own text attention to the words `foreground` (default: a guess).
     chunk: frames per UNet call (None: all); it bounds the memory and does not change the video. ("causal" and "all"
         need every earlier frame's keys and values, and masks from attention a map per frame: there memory grows.)
-    noise: tensors in place of random draws (see `randomness.Noise`). flow: (m, 2, H/8, W/8) in latent cells, any
-        camera path in place of `motion` (frame 1's is not used). motion_from: a video whose camera's path is taken, an
-        array uint8 (≥ m, H, W, 3) or a Clip; motion_dense: its optical flow instead (conditions/camera.py).
+    noise: tensors in place of random draws, by the names of `randomness.SHAPES`. flow: (m, 2, H/8, W/8) in latent
+        cells, any camera path in place of `motion` (frame 1's is not used). motion_from: a video whose camera's path
+        is taken, an array uint8 (≥ m, H, W, 3) or a Clip; motion_dense: its optical flow instead
+        (conditions/camera.py).
     progress(done, total, stage) is told the work done; on_step(Step) sees every step's tensors.
-    zoom, rotation: camera path beside `motion`, per frame: 1.02 moves in, degrees turn the picture clockwise.
-    initial_noise, noise_strength: how the frames' noises are correlated with motion off, see `motion.noise.correlate`.
-    eta: 0 DDIM … 1 DDPM (E3). The conventions: "release", or what the paper says ("paper"; flow: "exact"), see
-        docs/method.md, differences 9, 1, 2 and E13. fps: of the file written.
-    token_merging, deep_cache: approximations that save time, off at 0 and 1 (attention/merging.py, unet/deep_cache.py).
-        temporal_shift: the share of channels that neighbouring frames exchange (unet/shift.py), off at 0.
+    more: the other settings of settings.py, by name.
+        zoom, rotation: camera path beside `motion`, per frame: 1.02 moves in, degrees turn the picture clockwise.
+        initial_noise, noise_strength: how the frames' noises are correlated with motion off (motion.noise.correlate).
+        foreground: see masks. eta: 0 DDIM … 1 DDPM (E3). fps: of the file written.
+        start_convention, jump_convention, flow_convention, background_convention: "release", or what the paper says
+        ("paper"; flow: "exact"), see docs/method.md, differences 9, 1, 2 and E13.
+        token_merging, deep_cache: approximations that save time, off at 0 and 1. temporal_shift: the share of channels
+        that neighbouring frames exchange, off at 0. (attention/merging.py, unet/deep_cache.py, unet/shift.py)
     Returns a Video with frames, latents (on the CPU), settings and notes. Raises InputError for impossible requests,
     FailedError if the latents stop being finite. Source: arXiv 2303.13439, Algorithm 1.
     """

@@ -26,7 +26,7 @@ from ..attention import Look, cross_frame_weights, text_weights
 from ..errors import InputError
 
 NAMES = {
-    "noise/NAME": "what was drawn, or given by the caller: x_T, forward, initial or shared (randomness.Noise)",
+    "noise/NAME": "what was drawn, or given by the caller, by the names of randomness.SHAPES",
     "flow": "where each frame looks in frame 1, in latent cells (E7): (m, 2, h, w)",
     "x_T'": "frame 1 at T' (E6): (1, c, h, w)",
     "warped": "frames 2 … m: frame 1 at T', warped (E8): (m−1, c, h, w)",

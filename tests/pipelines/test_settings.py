@@ -15,8 +15,8 @@ from t2vz.motion import NOISES
 from t2vz.motion.flow import CONVENTIONS as FLOWS
 from t2vz.motion.smoothing import CONVENTIONS as BACKGROUNDS
 from t2vz.pipelines import settings as declarations
-from t2vz.pipelines.kinds import check_side, declared
 from t2vz.pipelines.settings import TASKS, ControlSettings, EditSettings, Settings, in_words
+from t2vz.pipelines.values import check_side, declared
 from t2vz.schedulers.schedule import CONVENTIONS as JUMPS
 
 NAN, INF = float("nan"), float("inf")
@@ -141,17 +141,18 @@ def test_settings_survive_json(changes):
     ],
 )
 def test_every_setting_is_an_argument_by_name_and_no_other_is_swallowed(function, settings, decided):
-    """None, of motion "...", stands for a default that may be the checkpoint's own; chunk's for all frames at once."""
-    arguments = inspect.signature(function).parameters
+    """In the signature, or in `more`; its default is the declared one, or the checkpoint's own where that may be."""
+    sd, signature = SimpleNamespace(defaults={}, default_size=64), inspect.signature(function).parameters
+    arguments = {name: one.default for name, one in signature.items()} | {"sd": sd, "prompt": "a ball", "more": {}}
+    known = {"prompt": "a ball", "frames": 8, "height": 64, "width": 64, "fps": 4.0}
+    known = {name: value for name, value in known.items() if name in decided}
+    assert settings.of_arguments(arguments, **known) == settings("a ball", height=64, width=64)
     for one in fields(settings):
-        if one.name not in (*decided, "prompt"):
-            default = arguments[one.name].default
-            if declared(one).by_checkpoint:
-                assert default is (... if one.name == "motion" else None)
-            else:
-                assert default == one.default or one.name == "chunk"
-    with pytest.raises(TypeError, match="framse"):
-        function(None, "a ball", framse=3)
+        if declared(one).by_checkpoint and one.name in signature:
+            assert signature[one.name].default in (None, ...)
+    for name in ("framse", *decided):
+        with pytest.raises(TypeError, match=name):
+            settings.of_arguments(arguments | {"more": {name: 3}}, **known)
 
 
 def test_an_unknown_setting_is_refused_and_named():

@@ -26,7 +26,7 @@ class Declared:
     another.
     """
 
-    kind: "Kind"
+    kind: "ValueKind"
     help: str
     words: str = ""
     off: str = ""
@@ -37,7 +37,7 @@ class Declared:
     flag: str | None = None
 
 
-def setting(default, kind: "Kind", help: str, words: str = "", **more) -> Any:
+def setting(default, kind: "ValueKind", help: str, words: str = "", **more) -> Any:
     """A dataclass field that declares a setting. default: MISSING for none. more: other fields of `Declared`."""
     return field(default=default, metadata={"declared": Declared(kind, help, words, **more)})
 
@@ -57,7 +57,7 @@ def optional(one: Field) -> bool:
     return type(None) in get_args(one.type)
 
 
-class Kind:
+class ValueKind:
     """A kind of value. typed: what messages about the command line call it. metavar: its place in help texts."""
 
     typed = "word"
@@ -73,7 +73,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Text(Kind):
+class Text(ValueKind):
     """Words in any language. empty: the error for none, where some are needed."""
 
     metavar: ClassVar[str] = "TEXT"
@@ -95,7 +95,7 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
-class Choice(Kind):
+class Choice(ValueKind):
     """One of a few words, each with its phrase for reports."""
 
     metavar: ClassVar[str] = "WHICH"
@@ -109,7 +109,7 @@ class Choice(Kind):
 
 
 @dataclass(frozen=True)
-class Whole(Kind):
+class Whole(ValueKind):
     """A whole number; numpy's become Python's."""
 
     typed: ClassVar[str] = "whole number"
@@ -142,7 +142,7 @@ class Side(Whole):
 
 
 @dataclass(frozen=True)
-class Number(Kind):
+class Number(ValueKind):
     """A finite number; numpy's become Python's."""
 
     typed: ClassVar[str] = "number"
@@ -167,7 +167,7 @@ class Number(Kind):
         return float(value)
 
 
-class Pair(Kind):
+class Pair(ValueKind):
     """Two finite numbers, of x and y."""
 
     metavar = "DX,DY"
@@ -187,7 +187,7 @@ class Pair(Kind):
         return float(value[0]), float(value[1])
 
 
-class Words(Kind):
+class Words(ValueKind):
     """Single words, at least one; a str is split."""
 
     metavar = '"WORDS"'
@@ -208,7 +208,7 @@ class Words(Kind):
 
 
 @dataclass(frozen=True)
-class Numbers(Kind):
+class Numbers(ValueKind):
     """A number of 0 or more for all ControlNets, or one for each."""
 
     typed: ClassVar[str] = "number"
