@@ -55,4 +55,4 @@ class Page(HTMLParser):
         assert not re.search(r"@import|<link|url\((?!#|data:)|https?://(?!www\.w3\.org)", style)
         ids = [attributes["id"] for _, attributes in self.tags if attributes.get("id")]
         used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', html))
-        assert used and used <= set(ids) and len(ids) == len(set(ids))
+        assert used <= set(ids) and len(ids) == len(set(ids))

@@ -1,52 +1,55 @@
-"""A report's plots: one small picture a measure, a dot and an interval for every variant; SVG that belongs to the page.
+"""A report's plots, one for each measure: a dot and an interval for every variant. report.html draws them."""
 
-Colours are the page's own (style.css), so that a plot is right in light and dark; text is text.
-"""
-
-import io
-import re
+from dataclasses import dataclass
 
 from ..errors import library
 from ..metrics.motion import asked_motion
 from ..motion.flow import RELEASE_FIELD
 from .results import Results, judge
 
-WIDTH, ROW, TOP = 3.7, 0.3, 0.42  # inches; a row holds a variant's name and, below it, its interval
+WIDTH = 256  # of the axis; the page scales it
+MARGIN = 0.06  # of the axis that is left free at either end
 MOTION = ("motion_x", "motion_y")
-COLOURS = {"good": "--good", "accent": "--accent", "clear": "--soft", "soft": "--soft"}
-ROLES = {"--ink": "#010101", "--soft": "#020202", "--line": "#030303", "--good": "#040404", "--accent": "#050505"}
-NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
-def interval_plot(results: Results, metric: str) -> str:
-    """All variants on one measure: mean and interval, the baseline's mean as a dashed line. Returns an <svg>."""
-    shown = {name: found[metric] for name, found in results.means.items() if metric in found}
-    baseline = results.study.baseline
-    height = TOP + ROW * len(shown)
-    figure = library("matplotlib.figure", "plots need").Figure(figsize=(WIDTH, height))
-    axes = figure.add_axes((0.02, 0.32 / height, 0.96, 1 - 0.36 / height))
-    if baseline in shown:
-        axes.axvline(shown[baseline].mean, color=ROLES["--soft"], linewidth=0.8, linestyle=(0, (3, 3)))
-    for row, (variant, value) in enumerate(shown.items()):
-        role = judge(metric, results.differences.get(variant, {}).get(metric))
-        colour = ROLES["--ink" if variant == baseline else COLOURS[role]]
-        asked = _asked(results, metric, variant)
-        if asked is not None:
-            axes.plot([asked, asked], [row - 0.25, row + 0.25], color=ROLES["--ink"], linewidth=0.9)
-        if value.low is not None:
-            axes.plot([value.low, value.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-        axes.plot([value.mean], [row], "o", color=colour, markersize=4.5)
-        above = {"xytext": (0, 5), "textcoords": "offset points", "fontsize": 7.5}
-        ink = ROLES["--ink" if variant == baseline else "--soft"]
-        axes.annotate(variant, (0, row), xycoords=("axes fraction", "data"), color=ink, **above)
-    axes.set_ylim(len(shown) - 0.6, -0.95)
-    axes.margins(x=0.06)
-    axes.set_yticks([])
-    axes.tick_params(axis="x", labelsize=7.5, colors=ROLES["--soft"], length=3, width=0.6)
-    axes.locator_params(axis="x", nbins=5)
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set_color(ROLES["--line"])
-    return _svg(figure, f"{metric}: mean and 95 % interval of every variant")
+@dataclass(frozen=True)
+class Row:
+    """One variant. mean, low, high, asked: places on the axis, 0 to WIDTH; None where there is nothing to draw.
+
+    role: its colour, as `judge` says. asked: the camera's motion that was asked for.
+    """
+
+    name: str
+    role: str
+    mean: float
+    low: float | None
+    high: float | None
+    asked: float | None
+
+
+@dataclass(frozen=True)
+class Plot:
+    """The rows, top to bottom, and what stands at the axis: (place, number)."""
+
+    rows: list[Row]
+    ticks: list[tuple[float, float]]
+
+
+def interval_plot(results: Results, metric: str) -> Plot:
+    """All variants on one measure: mean and interval on a common axis."""
+    found = {variant: means[metric] for variant, means in results.means.items() if metric in means}
+    lines = {name: (one.mean, one.low, one.high, _asked(results, metric, name)) for name, one in found.items()}
+    numbers = [number for line in lines.values() for number in line if number is not None]
+    margin = MARGIN * (max(numbers) - min(numbers)) or 1.0
+    left, right = min(numbers) - margin, max(numbers) + margin
+    ticks = library("matplotlib.ticker", "plots need").MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(left, right)
+
+    def place(number: float | None) -> float | None:
+        return None if number is None else round(WIDTH * (number - left) / (right - left), 1)
+
+    roles = {name: judge(metric, results.differences.get(name, {}).get(metric)) for name in found}
+    rows = [Row(name, roles[name], *map(place, line)) for name, line in lines.items()]
+    return Plot(rows, [(place(tick), float(tick)) for tick in ticks if left <= tick <= right])
 
 
 def _asked(results: Results, metric: str, variant: str) -> float | None:
@@ -56,20 +59,3 @@ def _asked(results: Results, metric: str, variant: str) -> float | None:
     settings = next(record["settings"] for trial, record in results.runs if trial.variant.name == variant)
     axis, motion = MOTION.index(metric), asked_motion(settings)
     return motion and motion[axis] * (settings["width"], settings["height"])[axis] / RELEASE_FIELD
-
-
-def _svg(figure, title: str) -> str:
-    """A figure as inline SVG: sized by the page, coloured by the page, with a title for those who cannot see it."""
-    from matplotlib import rc_context
-
-    text = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA)
-    svg = text.getvalue()[text.getvalue().index("<svg") :]
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg, count=2)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
-    prefix = title.partition(":")[0]
-    svg = re.sub(r'(id="|"#|url\(#)', rf"\g<1>{prefix}-", svg)  # names must be the page's only ones
-    for name, colour in ROLES.items():
-        svg = svg.replace(colour, f"var({name})")
-    return svg

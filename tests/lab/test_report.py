@@ -115,6 +115,7 @@ def test_every_variant_has_its_video_and_strip_at_the_same_seed(report):
     assert "“a red ball”, seed 3" in page.text and "seed 5" not in page.text
     plots = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(plots) == 4 and all(plot["role"] == "img" and plot["aria-label"] for plot in plots)
+    assert sum(tag == "circle" for tag, _ in page.tags) == 4 * 4  # a dot for every variant
 
 
 def test_a_large_study_stays_within_its_budget(tmp_path, monkeypatch):
