@@ -9,6 +9,7 @@ videos, run files, checkpoints, reports. The context managers here also turn wha
 import contextlib
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -98,6 +99,18 @@ def check_name(path: str | Path) -> None:
     size = max(len(os.fsencode(part)) for part in Path(path).parts or [""])
     if size > LONGEST_NAME:
         raise InputError(f"{str(path)[:60]}…: a name of {size} bytes is too long; give one of at most {LONGEST_NAME}")
+
+
+def files_hash(files: Sequence[tuple[str, Path]]) -> str:
+    """SHA-256 of files: of one its contents', as sha256sum prints it; of several their names' and their contents'."""
+    digest = hashlib.sha256()
+    for name, file in files:
+        if len(files) > 1:
+            digest.update(f"{name}\n".encode())
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

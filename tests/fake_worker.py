@@ -11,7 +11,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from t2vz.lab.execute import Meter, here, perform, processes
+from t2vz.lab.execute import Meter, perform, processes
 from t2vz.lab.runs import RunFolder, run_key
 
 TESTS = Path(__file__).parent
@@ -80,4 +80,4 @@ if __name__ == "__main__":
     place, count, seconds, workers = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     store, keys = RunFolder(place), list(keyed(count))
     with Meter(store, keys, quiet=True) as meter:
-        perform(store, keys, partial(work, place, seconds), here if workers == 1 else processes, workers, meter)
+        perform(store, keys, partial(work, place, seconds), None if workers == 1 else processes, workers, meter)

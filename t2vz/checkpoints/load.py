@@ -4,7 +4,6 @@ checkpoint = open_checkpoint("v1-5-pruned-emaonly.safetensors")   # or a folder
 unet = build(checkpoint.unet, torch.float16, "cuda")              # now the tensors are read (networks.py)
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import InputError
+from ..files import files_hash
 from .attached import Defaults, read_defaults
 from .contents import Contents, look
 from .kinds import BY_CONTEXT, refuse
@@ -142,14 +142,7 @@ def checkpoint_hash(*paths: str | Path, tokenizer: Path | None = None) -> str:
     contents = [look(path) for path in paths]
     files = [(file, found.path) for found in contents for file in sorted(found.files)]
     files += [(file, tokenizer) for file in tokenizer_files(tokenizer)] if tokenizer else []
-    digest = hashlib.sha256()
-    for file, path in files:
-        if len(files) > 1:
-            digest.update(f"{os.path.relpath(file, path if path.is_dir() else path.parent)}\n".encode())
-        with file.open("rb") as content:
-            while block := content.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
+    return files_hash([(os.path.relpath(file, path if path.is_dir() else path.parent), file) for file, path in files])
 
 
 def assemble(

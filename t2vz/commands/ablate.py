@@ -22,7 +22,7 @@ from ..checkpoints import (
 )
 from ..errors import FailedError, InputError, library
 from ..files import write_json
-from ..lab.execute import Meter, executor_of, here, perform, usable_cores
+from ..lab.execute import Meter, executor_of, perform, usable_cores
 from ..lab.make import Maker, keyed_trials
 from ..lab.report import write_report
 from ..lab.results import Results, collect, write_results
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     workers = _count_workers(args, left)
     work = partial(work_elsewhere, tuple(command_of(args, "device", "threads", "out")))
     if args.executor == "processes" and workers == 1:
-        work, open_executor = job.work, here
+        work, open_executor = job.work, None
     if left:
         many = f"{workers} worker{'s' * (workers > 1)} on {job.device}, {job.model['dtype']}"
         say(args, f"{job.study.title}: {left} of {len(keys)} videos to make, {many}")

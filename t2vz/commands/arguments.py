@@ -5,7 +5,6 @@ imports torch, so that --help is quick.
 """
 
 import argparse
-from collections.abc import Callable
 
 from ..pipelines.settings import ControlSettings, EditSettings, Settings, TuneSettings
 from . import flags
@@ -37,19 +36,15 @@ def add_weights(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """--out, --sheet, --latents, --overwrite, --from, --quiet."""
+    """--out, --sheet, --latents, --overwrite, --masks, --from, --quiet."""
     add = adder(parser, "files")
     add("-o --out", "PATH", "NAME.mp4, NAME.gif, or a folder/ of PNGs (named after the prompt, .mp4)", path)
     add("--sheet", "", "also write all frames on one picture, NAME-sheet.png")
     add("--latents", "", "also write the latents, NAME-latents.safetensors")
     add("--overwrite", "", "replace files that exist")
-    add("--from", "RUN.json", "repeat a run; flags given beside it replace its settings", path, dest="from_")
-    add("-q --quiet", "", "no progress bar, no notes")
-
-
-def add_masks(add: Callable) -> None:
-    """--masks."""
     add("--masks", "PATH", "foreground for smoothing: a folder of PNGs or a video (from the model's attention)", path)
+    add("--from", "RUN.json", "repeat a run; flags given beside it replace its settings", path, dest="from_")
+    add("-q --quiet", "", "no progress bar, no notes, but of what has changed since --from")
 
 
 def add_clip(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +71,6 @@ def generate(parser: Parser) -> None:
       t2vz generate --from fish.json --seed 7                                 the same settings, another seed
     """
     add = add_settings(parser, Settings, {"video": "the video", "method": METHOD})["method"]
-    add_masks(add)
     add("--motion-from", "CLIP", "move the camera as in this video, in place of --motion", path)
     add("--dense", "", "with --motion-from: every part as in the video, by optical flow", default=None)
     add_output(parser)
@@ -103,9 +97,7 @@ def control(parser: Parser) -> None:
     """
     add_clip(parser)
     titles = {"follow": "what it follows", "video": "how it is made", "method": METHOD}
-    groups = add_settings(parser, ControlSettings, titles, without=OF_THE_SOURCE)
-    add_masks(groups["method"])
-    add = groups["follow"]
+    add = add_settings(parser, ControlSettings, titles, without=OF_THE_SOURCE)["follow"]
     words = (
         "edges: by Canny; depth: by --depth-model; pose: by --pose-model, or without one VIDEO shows skeletons; "
         "asis: VIDEO shows condition pictures already; =VIDEO: of another video. Repeat it to follow several (edges)"
@@ -138,7 +130,7 @@ def edit(parser: Parser) -> None:
     """
     add_clip(parser)
     titles = {"video": "the edit (paper §3.5)", "method": METHOD}
-    add_masks(add_settings(parser, EditSettings, titles, without=OF_THE_SOURCE)["method"])
+    add_settings(parser, EditSettings, titles, without=OF_THE_SOURCE)
     add_output(parser)
     add_model(parser)
 

@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> None:
     shown = control_paths(request, len(follows), paths["video"])
     finders = [finder(request, one.kind) for one in follows]
     sd = load(request)
-    nets = [load_network(one, sd) for one in follows]
+    nets = [load_controlnet(one.file, sd.dtype, sd.device, sd.unet) for one in follows]
+    for net in nets:
+        check_controlnet(sd, net)
     recorded = describe(request, follows)
     with ExitStack() as stack:
         clip = stack.enter_context(open_source(request, sd.default_size))
@@ -77,7 +79,7 @@ def what_to_follow(request: Request) -> list[Follow]:
 def finder(request: Request, kind: str) -> Callable | None:
     """The function that makes a frame's condition picture; None where the video shows it already."""
     if kind == "edges":
-        load_opencv("edges")
+        load_opencv()
         low, high = request.edge_thresholds or (LOW, HIGH)
         return lambda frame: conditions.edges(frame, low, high)
     if kind == "depth":
@@ -90,13 +92,6 @@ def finder(request: Request, kind: str) -> Callable | None:
     if kind == "pose" and request.pose_model is not None:
         return conditions.PoseFinder.load(request.pose_model, choose_machine(request.device)[0])
     return None
-
-
-def load_network(follow: Follow, sd):
-    """The ControlNet of one thing to follow, checked against the model."""
-    network = load_controlnet(follow.file, sd.dtype, sd.device, sd.unet)
-    check_controlnet(sd, network)
-    return network
 
 
 def pictures(request: Request, stack: ExitStack, clip: Clip, follow: Follow, find: Callable | None):

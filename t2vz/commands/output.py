@@ -69,9 +69,9 @@ def note(asked, *notes: str) -> None:
 
 
 def note_change(request, what: str, now: str | None, before: str | None) -> None:
-    """Say that the video will differ from the run file's, where a file's or a video's hash is another than before."""
+    """Say, quiet or not, that the video will differ from the run file's: a file's or a video's hash is another."""
     if before and now not in (None, before):
-        note(request, f"{what} {request.from_}, so the video will differ")
+        print(f"note: {what} {request.from_}, so the video will differ", file=sys.stderr, flush=True)
 
 
 @contextmanager

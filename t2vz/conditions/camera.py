@@ -29,7 +29,6 @@ GRID, PER_PLACE = 8, 12  # points are looked for in 8×8 parts of the frame, so 
 LEAST_POINTS = 12  # tracked from one frame to the next; with fewer, a similarity is a guess
 LEAST_AGREEING = 0.35  # of the tracked points that follow the one motion; fewer after a cut
 LEAST_TRACKED = 0.3  # of the points that are found again in the next frame; fewer after a cut
-NEEDS_OPENCV = "motion from a video"
 STILL = 0.25  # pixels; a path that never leaves this circle is no motion
 
 
@@ -88,7 +87,7 @@ def dense_flow(frames: Iterable[np.ndarray], height: int, width: int) -> Tensor:
 
     Flows from frame to frame are followed one after the other. Raises as `camera_path`, but for what cannot be tracked.
     """
-    opencv = load_opencv(NEEDS_OPENCV)
+    opencv = load_opencv()
     finder = opencv.DISOpticalFlow_create(opencv.DISOPTICAL_FLOW_PRESET_MEDIUM)
     so_far, flows = None, [torch.zeros(1, 2, height, width, dtype=torch.float64, device="cpu")]
     for before, after in _pairs(frames):
@@ -132,7 +131,7 @@ def motion_of_clip(
 
 def _pairs(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each frame with the one after it, in grey (H, W)."""
-    opencv = load_opencv(NEEDS_OPENCV)
+    opencv = load_opencv()
     grey = (opencv.cvtColor(np.ascontiguousarray(frame), opencv.COLOR_RGB2GRAY) for frame in of_one_size(frames))
     first, second = next(grey), next(grey, None)
     if second is None:
@@ -142,7 +141,7 @@ def _pairs(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarra
 
 def _step(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
     """The similarity (3, 3) from pixels of frame k to those of the frame before it."""
-    opencv = load_opencv(NEEDS_OPENCV)
+    opencv = load_opencv()
     points = _corners(before)
     if len(points) < LEAST_POINTS:
         seen = f"{len(points)} points, {LEAST_POINTS} are needed"
@@ -166,7 +165,7 @@ def _step(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
 
 def _corners(picture: np.ndarray) -> np.ndarray:
     """Corners to follow, the best of each part of the picture: float32 (n, 1, 2)."""
-    opencv = load_opencv(NEEDS_OPENCV)
+    opencv = load_opencv()
     height, width = picture.shape
     quality, distance = opencv.cornerMinEigenVal(picture, 5), max(3, min(height, width) // 64)
     least, found = max(0.005 * float(quality.max()), 1e-6), [np.zeros((0, 1, 2), np.float32)]

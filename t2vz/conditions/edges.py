@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import library
 from ..video.frames import check_frame
 
 LOW, HIGH = 100, 200  # the authors' release, and ControlNet's
@@ -14,14 +14,10 @@ def edges(frame: np.ndarray, low: float = LOW, high: float = HIGH) -> np.ndarray
     low, high: thresholds on the gradient; edges start above `high` and are followed while above `low`.
     Source: Canny 1986; the release's pre_process_canny. Raises InputError for anything but one such frame.
     """
-    found = load_opencv("edges").Canny(np.ascontiguousarray(check_frame(frame)), low, high)
+    found = load_opencv().Canny(np.ascontiguousarray(check_frame(frame)), low, high)
     return np.repeat(found[:, :, None], 3, axis=2)
 
 
-def load_opencv(what: str):
-    """The module cv2. Raises InputError where it is not installed; `what` needs it."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise InputError(f"{what} need OpenCV, which is not installed; run: pip install 't2vz[control]'") from error
-    return cv2
+def load_opencv():
+    """The module cv2. Raises InputError where it is not installed."""
+    return library("cv2", "edges, skeletons and motion from a video need", "control")

@@ -6,14 +6,13 @@
 The release takes a video of such skeletons, ready-made; that needs nothing of this file.
 """
 
-import importlib.util
 import math
 from colorsys import hsv_to_rgb
 
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import library
 from ..video.frames import check_frame
 from .edges import load_opencv
 from .hub import load_from_hub
@@ -43,9 +42,8 @@ class PoseFinder:
         """From a folder, or a name on the Hugging Face hub. Raises InputError as `load_from_hub`."""
         from transformers import VitPoseForPoseEstimation
 
-        load_opencv("poses")
-        if importlib.util.find_spec("scipy") is None:
-            raise InputError("poses need scipy, which is not installed; run: pip install 't2vz[control]'")
+        load_opencv()
+        library("scipy", "poses need", "control")
         return cls(*load_from_hub(VitPoseForPoseEstimation, name, "pose (VitPose)", device))
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
@@ -69,7 +67,7 @@ def draw_skeleton(points: np.ndarray, scores: np.ndarray, height: int, width: in
     As ControlNet's annotator draws: dots of radius 4, then limbs as ellipses 8 thick at 60 % over them (sizes for 512
     pixels, and in proportion for others). Points below LEAST_SCORE are left out, with their limbs.
     """
-    cv2 = load_opencv("poses")
+    cv2 = load_opencv()
     picture = np.zeros((height, width, 3), np.uint8)
     joints, thick = openpose_joints(points, scores), max(1, round(4 * max(height, width) / 512))
     for (x, y), colour in zip(joints, COLOURS, strict=True):

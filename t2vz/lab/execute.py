@@ -30,14 +30,21 @@ Open = Callable[[int], AbstractContextManager[Executor]]  # number of workers ->
 
 
 def perform(
-    store: RunFolder, keys: Sequence[str], work: Callable, opener: Open, workers: int, meter: "Meter", shares=False
+    store: RunFolder,
+    keys: Sequence[str],
+    work: Callable,
+    opener: Open | None,
+    workers: int,
+    meter: "Meter",
+    shares: bool = False,
 ) -> None:
     """Submit every run that nobody has made, until all are finished; then remove what is left of killed processes.
 
-    work(keys) makes those runs, as `RunFolder.make`; it must be picklable for all executors but `here`. Each call gets
-    one run; with `shares` there is one call for each worker, for executors with a high cost per call. An exception of
-    `work` cancels what has not begun, and is passed on. A worker that is killed is replaced, with one worker less in
-    case memory was short. Raises FailedError if even a single worker is killed before it finishes one run.
+    work(keys) makes those runs, as `RunFolder.make`, in this process if `opener` is None; executors must be able to
+    pickle it. Each call gets one run; with `shares` there is one call for each worker, for executors with a high cost
+    per call. An exception of `work` cancels what has not begun, and is passed on. A worker that is killed is replaced,
+    with one worker less in case memory was short. Raises FailedError if even a single worker is killed before it
+    finishes one run.
     """
     try:
         while store.count(keys) < len(keys):
@@ -45,6 +52,9 @@ def perform(
             if not left:  # other processes are making the rest
                 meter()
                 time.sleep(LOOK)
+                continue
+            if opener is None:
+                work(left)
                 continue
             calls = [left[i::workers] for i in range(min(workers, len(left)))] if shares else [[key] for key in left]
             before = store.count(keys)
@@ -77,21 +87,6 @@ def executor_of(words: str, folder: Path) -> tuple[Open, bool]:
     if kind == "submitit":
         return partial(_submitit, options, folder), True
     return (partial(_dask, options) if kind == "dask" else processes), False
-
-
-class Here(Executor):
-    """An executor that computes in this process what is submitted, at once; an exception comes out of `submit`."""
-
-    def submit(self, function, /, *arguments) -> Future:
-        """A future that is done."""
-        future: Future = Future()
-        future.set_result(function(*arguments))
-        return future
-
-
-def here(workers: int = 1) -> Executor:
-    """This process alone, as an `Open`."""
-    return Here()
 
 
 @contextmanager

@@ -7,14 +7,16 @@ seed, every setting that differs in words, and how all of it was made.
 import math
 from pathlib import Path
 
+from ..errors import library
 from ..files import write_bytes
+from ..metrics.motion import asked_motion
+from ..motion.flow import RELEASE_FIELD
 from ..pipelines.settings import in_words
 from ..video import read_video
 from .make import VIDEO
 from .measure import MEASURES
 from .page import render
 from .pictures import data_uri, picture_uri, small, strip
-from .plots import interval_plot
 from .results import Results, Table, judge
 from .runs import RunFolder
 from .statistics import LEVEL
@@ -23,6 +25,9 @@ from .tasks import TASKS
 BUDGET = 3.5 * 2**20  # letters of videos and strips in base64; the whole page stays under 4 MiB
 STRIP_SIDE = 144  # pixels of a frame in a film strip
 QUALITY = 82  # of the strips' WebP
+AXIS = 256  # the length of a plot's axis; the page scales it
+MARGIN = 0.06  # of the axis, left free at either end
+MOTION = ("motion_x", "motion_y")
 
 
 def write_report(results: Results, made: dict, store: RunFolder, keys: list[str], path: Path) -> None:
@@ -36,7 +41,7 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
         task=TASKS[results.study.task],
         level=f"{100 * LEVEL:.0f} %",
         measures={name: MEASURES[name] for name in results.metrics},
-        plots={name: interval_plot(results, name) for name in results.metrics},
+        plots={name: _plot(results, name) for name in results.metrics},
         places=places,
         number=number,
         judge=judge,
@@ -86,6 +91,38 @@ def _film(name: str, path: Path) -> dict:
     row = picture_uri(strip(small(frames, STRIP_SIDE)), "WEBP", quality=QUALITY)
     video = data_uri("video/mp4", path.read_bytes())
     return {"name": name, "video": video, "strip": row, "frames": m, "width": width, "height": height}
+
+
+def _plot(results: Results, metric: str) -> dict:
+    """A plot of all variants on one measure: each one's mean, interval and colour (`judge`), and what was asked for.
+
+    All but the ticks' names are places on the axis, 0 to AXIS; None where there is nothing to draw.
+    """
+    found = {variant: means[metric] for variant, means in results.means.items() if metric in means}
+    lines = {name: (one.mean, one.low, one.high, _asked(results, metric, name)) for name, one in found.items()}
+    numbers = [number for line in lines.values() for number in line if number is not None]
+    margin = MARGIN * (max(numbers) - min(numbers)) or 1.0
+    left, right = min(numbers) - margin, max(numbers) + margin
+    ticks = library("matplotlib.ticker", "plots need").MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(left, right)
+
+    def place(number: float | None) -> float | None:
+        return None if number is None else round(AXIS * (number - left) / (right - left), 1)
+
+    rows = [
+        {"name": name, "colour": judge(metric, results.differences.get(name, {}).get(metric))}
+        | dict(zip(("mean", "low", "high", "asked"), map(place, line)))
+        for name, line in lines.items()
+    ]
+    return {"rows": rows, "ticks": [(place(tick), f"{tick:g}") for tick in ticks if left <= tick <= right]}
+
+
+def _asked(results: Results, metric: str, variant: str) -> float | None:
+    """The camera's motion that a variant asks for, pixels a frame; None for other measures, and other tasks."""
+    if metric not in MOTION or results.study.task != "generate":
+        return None
+    settings = next(record["settings"] for trial, record in results.runs if trial.variant.name == variant)
+    axis, motion = MOTION.index(metric), asked_motion(settings)
+    return motion and motion[axis] * (settings["width"], settings["height"])[axis] / RELEASE_FIELD
 
 
 def _settings(results: Results) -> tuple[list[dict], list[tuple[str, str]]]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from ..files import atomic_folder, write_json
+from ..files import atomic_folder, files_hash, write_json
 
 RECORD = "run.json"
 ROOT = Path(__file__).resolve().parents[1]  # the folder of the package t2vz
@@ -130,14 +130,7 @@ def code_hash(root: Path = ROOT) -> str:
 
 def content_hash(path: str | Path) -> str:
     """SHA-256 of a file, or of a folder: the names and contents of all files in it, hidden ones aside."""
-    path, digest = Path(path), hashlib.sha256()
-    if path.is_file():
-        with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path)
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()}\n{content_hash(file)}\n".encode())
-    return digest.hexdigest()
+    path = Path(path)
+    files = [(file.relative_to(path), file) for file in sorted(path.rglob("*")) if file.is_file()]
+    shown = [(name.as_posix(), file) for name, file in files if not any(part.startswith(".") for part in name.parts)]
+    return files_hash(shown if path.is_dir() else [("", path)])

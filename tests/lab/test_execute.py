@@ -12,7 +12,7 @@ from fake_worker import TESTS, begun, check_complete, expected, keyed, start, wa
 
 from t2vz.errors import FailedError, InputError
 from t2vz.lab import execute
-from t2vz.lab.execute import Meter, executor_of, here, perform, processes
+from t2vz.lab.execute import Meter, executor_of, perform, processes
 from t2vz.lab.runs import RunFolder
 
 
@@ -40,7 +40,7 @@ def perform_all(folder, count, work, open_=processes, workers=2, **options):
 def executor(request, tmp_path, monkeypatch):
     """(open_, shares) of every kind of executor that is installed."""
     if request.param == "here":
-        return here, False
+        return None, False
     if request.param != "processes":
         pytest.importorskip({"dask": "distributed"}.get(request.param, "submitit"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (TESTS.parent, TESTS))))  # submitit starts new processes
@@ -82,7 +82,7 @@ def kill_me(_, keys):
 def test_what_others_are_making_is_waited_for(tmp_path):
     other = start(tmp_path, 2, 0.5)
     wait_for(lambda: begun(tmp_path))
-    perform_all(tmp_path, 2, partial(work, tmp_path, 0.5), here, workers=1)
+    perform_all(tmp_path, 2, partial(work, tmp_path, 0.5), None, workers=1)
     assert other.wait(60) == 0 and Counter(run for run, _ in begun(tmp_path)) == Counter(range(2))
     check_complete(tmp_path, 2)
 
@@ -98,7 +98,7 @@ def test_workers_end_with_the_command_that_started_them(tmp_path, number, to_all
         wait_for(lambda: not os.path.exists(f"/proc/{process}") or zombie(process))
     left = [name for name in os.listdir(tmp_path / "runs") if not name.endswith(".lock")]
     assert bool(left) is (number == signal.SIGKILL)
-    perform_all(tmp_path, 2, partial(work, tmp_path, 0), here)
+    perform_all(tmp_path, 2, partial(work, tmp_path, 0), None)
     check_complete(tmp_path, 2)
 
 
