@@ -20,7 +20,6 @@ from .checkpoints import (
     build,
     checkpoint_hash,
     describe_words,
-    edit_unet,
     embedded_controlnet,
     find_tokenizer,
     open_controlnet,
@@ -81,7 +80,7 @@ class StableDiffusion:
         """
         dtype, device = as_dtype(dtype), as_device(device)
         checkpoint = assemble(path, vae, loras, edit)
-        path, unet_path = checkpoint.path, edit_unet(path) if edit else None
+        path, unet_path = checkpoint.path, checkpoint.unet_path
         words = open_tokenizer(path, checkpoint.text.config, tokenizer)
         unet = to_channels_last(build(checkpoint.unet, dtype, device))
         autoencoder = to_channels_last(build(checkpoint.vae, vae_dtype_for(dtype), device))

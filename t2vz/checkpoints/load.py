@@ -174,7 +174,7 @@ def _open(path: str | Path | None, needs: tuple[str, ...], edit: bool) -> Checkp
     if unet_path:
         own = open_checkpoint(unet_path.parent, needs=("unet",))
         checkpoint = open_checkpoint(base, tuple(part for part in needs if part != "unet"))
-        checkpoint = replace(checkpoint, kind=own.kind, unet=own.unet)
+        checkpoint = replace(checkpoint, kind=own.kind, unet=own.unet, unet_path=unet_path)
     else:
         checkpoint = open_checkpoint(base, needs)
     if edit and checkpoint.kind != "instruct-pix2pix":

@@ -99,6 +99,7 @@ class Checkpoint:
     unet: Part | None
     vae: Part | None
     text: Part | None
+    unet_path: Path | None = None  # where the UNet lies, if not at `path` (load.edit_unet)
 
 
 def by_module_names(row: Network, entries: Mapping[str, Entry], single: bool) -> dict[str, Entry]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 
 from ..files import atomic_path, write_json
@@ -47,19 +48,19 @@ def make_video(
     began = time.perf_counter()
     with progress_bar(request, plan_of(request, settings, sd)) as progress:
         job = job_of(masks=masks, progress=progress, share=Share.here())
-        latents, pictures = algorithm_1(job), job.pictures
+        x_0 = algorithm_1(job)
+        pictures = job.pictures(x_0)
         if job.share.rank > 0:
-            list(pictures(latents))  # none, for they are sent
+            list(pictures)  # none, for they are sent
         else:
-            write_streamed(request, paths, pictures(latents), settings.frames, settings.fps, settings.prompt)
-        if "latents" in paths:
-            latents = job.share.gather_latents(latents, job.frames)
+            write_streamed(request, paths, pictures, settings.frames, settings.fps, settings.prompt)
+        latents = list(job.latents(x_0)) if "latents" in paths else []
         if job.share.rank > 0:
             return
     seconds = time.perf_counter() - began
     note(request, *job.notes, *notes)
     if "latents" in paths:
-        write_latents(paths["latents"], latents)
+        write_latents(paths["latents"], torch.stack(latents))
     more |= {"masks_sha256": sha256, "timesteps": {"T": job.T, "T_prime": job.T_prime} if job.moves else None}
     more |= {"video": describe_clip(request, clip)} if clip is not None else {}
     all_notes = [*(clip.notes if clip is not None else []), *job.notes, *notes]
@@ -106,4 +107,4 @@ def write_streamed(request, paths: dict, frames, count: int, fps: float, caption
 def write_latents(path: Path, latents) -> None:
     """The latents as denoised, (m, 4, H/8, W/8), under the name "latents"."""
     with atomic_path(path) as temporary:
-        save_file({"latents": latents.cpu().contiguous()}, temporary)
+        save_file({"latents": latents}, temporary)

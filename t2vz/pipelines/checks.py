@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..attention import frames_seen
 from ..errors import InputError
 from .masks import subject_positions
 from .prediction import needs_later_frames
@@ -22,12 +23,31 @@ STRENGTHS = ("mixed", "progressive", "residual")  # initial noises that have a s
 
 def check_job(job: "Job") -> None:
     """Raise InputError for what cannot work, one line; add to job.notes what the user should know."""
+    check_share(job)
     check_noise(job)
     check_inverted(job)
     check_tensors(job)
     if job.finds_foreground:
         subject_positions(job.sd.tokenizer, job.settings)  # raises if no word is foreground
     say_what_has_no_effect(job)
+
+
+def check_share(job: "Job") -> None:
+    """Refuse several processes where frames need more of each other than of the first."""
+    settings, m = job.settings, job.frames
+    if job.share.ranks == 1:
+        return
+    if job.sd.unet.config.temporal_attention:
+        raise InputError("a tuned model's frames look at each other, so processes cannot share them; run one process")
+    if any(set(frames_seen(settings.attention, k, m)) - {0, k} for k in range(m)):
+        raise InputError(
+            f'attention "{settings.attention}" looks at frames of other processes; start one process, or choose '
+            '"first" or "own"'
+        )
+    if settings.temporal_shift > 0:
+        raise InputError(
+            f"temporal_shift = {settings.temporal_shift} needs the frames of other processes; start one process"
+        )
 
 
 def check_noise(job: "Job") -> None:

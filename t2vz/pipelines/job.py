@@ -61,7 +61,6 @@ class Job:
         for side in ("height", "width"):
             check_side(side, getattr(settings, side), sd.vae.factor)
         self.frames, self.mine, steps = settings.frames, share.frames(settings.frames), settings.steps
-        share.check(settings)
         self.h, self.w = settings.height // sd.vae.factor, settings.width // sd.vae.factor
         self.latent = (sd.unet.config.out_channels, self.h, self.w)
         self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
@@ -136,11 +135,15 @@ class Job:
         With a share, rank 0 gets all frames, and the others none, for they send theirs.
         """
         show({"latents": x_0})
-        skipped = 0 if self.share.rank == 0 else 1  # frame 1 is rank 0's
-        pictures = decode_frames(self.sd.vae, x_0[skipped:], self.mine[skipped:])
-        for picture in self.share.gather_frames(pictures, self.frames):
+        own = self.share.own
+        pictures = map(torch.from_numpy, decode_frames(self.sd.vae, x_0[own], self.mine[own]))
+        for picture in self.share.gather(pictures, self.frames):
             self.tell(1, "decoding")
-            yield picture
+            yield picture.numpy()
+
+    def latents(self, x_0: Tensor) -> Iterator[Tensor]:
+        """All frames' latents (c, h, w), on the CPU; with a share as `pictures`."""
+        return self.share.gather(x_0[self.share.own].cpu(), self.frames)
 
     def video(self, x_0: Tensor) -> Video:
         """The whole Video, its frames decoded."""

@@ -15,13 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from ..attention import frames_seen
-from ..errors import FailedError, InputError
-from .settings import Settings
+from ..errors import FailedError
 
 SAID = "t2vz/said"  # whoever counts this up first says what went wrong; the others end without a word
 PATIENCE = 5.0  # seconds that rank 0, whose process keeps the count, waits for the others to count
@@ -52,63 +49,36 @@ class Share:
         first, last = (1 + (m - 1) * r // self.ranks for r in (self.rank, self.rank + 1))
         return [0, *range(first, last)]
 
-    def check(self, settings: Settings) -> None:
-        """Raise InputError if frames need more of each other than of the first."""
-        attention, m = settings.attention, settings.frames
-        if self.ranks > 1 and any(set(frames_seen(attention, k, m)) - {0, k} for k in range(m)):
-            raise InputError(
-                f'attention "{attention}" looks at frames of other processes; start one process, or choose "first" or '
-                '"own"'
-            )
-        if self.ranks > 1 and settings.temporal_shift > 0:
-            raise InputError(
-                f"temporal_shift = {settings.temporal_shift} needs the frames of other processes; start one process"
-            )
+    @property
+    def own(self) -> slice:
+        """Of the frames that this process makes those that it hands on: frame 1 is rank 0's."""
+        return slice(min(self.rank, 1), None)
 
     def look_out(self) -> None:
         """Raise Stopped if another process has given up."""
         if self.store is not None and self.store.check([SAID]):
             raise Stopped
 
-    def gather_frames(self, frames: Iterable[np.ndarray], m: int) -> Iterator[np.ndarray]:
-        """On rank 0 all m frames of the video in order, uint8 (H, W, 3) each; on the others none, for they send theirs.
+    def gather(self, frames: Iterable[Tensor], m: int) -> Iterator[Tensor]:
+        """On rank 0 all m frames of the video in order; on the others none, for they send theirs.
 
-        frames: those that this rank makes, without frame 1 on ranks above 0.
+        frames: this rank's `own`, on the CPU, all of one shape and type: pictures, or latents.
         """
         if self.rank > 0:
-            sent = []  # all at once: rank 0 writes its own frames meanwhile
-            for frame in frames:
-                frame = torch.from_numpy(np.ascontiguousarray(frame))
-                sent.append((distributed.isend(frame, 0), frame))
+            frames = map(Tensor.contiguous, frames)
+            sent = [(distributed.isend(frame, 0), frame) for frame in frames]  # rank 0 writes its own meanwhile
             with self._together():
                 for work, _ in sent:
                     work.wait()
             return
-        shape = None
         for frame in frames:
-            shape = frame.shape
             yield frame
         for rank in range(1, self.ranks):
             for _ in Share(rank, self.ranks).frames(m)[1:]:
-                received = torch.empty(shape, dtype=torch.uint8, device="cpu")
+                received = torch.empty(frame.shape, dtype=frame.dtype, device="cpu")
                 with self._together():
                     distributed.recv(received, rank)
-                yield received.numpy()
-
-    def gather_latents(self, x_0: Tensor, m: int) -> Tensor:
-        """On rank 0 the latents of all frames (m, c, h, w); on the others those that they made, which they send."""
-        if self.ranks == 1:
-            return x_0
-        with self._together():
-            if self.rank > 0:
-                distributed.send(x_0[1:].cpu().contiguous(), 0)
-                return x_0
-            parts = [x_0.cpu()]
-            for rank in range(1, self.ranks):
-                count = len(Share(rank, self.ranks).frames(m)) - 1
-                parts.append(torch.empty(count, *x_0.shape[1:], dtype=x_0.dtype, device="cpu"))
-                distributed.recv(parts[-1], rank)
-            return torch.cat(parts)
+                yield received
 
     @contextmanager
     def _together(self) -> Iterator[None]:

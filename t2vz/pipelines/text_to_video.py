@@ -14,7 +14,6 @@ from .algorithm_1 import algorithm_1
 from .denoise import Step
 from .job import Job, Progress
 from .prediction import Predict, chunk_of, guided_by_text, with_ingredients
-from .ranks import ALONE
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -109,10 +108,6 @@ def text_job(sd: "StableDiffusion", settings: Settings, unet: Callable | None = 
             f"{sd.path or 'this model'}: its UNet reads {sd.unet.config.in_channels} channels, a source "
             "video's among them; use it with edit_video (t2vz edit), or load a Stable Diffusion 1.x model"
         )
-
-    temporal = sd.unet.config.temporal_attention  # it looks at all frames at once
-    if temporal and inputs.get("share", ALONE).ranks > 1:
-        raise InputError("a tuned model's frames look at each other, so processes cannot share them; run one process")
 
     def make_predict(job: Job) -> Predict:
         """ε_θ guided by the prompt, E5; the text is encoded when the work begins."""
