@@ -1,6 +1,7 @@
 """What all tests share: the device they run on, tiny models on the disk, and the command line."""
 
 import os
+import shutil
 import signal
 
 # A program started in the background ignores Ctrl-C, and so would those that the tests start and interrupt.
@@ -34,18 +35,31 @@ def device(request):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """A folder with tiny checkpoints: tiny/, edit/ (its UNet reads 8 channels), and ControlNets, net/ and net2/."""
-    from t2vz.checkpoints import save_folder, save_part
+    """A folder with tiny checkpoints in float32: tiny/, other/ (of another seed) and edit/ (its UNet reads 8 channels),
+    and each as a single file, with tokenizer/ beside; and ControlNets, net/ and net2/. Not to be changed."""
+    from t2vz.checkpoints import save_folder, save_part, save_single_file
     from t2vz.unet import ControlNet, ControlNetConfig
 
     folder = tmp_path_factory.mktemp("models")
-    for name, make in (("tiny", tiny_sd), ("edit", tiny_edit_sd)):
-        sd = make(folder / "words")
-        words = tiny_tokenizer(folder / "words")
-        save_folder(folder / name, sd.unet, sd.vae, sd.text_encoder, words, dtype=torch.float32)
+    for name, sd in (("tiny", tiny_sd(folder)), ("other", tiny_sd(folder, seed=1)), ("edit", tiny_edit_sd(folder))):
+        parts = (sd.unet, sd.vae, sd.text_encoder)
+        save_folder(folder / name, *parts, folder / "tokenizer", dtype=torch.float32)
+        save_single_file(folder / f"{name}.safetensors", *parts, dtype=torch.float32)
     for seed, name in enumerate(("net", "net2")):
         config = ControlNetConfig(**vars(UNET), condition_out_channels=(8, 8, 8, 8))
         save_part(folder / name, randomize(ControlNet(config), seed), dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def theirs(tmp_path_factory):
+    """The tiny model of `models`, as diffusers' pipeline of the same weights saves it. Not to be changed."""
+    from twins import pipeline_twin
+
+    folder = tmp_path_factory.mktemp("theirs")
+    pipeline_twin(tiny_sd(folder), folder / "tokenizer").save_pretrained(folder)
+    shutil.rmtree(folder / "tokenizer")  # which transformers 5 writes as tokenizer.json alone
+    tiny_tokenizer(folder)
     return folder
 
 

@@ -4,7 +4,6 @@ are named in one line."""
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +18,6 @@ from t2vz.unet import ControlNet, ControlNetConfig, UNet
 
 SIZES = ControlNetConfig(**{**vars(UNET), "sample_size": 64})  # which no ControlNet tells
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-# SD 1.5's ControlNets: single-file name, folder name, shape
-ROWS = json.loads((Path(__file__).parent / "data/controlnet.json").read_text())["rows"]
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +48,11 @@ def single_file(path, state, prefix=layouts.CONTROL, **more):
     return path
 
 
-def test_names_equal_the_published_map_both_ways():
+def test_names_equal_the_published_map_both_ways(manifest):
     there = dict(layouts.control_modules(ControlNetConfig()))
     back = layouts.inverse(there)
     assert len(back) == len(there)
-    for key, name, _ in ROWS:
+    for key, name, _ in manifest.controlnet:
         assert layouts.rename(key.removeprefix(layouts.CONTROL), there) == name
         assert layouts.CONTROL + layouts.rename(name, back) == key
 

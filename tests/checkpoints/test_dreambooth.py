@@ -26,8 +26,8 @@ LEFTOVERS = {
 }
 
 
-def assert_same(loaded, made):
-    wanted = StableDiffusion.load(made / "mine")
+def assert_same(loaded, models):
+    wanted = StableDiffusion.load(models / "tiny")
     for part in ("unet", "vae", "text_encoder"):
         assert_same_weights(getattr(loaded, part), getattr(wanted, part))
     assert torch.equal(loaded.encode_text(["a red ball"]), wanted.encode_text(["a red ball"]))
@@ -45,16 +45,16 @@ def assert_same(loaded, made):
     ],
     ids=["leftovers", "position ids", "spoilt position ids", "float64 VAE", "no text_model"],
 )
-def test_single_files_as_published(made, tmp_path, change):
-    tensors = load_file(made / "mine.safetensors")
+def test_single_files_as_published(models, tmp_path, change):
+    tensors = load_file(models / "tiny.safetensors")
     header = {"t2vz.unet": '{"sample_size": 8}', "format": "pt", "sd_merge_models": "{}", "modelspec.title": "style"}
     save_file(change(tensors), tmp_path / "dreambooth.safetensors", header)
-    assert_same(StableDiffusion.load(tmp_path / "dreambooth.safetensors", tokenizer=made / "tokenizer"), made)
+    assert_same(StableDiffusion.load(tmp_path / "dreambooth.safetensors", tokenizer=models / "tokenizer"), models)
 
 
-def test_a_folder_as_the_training_script_leaves_it(made, published, tmp_path):
+def test_a_folder_as_the_training_script_leaves_it(models, published, tmp_path):
     """Another sampler's config, a checker and an image processor beside it, a training checkpoint, float16 variants."""
-    folder = shutil.copytree(made / "mine", tmp_path / "dreambooth")
+    folder = shutil.copytree(models / "tiny", tmp_path / "dreambooth")
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(published["scheduler"]))
     for name in ("safety_checker", "feature_extractor", "checkpoint-400", "logs"):
         (folder / name).mkdir()
@@ -63,13 +63,13 @@ def test_a_folder_as_the_training_script_leaves_it(made, published, tmp_path):
     for part in ("unet", "vae"):
         weights = folder / part / "diffusion_pytorch_model.safetensors"
         weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
-    assert_same(StableDiffusion.load(folder), made)
+    assert_same(StableDiffusion.load(folder), models)
 
 
-def test_a_tokenizer_as_transformers_5_saves_it(made, tmp_path):
+def test_a_tokenizer_as_transformers_5_saves_it(models, tmp_path):
     """tokenizer.json alone, in place of vocab.json and merges.txt: the same numbers."""
-    folder = shutil.copytree(made / "mine", tmp_path / "new")
-    saved = CLIPTokenizer.from_pretrained(made / "tokenizer")
+    folder = shutil.copytree(models / "tiny", tmp_path / "new")
+    saved = CLIPTokenizer.from_pretrained(models / "tokenizer")
     shutil.rmtree(folder / "tokenizer")
     saved.save_pretrained(folder / "tokenizer")
     if not (folder / "tokenizer/tokenizer.json").is_file():
@@ -79,6 +79,6 @@ def test_a_tokenizer_as_transformers_5_saves_it(made, tmp_path):
     loaded = StableDiffusion.load(folder)
     prompt = "A red ball, rolls on: a xylophone!"
     assert torch.equal(
-        loaded.tokenizer.encode(prompt).ids, StableDiffusion.load(made / "mine").tokenizer.encode(prompt).ids
+        loaded.tokenizer.encode(prompt).ids, StableDiffusion.load(models / "tiny").tokenizer.encode(prompt).ids
     )
-    assert_same(loaded, made)
+    assert_same(loaded, models)

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -21,7 +20,6 @@ BYTES = {"F16": 2, "F32": 4, "I64": 8}
 # What the networks are published to have.
 PARAMETERS = {"unet": 859_520_964, "vae": 83_653_863, "text": 123_060_480, "ControlNet": 361_279_120}
 POSITION_IDS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
-CONTROLNET = json.loads((Path(__file__).parent / "data/controlnet.json").read_text())["rows"]
 
 
 def sparse(path, shapes, dtype="F16", metadata=None):
@@ -98,8 +96,8 @@ def test_an_instruct_pix2pix_file(manifest, tmp_path):
 
 
 @pytest.mark.parametrize("names", ["single-file", "folder"])
-def test_controlnets(tmp_path, names):
-    shapes = {row[0] if names == "single-file" else row[1]: row[2] for row in CONTROLNET}
+def test_controlnets(manifest, tmp_path, names):
+    shapes = {row[0] if names == "single-file" else row[1]: row[2] for row in manifest.controlnet}
     report = inspect(sparse(tmp_path / "control_canny.safetensors", shapes, "F32"))
     assert (report["kind"], report["layout"]) == ("controlnet", names)
     (part,) = report["parts"]
@@ -243,11 +241,11 @@ def looks_well(path):
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_inspect_and_load_never_disagree(made, tmp_path, seed):
+def test_inspect_and_load_never_disagree(models, tmp_path, seed):
     """A few random changes of names, shapes, types, header or config: both find a fault, or neither does."""
     random = Random(seed)
     if seed % 2:
-        path = shutil.copytree(made / "mine", tmp_path / "folder")
+        path = shutil.copytree(models / "tiny", tmp_path / "folder")
         config = random.choice(sorted(path.glob("*/*config.json")))
         said = json.loads(config.read_text())
         option = random.choice(sorted(said))
@@ -255,7 +253,7 @@ def test_inspect_and_load_never_disagree(made, tmp_path, seed):
         config.write_text(json.dumps(said))
         file = random.choice(sorted(path.glob("*/*.safetensors")))
     else:
-        path = file = shutil.copy(made / "mine.safetensors", tmp_path / "one.safetensors")
+        path = file = shutil.copy(models / "tiny.safetensors", tmp_path / "one.safetensors")
     tensors, header = load_file(file), {}
     key = random.choice(sorted(tensors))
     for change in random.sample(range(8), seed % 4):

@@ -8,12 +8,11 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import assert_same_weights, refused, rewrite
+from tiny import UNET, VAE_SIZES, assert_same_weights, refused, rewrite, tiny_sd
+from twins import unet_twin
 
-from t2vz.checkpoints import build, checkpoint_hash, find_tokenizer, layouts, open_checkpoint, save_single_file
+from t2vz.checkpoints import build, checkpoint_hash, find_tokenizer, layouts, open_checkpoint
 from t2vz.checkpoints.contents import look
-from t2vz.unet import UNetConfig
-from t2vz.vae import VAEConfig
 
 WEIGHTS = {
     "unet": "unet/diffusion_pytorch_model.safetensors",
@@ -22,90 +21,69 @@ WEIGHTS = {
 }
 
 
-def build_all(path, dtype=torch.float32, device="cpu"):
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory):
+    """The networks whose weights diffusers wrote."""
+    sd = tiny_sd(tmp_path_factory.mktemp("wanted"))
+    return {"unet": sd.unet, "vae": sd.vae, "text": sd.text_encoder}
+
+
+def assert_same(path, wanted, dtype=torch.float32, device="cpu"):
+    """Every weight at the path is the wanted one, rounded to `dtype`, on `device`; nothing is left without memory."""
     checkpoint = open_checkpoint(path)
-    return {name: build(getattr(checkpoint, name), dtype, device) for name in WEIGHTS}
-
-
-def state_of(originals, name):
-    """Their weights by the published names, of which transformers 5 leaves out the first part."""
-    state = getattr(originals, name).state_dict()
-    return {layouts.text_name(key): tensor for key, tensor in state.items()} if name == "text" else state
-
-
-def assert_same(models, originals, dtype=torch.float32, device="cpu"):
-    """Every weight is the original's, rounded to `dtype`, on `device`, and nothing is left without memory."""
-    for name, module in models.items():
-        assert_same_weights(module, state_of(originals, name), dtype)
+    for name, network in wanted.items():
+        module = build(getattr(checkpoint, name), dtype, device)
+        assert_same_weights(module, network, dtype)
         assert all(tensor.device.type == torch.device(device).type for tensor in module.state_dict().values())
 
 
 @pytest.fixture
-def single_file(folder, tmp_path):
-    models = build_all(folder)
-    save_single_file(tmp_path / "model.safetensors", models["unet"], models["vae"], models["text"], torch.float32)
-    return tmp_path / "model.safetensors"
+def single_file(models, tmp_path):
+    """A copy without a tokenizer beside it."""
+    return shutil.copy(models / "tiny.safetensors", tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_folder_gives_the_original_weights(diffusers_folder, originals, dtype, device):
-    assert_same(build_all(diffusers_folder, dtype, device), originals, dtype, device)
+def test_folder_and_single_file_give_the_original_weights(theirs, models, wanted, dtype, device):
+    assert_same(theirs, wanted, dtype, device)
+    assert_same(models / "tiny.safetensors", wanted, dtype, device)
 
 
-def test_folder_sizes_and_schedule(diffusers_folder):
-    checkpoint = open_checkpoint(str(diffusers_folder))
-    assert (checkpoint.kind, checkpoint.layout) == ("sd1", "folder")
-    assert checkpoint.unet.config == UNetConfig(
-        block_out_channels=(32, 64),
-        has_attention=(True, False),
-        layers_per_block=1,
-        heads=(8, 8),
-        context_dim=16,
-        sample_size=8,
-    )
-    assert checkpoint.vae.config == VAEConfig(block_out_channels=(32, 64), layers_per_block=1)
-    assert checkpoint.text.config.num_hidden_layers == 2
-    assert checkpoint.schedule.alpha_bar_at(999) == pytest.approx(0.0046601, abs=1e-6)
+def test_sizes_and_schedule(theirs, single_file):
+    folder, single = open_checkpoint(str(theirs)), open_checkpoint(single_file)
+    assert (folder.kind, folder.layout, single.layout) == ("sd1", "folder", "single-file")
+    assert folder.unet.config == single.unet.config == UNET  # the sample size, which no tensor shows, is in the header
+    assert folder.vae.config == single.vae.config == VAE_SIZES
+    assert folder.text.config == single.text.config and folder.text.config.num_hidden_layers == 2
+    assert folder.schedule.alpha_bar_at(999) == pytest.approx(0.0046601, abs=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_single_file_gives_the_same_weights_as_the_folder(single_file, originals, dtype):
-    assert open_checkpoint(single_file).layout == "single-file"
-    assert_same(build_all(single_file, dtype), originals, dtype)
-
-
-def test_single_file_sizes_are_the_folders(single_file, folder):
-    one, other = open_checkpoint(single_file), open_checkpoint(folder)
-    assert one.unet.config == other.unet.config  # the sample size, which no tensor shows, is in the header
-    assert one.vae.config == other.vae.config
-    assert one.text.config == other.text.config
-
-
-def test_mixed_float_types_in_one_file(folder, originals):
+def test_mixed_float_types_in_one_file(folder, wanted):
     types = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
-    stored = {key: types[n % 4] for n, key in enumerate(sorted(originals.unet.state_dict()))}
+    state = wanted["unet"].state_dict()
+    stored = {key: types[n % 4] for n, key in enumerate(sorted(state))}
     rewrite(folder / WEIGHTS["unet"], lambda tensors: {key: tensors[key].to(stored[key]) for key in tensors})
-    expected = {key: tensor.to(stored[key]).float() for key, tensor in originals.unet.state_dict().items()}
-    assert_same_weights(build_all(folder)["unet"], expected)
+    expected = {key: tensor.to(stored[key]).float() for key, tensor in state.items()}
+    assert_same_weights(build(open_checkpoint(folder).unet, torch.float32), expected)
 
 
 @pytest.mark.parametrize(
     "index", ["diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.fp16.json"]
 )
-def test_shards(folder, originals, index):
+def test_shards(folder, wanted, index):
     single = folder / WEIGHTS["unet"]
     single.unlink()
-    originals.unet.save_pretrained(folder / "unet", max_shard_size="200KB")
+    unet_twin(wanted["unet"]).save_pretrained(folder / "unet", max_shard_size="200KB")
     assert not single.exists() and len(list(single.parent.glob("*-of-*.safetensors"))) > 1
     (folder / "unet/diffusion_pytorch_model.safetensors.index.json").rename(folder / "unet" / index)
-    assert_same(build_all(folder), originals)
+    assert_same(folder, wanted)
 
     shard = min(single.parent.glob("*-of-*.safetensors"))
     shard.unlink()
     refused(lambda: open_checkpoint(folder), shard.name)
 
 
-def test_old_vae_names_and_4d_attention(folder, originals):
+def test_old_vae_names_and_4d_attention(folder, wanted):
     new_to_old = {new: old for old, new in layouts.VAE_ATTENTION_OLD.items()}
 
     def change(tensors):
@@ -120,24 +98,24 @@ def test_old_vae_names_and_4d_attention(folder, originals):
         return changed
 
     rewrite(folder / WEIGHTS["vae"], change)
-    assert_same(build_all(folder), originals)
+    assert_same(folder, wanted)
 
 
 @pytest.mark.parametrize("prefix", ["", "text_model."])
-def test_text_keys_with_and_without_text_model(folder, originals, prefix):
+def test_text_keys_with_and_without_text_model(folder, wanted, prefix):
     rewrite(
         folder / WEIGHTS["text"],
         lambda tensors: {prefix + key.removeprefix("text_model."): tensor for key, tensor in tensors.items()},
     )
-    assert_same(build_all(folder), originals)
+    assert_same(folder, wanted)
 
 
-def test_filling_leaves_no_map_of_the_file(diffusers_folder):
-    unet = build(open_checkpoint(diffusers_folder).unet, torch.float32)
-    file = diffusers_folder / WEIGHTS["unet"]
+def test_filling_leaves_no_map_of_the_file(theirs):
+    unet = build(open_checkpoint(theirs).unet, torch.float32)
+    file = theirs / WEIGHTS["unet"]
     before = unet.conv_in.weight.clone()
     unet.conv_in.weight.data.add_(1.0)  # were it the file's own page, the file or a later load would change
-    again = build(open_checkpoint(diffusers_folder).unet, torch.float32)
+    again = build(open_checkpoint(theirs).unet, torch.float32)
     assert torch.equal(again.conv_in.weight, before)
     try:
         maps = open("/proc/self/maps").read()
@@ -157,10 +135,10 @@ def test_hash_depends_on_every_weight_file_and_not_on_the_place(folder, tmp_path
     assert len(seen) == 4
 
 
-def test_hash_of_a_lone_file_is_sha256sum(single_file, tokenizer_folder):
+def test_hash_of_a_lone_file_is_sha256sum(models, single_file):
     alone = hashlib.sha256(single_file.read_bytes()).hexdigest()
     assert checkpoint_hash(single_file) == alone
-    shutil.copytree(tokenizer_folder, single_file.parent / "tokenizer")
+    shutil.copytree(models / "tokenizer", single_file.parent / "tokenizer")
     assert checkpoint_hash(single_file) != alone  # words are read by the tokenizer beside it
 
 
@@ -201,11 +179,11 @@ def test_hash_covers_the_settings_beside_a_lora_and_a_lone_network(folder, tmp_p
         assert checkpoint_hash(path) != before
 
 
-def test_tokenizer_is_found_given_inside_or_beside(folder, single_file, tokenizer_folder):
+def test_tokenizer_is_found_given_inside_or_beside(models, folder, single_file):
     assert find_tokenizer(folder) == folder / "tokenizer"
     assert find_tokenizer(single_file) is None
-    assert find_tokenizer(single_file, tokenizer_folder) == tokenizer_folder
-    shutil.copytree(tokenizer_folder, single_file.parent / "tokenizer")
+    assert find_tokenizer(single_file, models / "tokenizer") == models / "tokenizer"
+    shutil.copytree(models / "tokenizer", single_file.parent / "tokenizer")
     assert find_tokenizer(single_file) == single_file.parent / "tokenizer"
     (folder / "tokenizer/merges.txt").unlink()
     refused(lambda: find_tokenizer(folder), "merges.txt")

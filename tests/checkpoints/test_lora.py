@@ -29,17 +29,17 @@ ORIGINAL = {
 
 
 @pytest.fixture(scope="module")
-def base(made):
-    return weights(StableDiffusion.load(made / "mine"))
+def base(models):
+    return weights(StableDiffusion.load(models / "tiny"))
 
 
 @pytest.fixture
-def merge(made, tmp_path):
+def merge(models, tmp_path):
     """merge(tensors, weight, metadata, name): the model's weights with a LoRA of these tensors; by its file's name."""
 
     def merged(tensors, weight=1.0, metadata=None, name="lora.safetensors"):
         save_file(tensors, tmp_path / name, metadata)
-        return weights(StableDiffusion.load(made / "mine", loras=[(tmp_path / name, weight)]))
+        return weights(StableDiffusion.load(models / "tiny", loras=[(tmp_path / name, weight)]))
 
     return merged
 
@@ -115,17 +115,17 @@ def assert_close(ours, theirs):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_naming_gives_the_same_weights(merge, made, base, style):
+def test_every_naming_gives_the_same_weights(merge, base, style):
     modules = [TO_Q, TO_OUT, CONV, PROJ, Q_PROJ, FC1]
-    tensors, made = {}, {}
+    tensors, changed = {}, {}
     for seed, module in enumerate(modules):
         down, up = factors(base, module, seed)
         tensors |= STYLES[style](module, down, up)
-        made[f"{module}.weight"] = expected(base, module, down, up, 0.75)
+        changed[f"{module}.weight"] = expected(base, module, down, up, 0.75)
     merged = merge(tensors, 0.75)
     for name, weight in merged.items():
-        if name in made:
-            assert_close(weight, made[name])
+        if name in changed:
+            assert_close(weight, changed[name])
         else:
             assert torch.equal(weight, base[name]), f"{name} should not have changed"
 
@@ -192,8 +192,8 @@ def test_an_alpha_may_be_a_whole_number(merge, base):
     assert not torch.equal(merged[0][f"{TO_Q}.weight"], base[f"{TO_Q}.weight"])
 
 
-def test_several_add_up_and_loading_again_takes_them_away(made, base, tmp_path):
-    before = {file: file.read_bytes() for file in sorted((made / "mine").rglob("*.safetensors"))}
+def test_several_add_up_and_loading_again_takes_them_away(models, base, tmp_path):
+    before = {file: file.read_bytes() for file in sorted((models / "tiny").rglob("*.safetensors"))}
     wanted = base[f"{TO_Q}.weight"].double()
     loras = []
     for seed, weight in ((1, 0.8), (2, -0.3)):
@@ -201,18 +201,18 @@ def test_several_add_up_and_loading_again_takes_them_away(made, base, tmp_path):
         save_file(STYLES["kohya"](TO_Q, down, up), tmp_path / f"{seed}.safetensors")
         loras.append((tmp_path / f"{seed}.safetensors", weight))
         wanted = wanted + expected(base, TO_Q, down, up, weight) - base[f"{TO_Q}.weight"].double()
-    merged = weights(StableDiffusion.load(made / "mine", loras=loras))
+    merged = weights(StableDiffusion.load(models / "tiny", loras=loras))
     assert_close(merged[f"{TO_Q}.weight"], wanted)
-    assert before == {file: file.read_bytes() for file in sorted((made / "mine").rglob("*.safetensors"))}
-    again = weights(StableDiffusion.load(made / "mine"))
-    zero = weights(StableDiffusion.load(made / "mine", loras=[(loras[0][0], 0.0)]))
+    assert before == {file: file.read_bytes() for file in sorted((models / "tiny").rglob("*.safetensors"))}
+    again = weights(StableDiffusion.load(models / "tiny"))
+    zero = weights(StableDiffusion.load(models / "tiny", loras=[(loras[0][0], 0.0)]))
     assert all(torch.equal(again[name], base[name]) and torch.equal(zero[name], base[name]) for name in base)
 
 
-def test_in_half_precision_the_sum_is_rounded_once(made, base, tmp_path):
+def test_in_half_precision_the_sum_is_rounded_once(models, base, tmp_path):
     down, up = factors(base, TO_Q, 3)
     save_file(STYLES["peft"](TO_Q, down.half(), up.half()), tmp_path / "lora.safetensors")
-    sd = StableDiffusion.load(made / "mine", torch.float16, loras=[(tmp_path / "lora.safetensors", 1.0)])
+    sd = StableDiffusion.load(models / "tiny", torch.float16, loras=[(tmp_path / "lora.safetensors", 1.0)])
     wanted = base[f"{TO_Q}.weight"] + up.half().float() @ down.half().float()
     assert torch.equal(weights(sd)[f"{TO_Q}.weight"], wanted.half())
 
@@ -297,15 +297,15 @@ def test_settings_that_make_no_sense_are_refused(merge, base, metadata):
     refused(lambda: merge(tensors, metadata={"lora_adapter_metadata": metadata}), "settings")
 
 
-def test_no_lora_at_all(made, tmp_path):
+def test_no_lora_at_all(models, tmp_path):
     save_file(GOOD, tmp_path / "good.safetensors")
     for path, words in (
-        (made / "mine/unet/diffusion_pytorch_model.safetensors", "no part of a LoRA"),
+        (models / "tiny/unet/diffusion_pytorch_model.safetensors", "no part of a LoRA"),
         (tmp_path / "none.safetensors", "no such file"),
         (tmp_path / "lora.pt", "pickle"),
         (tmp_path, "is a folder, and a LoRA is a file; give .*good.safetensors"),
         ((tmp_path / "good.safetensors", math.nan), "its weight is nan"),
         ((tmp_path / "good.safetensors", "0.5"), "its weight is '0.5'"),
     ):
-        refused(lambda path=path: StableDiffusion.load(made / "mine", loras=[path]), words)
+        refused(lambda path=path: StableDiffusion.load(models / "tiny", loras=[path]), words)
     assert load_file(tmp_path / "good.safetensors").keys() == GOOD.keys()

@@ -15,11 +15,11 @@ from t2vz.cli import main
 from t2vz.model import load_controlnet
 
 OPENERS = {
-    "unet/ vae/ text_encoder/": lambda made, path: StableDiffusion.load(path),
-    "VAE's folder": lambda made, path: StableDiffusion.load(made / "mine", vae=path),
-    "ControlNet for Stable Diffusion": lambda made, path: load_controlnet(path),
-    "vocab.json and merges.txt": lambda made, path: StableDiffusion.load(made / "mine", tokenizer=path),
-    "give a LoRA's .safetensors file": lambda made, path: StableDiffusion.load(made / "mine", loras=[path]),
+    "unet/ vae/ text_encoder/": lambda models, path: StableDiffusion.load(path),
+    "VAE's folder": lambda models, path: StableDiffusion.load(models / "tiny", vae=path),
+    "ControlNet for Stable Diffusion": lambda models, path: load_controlnet(path),
+    "vocab.json and merges.txt": lambda models, path: StableDiffusion.load(models / "tiny", tokenizer=path),
+    "give a LoRA's .safetensors file": lambda models, path: StableDiffusion.load(models / "tiny", loras=[path]),
 }
 
 
@@ -35,38 +35,38 @@ OPENERS = {
     ],
 )
 @pytest.mark.parametrize("wanted", OPENERS)
-def test_each_opener_says_what_it_wants(made, path, words, wanted):
-    refused(lambda: OPENERS[wanted](made, path), words, wanted)
+def test_each_opener_says_what_it_wants(models, path, words, wanted):
+    refused(lambda: OPENERS[wanted](models, path), words, wanted)
 
 
-def test_a_checkpoint_where_one_network_is_wanted(made):
-    refused(lambda: StableDiffusion.load(made / "mine", vae=made / "mine"), "did you mean .*mine/vae")
-    refused(lambda: load_controlnet(made / "mine"), "no ControlNet's folder")
-    refused(lambda: StableDiffusion.load(made / "mine", loras=[made / "mine"]), "is a folder, and a LoRA is a file")
+def test_a_checkpoint_where_one_network_is_wanted(models):
+    refused(lambda: StableDiffusion.load(models / "tiny", vae=models / "tiny"), "did you mean .*tiny/vae")
+    refused(lambda: load_controlnet(models / "tiny"), "no ControlNet's folder")
+    refused(lambda: StableDiffusion.load(models / "tiny", loras=[models / "tiny"]), "is a folder, and a LoRA is a file")
 
 
-def test_a_missing_vae_names_the_option(made, tmp_path):
-    tensors = {key: t for key, t in load_file(made / "mine.safetensors").items() if not key.startswith("first_stage")}
+def test_a_missing_vae_names_the_option(models, tmp_path):
+    tensors = {key: t for key, t in load_file(models / "tiny.safetensors").items() if not key.startswith("first_stage")}
     save_file(tensors, tmp_path / "pruned.safetensors")
     refused(lambda: StableDiffusion.load(tmp_path / "pruned.safetensors"), "holds no vae; name one with --vae")
 
 
 @pytest.fixture
-def cache(made, tmp_path):
+def cache(models, tmp_path):
     """models--nobody--tiny as the hub's client keeps it: snapshots/REVISION/… are links to blobs/."""
     top = tmp_path / "models--nobody--tiny"
     (top / "blobs").mkdir(parents=True)
-    for file in (made / "mine").rglob("*.*"):
+    for file in (models / "tiny").rglob("*.*"):
         blob = shutil.copy(file, top / "blobs" / f"{len(list((top / 'blobs').iterdir())):040x}")
-        link = top / "snapshots/0123abc" / file.relative_to(made / "mine")
+        link = top / "snapshots/0123abc" / file.relative_to(models / "tiny")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(blob)
     return top
 
 
 @pytest.mark.parametrize("inside", ["", "snapshots", "snapshots/0123abc"])
-def test_a_folder_of_the_hub_s_cache_loads(made, cache, inside):
-    sd, wanted = StableDiffusion.load(cache / inside), StableDiffusion.load(made / "mine")
+def test_a_folder_of_the_hub_s_cache_loads(models, cache, inside):
+    sd, wanted = StableDiffusion.load(cache / inside), StableDiffusion.load(models / "tiny")
     assert torch.equal(sd.unet.conv_in.weight, wanted.unet.conv_in.weight) and sd.hash() == wanted.hash()
     assert inspect(cache / inside)["kind"] == "sd1"
     assert all("blobs" not in file.parts for file in look(cache / inside).files)  # links are kept
@@ -80,10 +80,10 @@ def test_of_several_revisions_the_current_one_is_taken(cache):
     assert "4567def" in str(look(cache).files[0])
 
 
-def test_a_link_keeps_what_lies_beside_it(made, tmp_path):
+def test_a_link_keeps_what_lies_beside_it(models, tmp_path):
     """A single file's tokenizer/ and a folder's edit UNet are looked for beside the link, not beside its target."""
-    shutil.copytree(made / "tokenizer", tmp_path / "tokenizer")
-    (tmp_path / "linked.safetensors").symlink_to(made / "mine.safetensors")
+    shutil.copytree(models / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / "linked.safetensors").symlink_to(models / "tiny.safetensors")
     sd = StableDiffusion.load(tmp_path / "linked.safetensors")
     assert sd.path == tmp_path / "linked.safetensors"
     before = sd.hash()
@@ -91,6 +91,6 @@ def test_a_link_keeps_what_lies_beside_it(made, tmp_path):
     assert checkpoint_hash(sd.path) != before
 
 
-def test_inspect_says_the_same(made, capsys):
+def test_inspect_says_the_same(models, capsys):
     assert main(["inspect", "nobody/some-model-v1.5"]) == 2
     assert "hf download nobody/some-model-v1.5" in capsys.readouterr().err

@@ -20,9 +20,9 @@ YAML = """model:
 
 
 @pytest.fixture
-def write(made, tmp_path):
+def write(models, tmp_path):
     """write(header, keys, yaml, name): a tiny single file that says so; its path. name: of the .yaml."""
-    tensors, said = load_file(made / "mine.safetensors"), {"t2vz.unet": '{"sample_size": 8}'}
+    tensors, said = load_file(models / "tiny.safetensors"), {"t2vz.unet": '{"sample_size": 8}'}
 
     def written(header=None, keys=(), yaml=None, name="model.yaml"):
         path = tmp_path / "model.safetensors"

@@ -16,10 +16,10 @@ from t2vz.text import TextConfig, Tokenizer
 
 
 @pytest.fixture
-def alone(made, tmp_path):
+def alone(models, tmp_path):
     """A single file with no tokenizer beside it."""
     (tmp_path / "alone").mkdir()
-    return shutil.copy(made / "mine.safetensors", tmp_path / "alone")
+    return shutil.copy(models / "tiny.safetensors", tmp_path / "alone")
 
 
 @pytest.fixture
@@ -42,27 +42,27 @@ def test_a_single_file_without_any_tokenizer_is_refused_at_once(alone, nothing_i
     assert time.monotonic() - began < 15
 
 
-def test_clips_tokenizer_in_the_cache_of_the_hub_needs_no_network(made, alone, nothing_installed, monkeypatch):
+def test_clips_tokenizer_in_the_cache_of_the_hub_needs_no_network(models, alone, nothing_installed, monkeypatch):
     cache = nothing_installed / "models--openai--clip-vit-large-patch14"
-    shutil.copytree(made / "tokenizer", cache / "snapshots/0123")
+    shutil.copytree(models / "tokenizer", cache / "snapshots/0123")
     (cache / "refs").mkdir()
     (cache / "refs/main").write_text("0123")
     monkeypatch.setattr(tokenizer, "_answers", lambda url: pytest.fail("asked the hub"))
     sd = StableDiffusion.load(alone)
     prompt = "a red ball, a xylophone"
-    assert torch.equal(sd.tokenizer.encode(prompt).ids, Tokenizer(made / "tokenizer").encode(prompt).ids)
+    assert torch.equal(sd.tokenizer.encode(prompt).ids, Tokenizer(models / "tokenizer").encode(prompt).ids)
 
 
 @pytest.mark.parametrize("difference", [-3, 1])
-def test_a_tokenizer_that_is_not_the_text_towers_is_refused(made, alone, tmp_path, difference):
-    own = Tokenizer(made / "tokenizer").size
+def test_a_tokenizer_that_is_not_the_text_towers_is_refused(models, alone, tmp_path, difference):
+    own = Tokenizer(models / "tokenizer").size
     other = tiny_tokenizer(tmp_path, 53 + min(difference, 0))
     if difference > 0:
         (other / "added_tokens.json").write_text(json.dumps({"<sks>": own}))
-    for path in (made / "mine", alone):
+    for path in (models / "tiny", alone):
         says = f"{own + difference} tokens does not fit .* knows {own}"
         refused(lambda path=path: StableDiffusion.load(path, tokenizer=other), says)
-    sd = StableDiffusion.load(made / "mine")
+    sd = StableDiffusion.load(models / "tiny")
     refused(lambda: save_folder(tmp_path / "new", sd.unet, sd.vae, sd.text_encoder, other), "does not fit")
 
 
@@ -96,15 +96,15 @@ def tokens(change):
         (lambda folder: (folder / "added_tokens.json").write_text("{"), "cannot be read"),
     ],
 )
-def test_a_tokenizer_that_is_cut_short_or_mixed_is_refused(made, tmp_path, spoil, words):
-    folder = shutil.copytree(made / "tokenizer", tmp_path / "tokenizer")
+def test_a_tokenizer_that_is_cut_short_or_mixed_is_refused(models, tmp_path, spoil, words):
+    folder = shutil.copytree(models / "tokenizer", tmp_path / "tokenizer")
     spoil(folder)
-    refused(lambda: StableDiffusion.load(made / "mine", tokenizer=folder), words, str(folder))
+    refused(lambda: StableDiffusion.load(models / "tiny", tokenizer=folder), words, str(folder))
 
 
-def test_added_tokens_are_tokens(made, tmp_path):
+def test_added_tokens_are_tokens(models, tmp_path):
     """As textual inversion leaves them: one more row in the tower, one more token beside the vocabulary."""
-    folder = shutil.copytree(made / "tokenizer", tmp_path / "tokenizer")
+    folder = shutil.copytree(models / "tokenizer", tmp_path / "tokenizer")
     size = Tokenizer(folder).size
     (folder / "added_tokens.json").write_text(json.dumps({"<sks>": size}))
     more = Tokenizer(folder)

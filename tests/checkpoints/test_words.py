@@ -49,9 +49,9 @@ def test_a_model_that_names_its_words_says_what_it_does_not_know(tmp_path, layou
     assert len(sd.prompt_notes("zebra " * 200)) == 2  # and that the prompt was cut
 
 
-def test_a_model_without_such_a_list_says_nothing(made):
-    assert read_words(made / "mine") is None
-    assert StableDiffusion.load(made / "mine").prompt_notes("an astronaut riding a horse") == []
+def test_a_model_without_such_a_list_says_nothing(models):
+    assert read_words(models / "tiny") is None
+    assert StableDiffusion.load(models / "tiny").prompt_notes("an astronaut riding a horse") == []
 
 
 def test_no_caption_of_the_picture_world_has_a_word_that_the_embedded_model_does_not_know():

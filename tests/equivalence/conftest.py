@@ -1,13 +1,7 @@
 """What the comparisons share: seeded randomness, full float32 on GPUs, and a place to note the errors measured."""
 
-import shutil
-
 import pytest
 import torch
-from tiny import tiny_sd
-from twins import pipeline_twin
-
-from t2vz.checkpoints import save_folder, save_single_file
 
 
 @pytest.fixture(autouse=True)
@@ -49,17 +43,6 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory):
+def saved(theirs, models):
     """One tiny model written by diffusers, by t2vz as a folder, and by t2vz as a single file; in float32."""
-    place = tmp_path_factory.mktemp("saved")
-    sd = tiny_sd(place / "made", seed=7)
-    tokenizer = place / "made" / "tokenizer"
-    pipeline_twin(sd, tokenizer).save_pretrained(place / "theirs")
-    if not (place / "theirs/tokenizer/vocab.json").is_file():  # transformers 5 writes tokenizer.json in their place
-        shutil.copytree(tokenizer, place / "theirs/tokenizer", dirs_exist_ok=True)
-    parts = (sd.unet, sd.vae, sd.text_encoder)
-    save_folder(place / "ours", *parts, tokenizer, dtype=torch.float32)
-    (place / "single").mkdir()
-    save_single_file(place / "single/model.safetensors", *parts, dtype=torch.float32)
-    shutil.copytree(tokenizer, place / "single/tokenizer")
-    return {"theirs": place / "theirs", "ours": place / "ours", "single": place / "single/model.safetensors"}
+    return {"theirs": theirs, "ours": models / "tiny", "single": models / "tiny.safetensors"}
