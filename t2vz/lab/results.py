@@ -3,8 +3,9 @@
 The tables hold nothing that depends on who did which run, or when: any number of workers writes the same bytes.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from .statistics import Estimate, estimate, minus
 from .study import Study, Trial
 
 DIGITS = 6  # significant digits in the tables
-Values = dict[str, dict[tuple, float]]  # metric -> place (video, prompt, seed) -> value
+Columns = dict[Hashable, dict[tuple, float]]  # what is compared -> place (video, prompt, seed) -> a metric's value
 Table = dict[Hashable, dict[str, Estimate]]  # what is compared -> metric -> estimate
 
 
@@ -63,30 +64,31 @@ def judge(metric: str, difference: Estimate | None) -> str:
 
 def collect(study: Study, runs: Sequence[tuple[Trial, dict]]) -> Results:
     """Statistics over the records of all runs, in the study's order."""
-    values: dict[str, Values] = {variant.name: {} for variant in study.variants}
+    values: dict[str, Columns] = {name: {one.name: {} for one in study.variants} for name in study.metrics or MEASURES}
     for trial, record in runs:
-        for metric, value in record["metrics"].items():
-            if metric in MEASURES and (not study.metrics or metric in study.metrics):
-                values[trial.variant.name].setdefault(metric, {})[trial.place] = value
-    metrics = tuple(name for name in MEASURES if any(name in found for found in values.values()))
+        for metric in values.keys() & record["metrics"].keys():
+            values[metric][trial.variant.name][trial.place] = record["metrics"][metric]
+    values = {name: values[name] for name in MEASURES if any(values.get(name, {}).values())}
 
-    def table(columns: Mapping[Hashable, Values]) -> Table:
-        return {
-            column: {name: estimate(found[name], study.resample) for name in metrics if found.get(name)}
-            for column, found in columns.items()
-        }
+    def table(columns_of: Callable[[Columns], Columns]) -> Table:
+        found = {}
+        for metric, of_variants in values.items():
+            for column, numbers in columns_of(of_variants).items():
+                cells = found.setdefault(column, {})
+                if numbers:
+                    cells[metric] = estimate(numbers, study.resample)
+        return found
 
-    base = values[study.baseline]
-    others = {name: _minus(found, base) for name, found in values.items() if name != study.baseline}
-    return Results(study, runs, metrics, table(values), table(others), table(_effects(study, values)))
-
-
-def _minus(values: Values, base: Values) -> Values:
-    """The differences at every place that both have."""
-    return {metric: minus(found, base.get(metric, {})) for metric, found in values.items()}
+    tables = table(dict), table(partial(_differences, study.baseline)), table(partial(_effects, study))
+    return Results(study, runs, tuple(values), *tables)
 
 
-def _effects(study: Study, values: dict[str, Values]) -> dict[Effect, Values]:
+def _differences(baseline: str, values: Columns) -> Columns:
+    """Every variant but the baseline, minus the baseline."""
+    return {name: minus(found, values[baseline]) for name, found in values.items() if name != baseline}
+
+
+def _effects(study: Study, values: Columns) -> Columns:
     """For every axis of a grid of two axes or more: its further values against its first.
 
     At each place the mean over what the other axes may be: so every place counts once.
@@ -95,17 +97,13 @@ def _effects(study: Study, values: dict[str, Values]) -> dict[Effect, Values]:
     named = {tuple(variant.axes.items()): variant.name for variant in study.variants}
     for axis, (first, *others) in study.axes.items() if len(study.axes) > 1 else ():
         for value in others:
-            changes: dict[str, dict[tuple, list[float]]] = {}
+            changes: dict[tuple, list[float]] = {}
             for variant in study.variants:
                 if variant.axes.get(axis) == value:
                     against = named[tuple({**variant.axes, axis: first}.items())]
-                    for metric, difference in _minus(values[variant.name], values[against]).items():
-                        for place, number in difference.items():
-                            changes.setdefault(metric, {}).setdefault(place, []).append(number)
-            found[Effect(axis, value, first)] = {
-                metric: {place: fmean(numbers) for place, numbers in places.items()}
-                for metric, places in changes.items()
-            }
+                    for place, change in minus(values[variant.name], values[against]).items():
+                        changes.setdefault(place, []).append(change)
+            found[Effect(axis, value, first)] = {place: fmean(numbers) for place, numbers in changes.items()}
     return found
 
 
