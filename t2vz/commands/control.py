@@ -28,6 +28,7 @@ from .runfile import absolute
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, read, find the conditions, generate, and write."""
     request = resolve(args, ControlSettings)
+    request.with_ = request.with_ or [("edges", None)]
     follows = what_to_follow(request)
     paths = output_paths(request, check_clip(request))
     shown = control_paths(request, len(follows), paths["video"])
@@ -63,7 +64,7 @@ class Follow:
 
 def what_to_follow(request: Request) -> list[Follow]:
     """What --with and --controlnet ask for. Raises InputError for what does not go together."""
-    nets = request.controlnet or (None,) * len(request.with_)
+    nets = request.controlnet or [None] * len(request.with_)
     if len(nets) != len(request.with_):
         raise InputError(f"{len(nets)} --controlnet for {len(request.with_)} --with; give one for each, in order")
     follows = [Follow(*one, net) for one, net in zip(request.with_, nets, strict=True)]

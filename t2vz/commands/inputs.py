@@ -25,7 +25,7 @@ def load(request: Request, **options) -> StableDiffusion:
 
 
 def load_model(asked, **options) -> StableDiffusion:
-    """The model that was asked for. asked: a Request, or a command line with the flags of `flags.add_model`.
+    """The model that was asked for. asked: a Request, or a command line with the flags of `arguments.add_model`.
 
     options: for StableDiffusion.load.
     """

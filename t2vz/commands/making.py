@@ -75,12 +75,13 @@ def make_video(
 def plan_of(request: Request, settings: Settings, sd) -> str:
     """What is going to be done, and which settings are the checkpoint's own."""
     model = request.weights or f"embedded {'edit ' * (settings.TASK == 'edit')}model"
-    followed = " and ".join(kind for kind, _ in request.with_)
-    source = {"generate": "", "control": f" that follow {followed} of {request.video}", "edit": f" of {request.video}"}
+    source = f" of {request.video}" if "video" in request else ""
+    if settings.TASK == "control":
+        source = f" that follow {' and '.join(kind for kind, _ in request.with_)}{source}"
     own = ", ".join(f"{name} {as_typed(getattr(settings, name))}" for name in request.own)
     return (
         f"{model} on {sd.device}, {str(sd.dtype).removeprefix('torch.')}: {settings.frames} frames of "
-        f"{settings.width}×{settings.height}{source[settings.TASK]}, {settings.steps} steps, seed {settings.seed}"
+        f"{settings.width}×{settings.height}{source}, {settings.steps} steps, seed {settings.seed}"
     ) + (own and f"; this model's own defaults: {own}")
 
 

@@ -78,15 +78,15 @@ def note_change(request, what: str, now: str | None, before: str | None) -> None
 def progress_bar(asked, plan: str = "", unit: str = "frame step") -> Iterator[Callable[[int, int, str], None]]:
     """A pipeline's `progress(done, total, stage)` as a bar on stderr, which goes at the end of the `with` block.
 
-    asked: the Request, which may say quiet, or have a progress of its own. plan: one line, said at the first call, when
-    the work begins and everything was found in order; "" says nothing.
+    asked: the Request, which may say quiet, or have a progress of its own (that of t2vz app). plan: one line, said at
+    the first call, when the work begins and everything was found in order; "" says nothing.
     """
     bar = None
 
     def progress(done: int, total: int, stage: str) -> None:
         """Tell the caller, or move the bar, which is made at the first call."""
         nonlocal bar
-        if asked.progress:
+        if "progress" in asked:
             return asked.progress(done, total, stage)
         if bar is None:
             if plan:

@@ -3,7 +3,6 @@
 import argparse
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoints import embedded_weights, save_folder
@@ -25,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     tokenizer = tokenizer_to_save(request.weights or embedded_weights(), request.tokenizer)
     check_clip(request)
     if request.dtype == "auto":  # half precision would round tuning's small steps away
-        request = replace(request, dtype="float32")
+        request.dtype = "float32"
     sd = load_model(request)
     losses, began = [], time.perf_counter()
     with open_source(request, sd.default_size) as clip, progress_bar(request, unit="step") as progress:
