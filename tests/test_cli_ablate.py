@@ -57,10 +57,16 @@ def finished(weights, tmp_path_factory):
 
 
 @pytest.fixture
-def run(call, weights, tmp_path):
-    """Run the command line in an empty folder with tiny.toml: exit code, stdout, stderr."""
+def study(weights, tmp_path):
+    """What the command line begins with, in an empty folder with tiny.toml."""
     (tmp_path / "tiny.toml").write_text(STUDY)
-    return lambda *words, where=weights: call("ablate", *words, "--device", "cpu", "--weights", where)
+    return ["ablate", "--device", "cpu", "--weights", weights]
+
+
+@pytest.fixture
+def run(call, study):
+    """Run the command line in an empty folder with tiny.toml: exit code, stdout, stderr."""
+    return lambda *words: call(*study, *words)
 
 
 def test_a_study_leaves_tables_a_report_and_every_video(finished):
@@ -107,18 +113,29 @@ def test_ranks_under_torchrun_share_a_study_and_the_first_writes(run, tmp_path, 
         assert bool(out) is (rank == "0")
 
 
-def test_ctrl_c_loses_only_the_run_under_way(run, tmp_path, monkeypatch):
+def fails():
+    raise FailedError("frame 2 is not finite")
+
+
+@pytest.mark.parametrize(
+    "stop, said",
+    [
+        (lambda: signal.raise_signal(signal.SIGINT), "stopped"),
+        (fails, 't2vz: first, "a red ball on a green meadow", seed 0: frame 2 is not finite'),
+    ],
+)
+def test_what_stops_a_study_loses_only_the_run_under_way(run, tmp_path, monkeypatch, stop, said):
     real, begun = Task.make, []
 
-    def interrupted(task, sd, given, *rest):
+    def stopped(task, sd, given, *rest):
         begun.append(given["seed"])
         if len(begun) == 3:
-            signal.raise_signal(signal.SIGINT)
+            stop()
         return real(task, sd, given, *rest)
 
-    monkeypatch.setattr(Task, "make", interrupted)
+    monkeypatch.setattr(Task, "make", stopped)
     code, out, err = run("tiny.toml", "--workers", "1", "--quiet")
-    assert code == 1 and "stopped" in err and err.count("\n") == 1 and not out
+    assert code == 1 and said in err and err.count("\n") == 1 and not out
     assert len(list((tmp_path / "ablate-tiny/runs").glob("[!.]*"))) == 2
     assert run("tiny.toml", "--workers", "1", "--quiet", "--no-report")[0] == 0
     assert begun == [0, 1, 0, 0, 1]  # the third again, and what was left
@@ -160,7 +177,9 @@ def test_a_tokenizer_beside_a_single_file_is_part_of_the_model(run, tmp_path):
 
 def test_the_report_says_the_command_as_it_was_typed(run, tmp_path, weights):
     shutil.copytree(weights, "tiny")
-    code, _, err = run("tiny.toml", "--seeds", "1", "--dtype", "float32", "--workers", "1", "--quiet", where="tiny")
+    code, _, err = run(
+        "tiny.toml", "--seeds", "1", "--dtype", "float32", "--workers", "1", "--quiet", "--weights", "tiny"
+    )
     assert code == 0, err
     text = (tmp_path / "ablate-tiny/report.html").read_text(encoding="utf-8")
     command = unescape(re.search(r"<code>(t2vz ablate .*?)</code>", text)[1])
@@ -194,36 +213,18 @@ def test_the_command_has_all_that_decides_a_result_and_no_more():
         ([], "required: STUDY"),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(run, tmp_path, argv, words):
+def test_wrong_use_is_one_line_and_exit_code_2(study, refused, tmp_path, argv, words):
     (tmp_path / "bad.toml").write_text(STUDY.replace("attention", "atention"))
     for name in ("mine", "theirs"):
         (tmp_path / name).mkdir()
     (tmp_path / "mine/precious.txt").write_text("precious")
     (tmp_path / "theirs/study.json").write_text('{"study": "other"}')
-    code, out, err = run(*argv)
-    assert code == 2 and words in err and err.count("\n") == 1 and not out
-    assert sorted(os.listdir(tmp_path)) == ["bad.toml", "mine", "theirs", "tiny.toml"]
+    refused([*study, *argv], words)
 
 
-def test_a_missing_library_is_said_before_the_work(run, tmp_path, monkeypatch):
+def test_a_missing_library_is_said_before_the_work(study, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    code, _, err = run("tiny.toml")
-    assert code == 2 and "needs jinja2, which is not installed; run: pip install 't2vz[lab]'" in err
-    assert os.listdir(tmp_path) == ["tiny.toml"]
-
-
-def test_a_run_that_fails_is_named_and_the_others_stay(run, tmp_path, monkeypatch):
-    real = Task.make
-
-    def breaks(task, sd, given, *rest):
-        if given["attention"] == "first" and given["seed"] == 1:
-            raise FailedError("frame 2 is not finite")
-        return real(task, sd, given, *rest)
-
-    monkeypatch.setattr(Task, "make", breaks)
-    code, _, err = run("tiny.toml", "--workers", "1", "--quiet")
-    assert code == 1 and 't2vz: first, "a red ball on a green meadow", seed 1: frame 2 is not finite' in err
-    assert len(list((tmp_path / "ablate-tiny/runs").glob("[!.]*"))) == 3
+    refused([*study, "tiny.toml"], "needs jinja2, which is not installed; run: pip install 't2vz[lab]'")
 
 
 @pytest.mark.slow

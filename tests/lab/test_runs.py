@@ -5,7 +5,6 @@ import random
 import shutil
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from fake_worker import begun, check_complete, expected, keyed, start, wait_for
@@ -120,27 +119,21 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path):
     assert sorted(os.listdir(store.runs)) == [".ffff-0a1b", key]
 
 
-def killed_at_random(folder: Path, count: int, seconds: float, kills: int, workers: int = 1) -> None:
-    """Two commands; one of them is killed and started again, `kills` times; then they may finish."""
+@pytest.mark.parametrize(
+    "count, seconds, kills, workers",
+    [(60, 0.03, 4, 1), *(pytest.param(300, 0.05, 20, workers, marks=pytest.mark.slow) for workers in (1, 2))],
+)
+def test_killed_commands_lose_at_most_the_run_under_way(tmp_path, count, seconds, kills, workers):
+    """Two commands; one of them is killed and started again, now and then; then they may finish."""
     rng = random.Random(kills)
-    commands = [start(folder, count, seconds, workers) for _ in range(2)]
+    commands = [start(tmp_path, count, seconds, workers) for _ in range(2)]
     for _ in range(kills):
         time.sleep(rng.uniform(0.1, 0.5))
         victim = rng.randrange(2)
         commands[victim].kill()
         commands[victim].wait()
-        commands[victim] = start(folder, count, seconds, workers)
+        commands[victim] = start(tmp_path, count, seconds, workers)
     assert [command.wait(300) for command in commands] == [0, 0]
-    times = Counter(run for run, _ in begun(folder))
+    times = Counter(run for run, _ in begun(tmp_path))
     assert set(times) == set(range(count)) and sum(times.values()) <= count + kills * workers
-    check_complete(folder, count)
-
-
-def test_killed_commands_lose_at_most_the_run_under_way(tmp_path):
-    killed_at_random(tmp_path, 60, 0.03, kills=4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_twenty_kills(tmp_path, workers):
-    killed_at_random(tmp_path, 300, 0.05, kills=20, workers=workers)
+    check_complete(tmp_path, count)
