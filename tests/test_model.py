@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import VAE_SIZES, tiny_sd, tiny_tokenizer
+from tiny import VAE_SIZES, refused, tiny_sd, tiny_tokenizer
 
 from t2vz import StableDiffusion, text_to_video
 from t2vz.checkpoints import save_folder
-from t2vz.errors import InputError
 from t2vz.model import load_controlnet
 
 TO_Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -55,11 +54,8 @@ def test_a_name_is_as_good_as_a_type(folder):
 def test_other_types_and_devices_are_one_line(folder, options):
     sd = StableDiffusion.load(folder)
     for call in (lambda: StableDiffusion.load(folder, **options), lambda: load_controlnet(**options)):
-        with pytest.raises(InputError, match=str(*options.values())) as caught:
-            call()
-        assert "\n" not in str(caught.value)
-    with pytest.raises(InputError):
-        sd.to(**options)
+        refused(call, str(*options.values()))
+    refused(lambda: sd.to(**options))
 
 
 def test_frames_to_latents_by_hand(folder):
@@ -86,14 +82,11 @@ def test_latents_to_frames_as_a_video_has_them(folder):
 def test_wrong_shapes_are_refused(folder):
     sd = StableDiffusion.load(folder)
     for call in (sd.encode, sd.decode):
-        with pytest.raises(InputError, match="got a list"):
-            call([[1, 2], [3]])
+        refused(lambda: call([[1, 2], [3]]), "got a list")
     for frames in (np.zeros((2, 16, 16, 3)), np.zeros((16, 16, 3), np.uint8), np.zeros((1, 12, 16, 3), np.uint8)):
-        with pytest.raises(InputError, match="encode"):
-            sd.encode(frames)
+        refused(lambda: sd.encode(frames), "encode")
     for latents in (torch.zeros(4, 8, 8), torch.zeros(1, 3, 8, 8), torch.zeros(0, 4, 8, 8)):
-        with pytest.raises(InputError, match="decode"):
-            sd.decode(latents)
+        refused(lambda: sd.decode(latents), "decode")
 
 
 def test_loras_are_paths_or_pairs(folder, tmp_path):
@@ -106,5 +99,4 @@ def test_loras_are_paths_or_pairs(folder, tmp_path):
     assert all(torch.equal(weight, weights[0]) for weight in weights[1:4])
     torch.testing.assert_close(weights[4], weights[0])
     torch.testing.assert_close(weights[5] + 1, weights[0])
-    with pytest.raises(InputError, match="PATH"):
-        StableDiffusion.load(folder, loras=[(style,)])
+    refused(lambda: StableDiffusion.load(folder, loras=[(style,)]), "PATH")

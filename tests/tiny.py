@@ -91,6 +91,11 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> to
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """How far apart two tensors are: |ours − theirs| / |theirs|."""
+    return float((ours - theirs).norm() / theirs.norm())
+
+
 def tiny_tokenizer(folder: Path, merges: int = 60) -> Path:
     """Write vocab.json and merges.txt of a CLIP tokenizer to folder/tokenizer: all bytes, pairs learned on CORPUS."""
     words = [[*word[:-1], word[-1] + "</w>"] for word in CORPUS]

@@ -8,11 +8,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_edit_sd, tiny_sd
+from tiny import random, refused, relative, tiny_edit_sd, tiny_sd
 
 from t2vz import Video, edit_video, text_to_video, trace
 from t2vz.attention import VARIANTS
-from t2vz.errors import FailedError, InputError
+from t2vz.errors import FailedError
 from t2vz.pipelines.denoise import denoise_ancestral
 from t2vz.pipelines.edit import EditSettings, guided_by_image_and_text
 from t2vz.pipelines.randomness import Noise
@@ -40,10 +40,6 @@ def pictures(m=4, seed=0, height=32, width=48):
 def edit(sd, frames=None, **changes):
     frames = pictures() if frames is None else frames
     return edit_video(sd, frames, INSTRUCTION, **{"steps": 3, **changes})
-
-
-def relative(a, b):
-    return float((a - b).norm() / b.norm())
 
 
 class Disk:
@@ -137,7 +133,7 @@ def test_frames_do_not_depend_on_how_many_follow_but_on_the_first(sd):
 )
 @torch.no_grad()
 def test_e15_a_prediction_of_weight_zero_is_not_computed_and_not_missed(sd, device, image_scale, text_scale, batch):
-    x, source = (torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(seed)).to(device) for seed in (0, 1))
+    x, source = (random(2, *LATENT, seed=seed).to(device) for seed in (0, 1))
     texts, unet = sd.encode_text(["", INSTRUCTION]), Watched(sd.unet)
     eps = guided_by_image_and_text(unet, texts, source, image_scale, text_scale)(x, 501)
     none, image, both = (
@@ -164,15 +160,14 @@ def test_noise_is_drawn_by_frame_and_each_draw_can_be_replaced(sd):
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "ddim"])
 def test_difference_10_paper_s_frames_start_from_warps_of_one_noise(sd, device, sampler):
     """§3.5 with T' = T = 1000, the default here: x_T is the noise, looked at a cell further right in each frame."""
-    noise = torch.randn(1, *LATENT, generator=torch.Generator().manual_seed(1)).to(device)
+    noise = random(1, *LATENT, seed=1).to(device)
     with trace("x_T") as run:
         video = edit(sd, motion=(512 / 6, 0.0), noise={"x_T": noise}, sampler=sampler)
     for k in range(4):
         assert torch.equal(run["x_T"][k, ..., : 6 - k], noise[0, ..., k:].cpu())
     assert relative(video.latents, edit(sd, sampler=sampler).latents) > 1e-2 and "nearest" not in "".join(video.notes)
     for wrong in ({"t_prime": 881, "t": 941}, {"eta": 0.5}):
-        with pytest.raises(InputError, match='for the sampler "ddim"'):
-            edit(sd, motion=(12.0, 12.0), sampler="euler_ancestral", **wrong)
+        refused(lambda: edit(sd, motion=(12.0, 12.0), sampler="euler_ancestral", **wrong), 'for the sampler "ddim"')
 
 
 def test_the_video_s_old_name_still_works(sd):
@@ -203,12 +198,8 @@ def test_settings_survive_json_and_progress_ends_at_its_total(sd):
     told = []
     video = edit(sd, seed=3, image_scale=1.5, progress=lambda done, total, stage: told.append((done, total, stage)))
     settings = EditSettings.from_dict(json.loads(json.dumps(video.settings)))
-    assert (settings.prompt, settings.seed, settings.image_scale, settings.sampler) == (
-        INSTRUCTION,
-        3,
-        1.5,
-        "euler_ancestral",
-    )
+    found = settings.prompt, settings.seed, settings.image_scale, settings.sampler
+    assert found == (INSTRUCTION, 3, 1.5, "euler_ancestral")
     assert told[-1][0] == told[-1][1] == 4 * (1 + 3 + 1)
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
     assert {stage for *_, stage in told} == {"encoding", "all frames", "decoding"}
@@ -250,9 +241,7 @@ def test_a_nan_stops_the_edit_and_names_step_and_frame(sd):
     ],
 )
 def test_a_source_that_is_no_video_is_refused_in_one_line(sd, frames, said):
-    with pytest.raises(InputError, match=said) as caught:
-        edit_video(sd, frames, INSTRUCTION)
-    assert "\n" not in str(caught.value)
+    refused(lambda: edit_video(sd, frames, INSTRUCTION), said)
 
 
 @pytest.mark.parametrize(
@@ -276,13 +265,9 @@ def test_a_source_that_is_no_video_is_refused_in_one_line(sd, frames, said):
 def test_an_impossible_request_is_refused_before_the_first_frame_is_encoded(sd, changes, said):
     sd.vae.encode = None  # whoever calls it fails
     request = {"instruction": INSTRUCTION, "steps": 3, **changes}
-    with pytest.raises(InputError, match=said) as caught:
-        edit_video(sd, pictures(), **request)
-    assert "\n" not in str(caught.value)
+    refused(lambda: edit_video(sd, pictures(), **request), said)
 
 
 def test_each_kind_of_model_is_sent_to_its_own_command(folder, sd, device):
-    with pytest.raises(InputError, match="8 channels.*t2vz edit"):
-        text_to_video(sd, "a red ball")
-    with pytest.raises(InputError, match="4 channels.*t2vz generate.*edit=True"):
-        edit_video(tiny_sd(folder, device=device), pictures(), INSTRUCTION)
+    refused(lambda: text_to_video(sd, "a red ball"), "8 channels.*t2vz edit")
+    refused(lambda: edit(tiny_sd(folder, device=device)), "4 channels.*t2vz generate.*edit=True")

@@ -3,14 +3,15 @@ what is left out is the checkpoint's own default, else the paper's."""
 
 import inspect
 import json
+import re
 from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
+from tiny import refused
 
 from t2vz import control_video, edit_video, text_to_video
 from t2vz.attention import VARIANTS
-from t2vz.errors import InputError
 from t2vz.motion import NOISES
 from t2vz.motion.flow import CONVENTIONS as FLOWS
 from t2vz.motion.smoothing import CONVENTIONS as BACKGROUNDS
@@ -22,93 +23,55 @@ from t2vz.schedulers.schedule import CONVENTIONS as JUMPS
 NAN, INF = float("nan"), float("inf")
 
 
+IMPOSSIBLE = {  # setting -> values that the message names
+    "frames": [0, -1, 2.5, True, None, "8"],
+    "steps": [0, 1.5],
+    "chunk": [0, -4, 1.0],
+    "seed": [-1, 2**64, 0.5, None],
+    "height": [500, -8, 4104],
+    "width": [7, 0, 512.0, "512"],
+    "t_prime": [950, -1, None],
+    "t": [880, 941.5, 1000],
+    "guidance_scale": [-0.1, NAN, INF, "7"],
+    "eta": [1.1, -0.1, NAN],
+    "smooth_background": [1.5, -0.5, NAN],
+    "zoom": [0.0, -1.0, NAN],
+    "rotation": [INF],
+    "fps": [0.0, NAN],
+    "motion": [(NAN, 1.0), (1.0, INF), (1.0, 2.0, 3.0), 12.0, ("a", "b")],
+    "attention": ["frist"],
+    "initial_noise": ["white"],
+    "noise_strength": [-1.0, NAN],
+    "jump_convention": ["papr"],
+    "flow_convention": ["rel"],
+    "background_convention": ["p"],
+    "negative_prompt": [None],
+}
+
+
 @pytest.mark.parametrize(
     "name, value, said",
     [
+        *((name, value, str(value)) for name, values in IMPOSSIBLE.items() for value in values),
         ("prompt", "", "empty"),
         ("prompt", "  \n", "empty"),
         ("prompt", None, "empty"),
         ("prompt", ["a red ball"], "in one str"),
         ("prompt", "caf\udce9", "no valid UTF-8 (from letter 4 on)"),
-        ("negative_prompt", None, "None"),
         ("negative_prompt", "\udcff", "UTF-8"),
-        ("frames", 0, "0"),
-        ("frames", -1, "-1"),
-        ("frames", 2.5, "2.5"),
-        ("frames", True, "True"),
-        ("frames", None, "None"),
-        ("frames", "8", "8"),
-        ("steps", 0, "0"),
-        ("steps", 1.5, "1.5"),
-        ("chunk", 0, "0"),
-        ("chunk", -4, "-4"),
-        ("chunk", 1.0, "1.0"),
-        ("seed", -1, "-1"),
-        ("seed", 2**64, str(2**64)),
-        ("seed", 0.5, "0.5"),
-        ("seed", None, "None"),
-        ("height", 500, "500"),
-        ("width", 7, "7"),
-        ("width", 0, "0"),
-        ("height", -8, "-8"),
-        ("height", 4104, "4104"),
-        ("width", 512.0, "512.0"),
-        ("width", "512", "512"),
-        ("t_prime", 950, "950"),
-        ("t", 880, "880"),
-        ("t_prime", -1, "-1"),
-        ("t", 941.5, "941.5"),
-        ("t_prime", None, "None"),
-        ("guidance_scale", -0.1, "-0.1"),
-        ("guidance_scale", NAN, "nan"),
-        ("guidance_scale", INF, "inf"),
-        ("guidance_scale", "7", "7"),
-        ("eta", 1.1, "1.1"),
-        ("eta", -0.1, "-0.1"),
-        ("eta", NAN, "nan"),
-        ("smooth_background", 1.5, "1.5"),
-        ("smooth_background", -0.5, "-0.5"),
-        ("smooth_background", NAN, "nan"),
-        ("zoom", 0.0, "0.0"),
-        ("zoom", -1.0, "-1.0"),
-        ("zoom", NAN, "nan"),
-        ("rotation", INF, "inf"),
-        ("fps", 0.0, "0.0"),
-        ("fps", NAN, "nan"),
-        ("motion", (NAN, 1.0), "nan"),
-        ("motion", (1.0, INF), "inf"),
-        ("motion", (1.0, 2.0, 3.0), "3.0"),
-        ("motion", 12.0, "12.0"),
-        ("motion", ("a", "b"), "a"),
-        ("attention", "frist", "frist"),
-        ("initial_noise", "white", "white"),
-        ("noise_strength", -1.0, "-1.0"),
-        ("noise_strength", NAN, "nan"),
-        ("jump_convention", "papr", "papr"),
-        ("flow_convention", "rel", "rel"),
-        ("background_convention", "p", "p"),
         ("foreground", "", "no word"),
         ("foreground", (), "no word"),
     ],
 )
 def test_an_impossible_value_is_refused_and_named_in_one_line(name, value, said):
-    with pytest.raises(InputError) as caught:
-        Settings(**{"prompt": "a red ball", name: value})
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    refused(lambda: Settings(**{"prompt": "a red ball", name: value}), re.escape(said))
 
 
 def test_what_only_works_together_is_checked_together():
-    with pytest.raises(InputError, match="1.5"):
-        Settings("a", motion=None, initial_noise="residual", noise_strength=1.5)
-    with pytest.raises(InputError, match="motion off"):
-        Settings("a", initial_noise="mixed")
-    with pytest.raises(InputError, match="t = 1000"):
-        Settings("a", t=1000)
-    with pytest.raises(InputError, match="no prompt"):
-        Settings.from_dict({"frames": 2})
+    refused(lambda: Settings("a", motion=None, initial_noise="residual", noise_strength=1.5), "1.5")
+    refused(lambda: Settings("a", initial_noise="mixed"), "motion off")
     for camera in ({"zoom": 1.1}, {"rotation": 5.0}):
-        with pytest.raises(InputError, match="motion is off"):
-            Settings("a", motion=None, **camera)
+        refused(lambda: Settings("a", motion=None, **camera), "motion is off")
 
 
 @pytest.mark.parametrize(
@@ -156,8 +119,8 @@ def test_every_setting_is_an_argument_by_name_and_no_other_is_swallowed(function
 
 
 def test_an_unknown_setting_is_refused_and_named():
-    with pytest.raises(InputError, match="framse"):
-        Settings.from_dict({"prompt": "a", "framse": 3})
+    refused(lambda: Settings.from_dict({"prompt": "a", "framse": 3}), "framse")
+    refused(lambda: Settings.from_dict({"frames": 2}), "no prompt")
 
 
 @pytest.mark.parametrize(
@@ -165,8 +128,7 @@ def test_an_unknown_setting_is_refused_and_named():
     [(500, "496 or 504"), (513, "512 or 520"), (3, "8"), (-16, "8"), (4095, "4088 or 4096"), (5000, "4096")],
 )
 def test_a_side_that_is_no_multiple_of_eight_comes_with_the_nearest_that_are(pixels, near):
-    with pytest.raises(InputError, match=f"{pixels}.*try {near}$"):
-        check_side("height", pixels)
+    refused(lambda: check_side("height", pixels), f"{pixels}.*try {near}$")
 
 
 def test_every_multiple_of_eight_up_to_the_limit_is_accepted():
@@ -192,16 +154,12 @@ def test_every_setting_has_words_for_reports():
         for one in fields(task):
             phrase = in_words(one.name, getattr(default, one.name))
             assert phrase and "{}" not in phrase and "None" not in phrase
-    assert (
-        in_words("motion", (12.0, 3.5))
-        == "motion dynamics: the camera moves by (12, 3.5)/512 of the frame every frame (E7–E9)"
-    )
-    assert in_words("motion", (0.0, 0.0)).startswith("motion dynamics") and in_words("motion", None).startswith(
-        "no motion"
-    )
-    assert in_words("smooth_background", 0.0) == "no background smoothing" and "0.6" in in_words(
-        "smooth_background", 0.6
-    )
+    moves = "motion dynamics: the camera moves by (12, 3.5)/512 of the frame every frame (E7–E9)"
+    assert in_words("motion", (12.0, 3.5)) == moves
+    assert in_words("motion", (0.0, 0.0)).startswith("motion dynamics")
+    assert in_words("motion", None).startswith("no motion")
+    assert in_words("smooth_background", 0.0) == "no background smoothing"
+    assert "0.6" in in_words("smooth_background", 0.6)
 
 
 OWN = {"generate": {"steps": 25, "guidance_scale": 4, "t_prime": 561, "t": 641}, "edit": {"image_scale": 1.5}}
@@ -234,5 +192,4 @@ def test_what_is_left_out_is_the_checkpoints_else_the_papers():
     ],
 )
 def test_impossible_defaults_of_a_checkpoint_are_refused(own, said):
-    with pytest.raises(InputError, match=said):
-        Settings.resolve({"prompt": "a"}, {"generate": own})
+    refused(lambda: Settings.resolve({"prompt": "a"}, {"generate": own}), said)

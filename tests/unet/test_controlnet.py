@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import random, randomize, unet_config
+from tiny import random, randomize, refused, unet_config
 
 from t2vz.attention import VARIANTS, KeyValueCache, looks_ahead
-from t2vz.errors import InputError
 from t2vz.unet import ControlNet, ControlNetConfig, UNet
 
 MANIFEST = Path(__file__).parents[1] / "checkpoints/data/controlnet.json"
@@ -138,12 +137,9 @@ def test_from_unet_keeps_float_type_and_in_training_only_the_zero_convolutions_m
 def test_sizes_that_do_not_fit_are_refused(controlnet, inputs):
     x, context, pictures = inputs
     for bad in (pictures[..., :-1], pictures[:, :2], pictures[:, :, :1], pictures[0], pictures.repeat(3, 1, 1, 1, 1)):
-        with pytest.raises(InputError, match=r"condition pictures \(2 or 1, 3, 3, 32, 24\)"):
-            controlnet(x, 501, context, bad)
-    with pytest.raises(InputError, match="ControlNet reads latents"):
-        controlnet(x[:, :, :3], 501, context, pictures)
-    with pytest.raises(InputError, match="ControlNet reads text states"):
-        controlnet(x, 501, context[..., :5], pictures)
+        refused(lambda: controlnet(x, 501, context, bad), r"condition pictures \(2 or 1, 3, 3, 32, 24\)")
+    refused(lambda: controlnet(x[:, :, :3], 501, context, pictures), "ControlNet reads latents")
+    refused(lambda: controlnet(x, 501, context[..., :5], pictures), "ControlNet reads text states")
 
 
 def test_sd15_s_names_and_shapes_are_the_published_ones():
