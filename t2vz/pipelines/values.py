@@ -109,41 +109,8 @@ class Choice(ValueKind):
 
 
 @dataclass(frozen=True)
-class Whole(ValueKind):
-    """A whole number; numpy's become Python's."""
-
-    typed: ClassVar[str] = "whole number"
-    metavar: ClassVar[str] = "N"
-    least: float = -math.inf
-    most: float = math.inf
-
-    def parse(self, text: str) -> int:
-        """ "8" -> 8."""
-        return int(text)
-
-    def check(self, name: str, value) -> int:
-        """An int of the range."""
-        if not isinstance(value, Integral) or isinstance(value, bool) or not self.least <= value <= self.most:
-            bounds = f" from {self.least} to {self.most}" if self.most < math.inf else f" of at least {self.least}"
-            raise InputError(f"{name} = {value}: a whole number{bounds * (self.least > -math.inf)} is needed")
-        return int(value)
-
-
-class Side(Whole):
-    """A picture's side in pixels."""
-
-    metavar: ClassVar[str] = "PIXELS"
-
-    def check(self, name: str, value) -> int:
-        """A multiple of 8 from 8 to LARGEST_SIDE."""
-        pixels = super().check(name, value)
-        check_side(name, pixels)
-        return pixels
-
-
-@dataclass(frozen=True)
 class Number(ValueKind):
-    """A finite number; numpy's become Python's."""
+    """A finite number, from least to most, and larger than `above`; numpy's become Python's."""
 
     typed: ClassVar[str] = "number"
     metavar: ClassVar[str] = "X"
@@ -159,12 +126,45 @@ class Number(ValueKind):
         """A float of the range."""
         if not is_number(value):
             raise InputError(f"{name} = {value}: a finite number is needed")
+        return float(self.within(name, value))
+
+    def within(self, name: str, value):
+        """The number itself, of the range."""
         if value <= self.above:
             raise InputError(f"{name} = {value}: it must be above {self.above:g}")
         if not self.least <= value <= self.most:
-            bounds = f"from {self.least:g} to {self.most:g}" if self.most < math.inf else f"of at least {self.least:g}"
-            raise InputError(f"{name} = {value}: a number {bounds} is needed")
-        return float(value)
+            bounds = f"from {self.least} to {self.most}" if self.most < math.inf else f"of at least {self.least}"
+            raise InputError(f"{name} = {value}: a {self.typed} {bounds} is needed")
+        return value
+
+
+class Whole(Number):
+    """A whole number."""
+
+    typed = "whole number"
+    metavar = "N"
+
+    def parse(self, text: str) -> int:
+        """ "8" -> 8."""
+        return int(text)
+
+    def check(self, name: str, value) -> int:
+        """An int of the range."""
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise InputError(f"{name} = {value}: a whole number is needed")
+        return int(self.within(name, value))
+
+
+class Side(Whole):
+    """A picture's side in pixels."""
+
+    metavar: ClassVar[str] = "PIXELS"
+
+    def check(self, name: str, value) -> int:
+        """A multiple of 8 from 8 to LARGEST_SIDE."""
+        pixels = super().check(name, value)
+        check_side(name, pixels)
+        return pixels
 
 
 class Pair(ValueKind):
