@@ -12,27 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import twins
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-from safetensors import safe_open
 from tiny import unet_config
 from transformers import CLIPTextConfig, CLIPTextModel
-from twins import (
-    NEGATIVE,
-    PROMPT,
-    clip_words,
-    cross_frame,
-    ddim,
-    noise_for,
-    pipeline,
-    predict,
-    relative,
-    unet_options,
-    vae_options,
-)
-from twins import text_to_video as their_text_to_video
+from twins import NEGATIVE, PROMPT, ddim, relative
 
 from t2vz import StableDiffusion, text_to_video
 from t2vz.checkpoints import find_tokenizer
+from t2vz.vae import VAEConfig
 
 
 @pytest.fixture(scope="module", params=["a diffusers folder", "a t2vz folder", "a single file", "--weights"])
@@ -52,9 +40,9 @@ def programs(path, request, tmp_path_factory):
     device = torch.device(request.config.getoption("--device"))
     if device.type == "cuda" and not torch.cuda.is_available():
         pytest.skip(f"--device {device}: this machine has no CUDA device")
-    theirs = their_folder(path) if path.is_dir() else their_single_file(path, tmp_path_factory.mktemp("config"))
-    theirs.to(device, torch.float32)
-    return StableDiffusion.load(path, torch.float32, device), theirs
+    sd = StableDiffusion.load(path, torch.float32, device)
+    theirs = their_folder(path) if path.is_dir() else their_single_file(path, sd, tmp_path_factory.mktemp("config"))
+    return sd, theirs.to(device, torch.float32)
 
 
 def their_folder(path: Path):
@@ -69,52 +57,35 @@ def their_folder(path: Path):
     unet = load(UNet2DConditionModel, "unet", "diffusion_pytorch_model")
     vae = load(AutoencoderKL, "vae", "diffusion_pytorch_model")
     text_encoder = load(CLIPTextModel, "text_encoder", "model")
-    return pipeline(unet, vae, text_encoder, clip_words(find_tokenizer(path)))
+    return twins.pipeline(unet, vae, text_encoder, twins.clip_words(find_tokenizer(path)))
 
 
-def their_single_file(path: Path, configs: Path):
-    """`from_single_file` with config files written here: theirs come from the hub. SD 1.x's, at the file's widths."""
-    from t2vz.vae import VAEConfig
-
-    def shapes(pattern):
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_slice(key).get_shape() for key in file.keys() if pattern in key}  # noqa: SIM118
-
-    unet, vae, text = shapes("model.diffusion_model."), shapes("first_stage_model."), shapes("cond_stage_model.")
-    down = {
-        key.split(".")[3]: shape[0] for key, shape in vae.items() if ".encoder.down." in key and "conv2.weight" in key
-    }
-    firsts = [i for i in range(1, 13) if f"model.diffusion_model.input_blocks.{i}.0.out_layers.3.weight" in unet]
-    halving = [i for i in range(1, 13) if f"model.diffusion_model.input_blocks.{i}.0.op.weight" in unet]
-    starts = [1] + [i + 1 for i in halving]
-    widths = tuple(unet[f"model.diffusion_model.input_blocks.{i}.0.out_layers.3.weight"][0] for i in starts)
-    attention = tuple(f"model.diffusion_model.input_blocks.{i}.1.norm.weight" in unet for i in starts)
-    resnets = len([i for i in firsts if not halving or i < halving[0]])
-    context = unet["model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1]
-    per_level = len({key.split(".block.")[1].split(".")[0] for key in vae if ".encoder.down.0.block." in key})
-    rows, width = text["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"]
-    inner = text["cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight"][0]
-    layers = len({key.split(".layers.")[1].split(".")[0] for key in text if ".layers." in key})
+def their_single_file(path: Path, sd: StableDiffusion, configs: Path):
+    """`from_single_file` with config files written here: theirs come from the hub. What the file's shapes show is taken
+    from our networks, and must fit theirs; the rest is SD 1.x's."""
 
     def write(name, content):
         (configs / name).parent.mkdir(exist_ok=True)
         (configs / name).write_text(json.dumps(content))
 
-    unet_sizes = unet_config(widths, attention, resnets, heads=(8,) * len(widths), context_dim=context)
-    vae_sizes = VAEConfig(block_out_channels=tuple(down[level] for level in sorted(down)), layers_per_block=per_level)
-    write("unet/config.json", {"_class_name": "UNet2DConditionModel", **unet_options(unet_sizes)})
-    write("vae/config.json", {"_class_name": "AutoencoderKL", **vae_options(vae_sizes)})
-    words = {"vocab_size": rows, "bos_token_id": 0, "eos_token_id": rows - 1, "architectures": ["CLIPTextModel"]}
-    towers = {"hidden_size": width, "intermediate_size": inner, "num_attention_heads": width // 64}
-    CLIPTextConfig(**words, **towers, num_hidden_layers=layers).save_pretrained(configs / "text_encoder")
+    unet, vae, text = sd.unet.config, sd.vae.config, sd.text_encoder.config
+    levels, heads = (unet.block_out_channels, unet.has_attention, unet.layers_per_block), (8,) * len(unet.heads)
+    unet_sizes = unet_config(*levels, heads=heads, context_dim=unet.context_dim)
+    vae_sizes = VAEConfig(block_out_channels=vae.block_out_channels, layers_per_block=vae.layers_per_block)
+    write("unet/config.json", {"_class_name": "UNet2DConditionModel", **twins.unet_options(unet_sizes)})
+    write("vae/config.json", {"_class_name": "AutoencoderKL", **twins.vae_options(vae_sizes)})
+    shown = {name: getattr(text, name) for name in ("vocab_size", "hidden_size", "intermediate_size")}
+    shown |= {"num_hidden_layers": text.num_hidden_layers, "num_attention_heads": text.hidden_size // 64}
+    words = {"bos_token_id": 0, "eos_token_id": text.vocab_size - 1, "architectures": ["CLIPTextModel"]}
+    CLIPTextConfig(**shown, **words).save_pretrained(configs / "text_encoder")
     index = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "scheduler": "DDIMScheduler"}
     index = {name: ["diffusers", kind] for name, kind in index.items()}
     index |= {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
     write("model_index.json", {"_class_name": "StableDiffusionPipeline", **index})
     options = {"config": str(configs), "local_files_only": True, "torch_dtype": torch.float32, "scheduler": ddim()}
-    options |= {"tokenizer": clip_words(find_tokenizer(path)), "safety_checker": None, "feature_extractor": None}
+    options |= {"tokenizer": twins.clip_words(find_tokenizer(path)), "safety_checker": None, "feature_extractor": None}
     parts = StableDiffusionPipeline.from_single_file(str(path), **options)
-    return pipeline(parts.unet, parts.vae, parts.text_encoder, options["tokenizer"])
+    return twins.pipeline(parts.unet, parts.vae, parts.text_encoder, options["tokenizer"])
 
 
 def size(sd) -> int:
@@ -130,8 +101,8 @@ def test_unet(programs, attention, normal, measured):
     context = sd.encode_text([NEGATIVE, PROMPT])
     with torch.no_grad():
         ours = sd.unet(x, 901, context, attention)
-    measured(f"UNet, {attention}", relative(ours, predict(theirs.unet, x, 901, context, attention)), 1e-5)
-    cross_frame(theirs.unet, "own")
+    measured(f"UNet, {attention}", relative(ours, twins.predict(theirs.unet, x, 901, context, attention)), 1e-5)
+    twins.cross_frame(theirs.unet, "own")
 
 
 def test_vae(programs, normal, measured):
@@ -139,12 +110,8 @@ def test_vae(programs, normal, measured):
     side = size(sd)
     images = normal((1, 3, side // 8, side // 8), torch.float32).clamp(-1, 1)
     images = images.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    with torch.no_grad():
-        posterior = theirs.vae.encode(images).latent_dist
-        mean, log_variance = sd.vae.encode_moments(images)
-        measured("VAE mean", relative(mean, posterior.mean), 1e-5)
-        measured("VAE log-variance", relative(log_variance, posterior.logvar), 1e-5)
-        measured("VAE decode", relative(sd.vae.decode(mean), theirs.vae.decode(mean).sample), 1e-5)
+    for what, error in twins.vae_errors(sd.vae, theirs.vae, images).items():
+        measured(f"VAE {what}", error, 1e-5)
     assert sd.vae.config.scaling_factor == theirs.vae.config.scaling_factor
 
 
@@ -161,10 +128,10 @@ def test_video(programs, monkeypatch, measured):
     """4 steps, 3 frames: frame 1 alone, the jump, the warp, all frames with first-frame attention, decoding."""
     sd, theirs = programs
     side = size(sd)
-    noise = noise_for(3, side, side)
+    noise = twins.noise_for(3, side, side)
     ours = text_to_video(sd, PROMPT, 3, 4, 7.5, NEGATIVE, height=side, width=side, t_prime=501, t=751, noise=noise)
     options = {"num_inference_steps": 4, "t0": 2, "t1": 3, "negative_prompt": NEGATIVE, "height": side, "width": side}
-    latents = their_text_to_video(theirs, monkeypatch, PROMPT, noise, **options)
+    latents = twins.text_to_video(theirs, monkeypatch, PROMPT, noise, **options)
     measured("video's latents", relative(ours.latents, latents), 1e-4)
     with torch.no_grad():
         frames = theirs.decode_latents(latents)

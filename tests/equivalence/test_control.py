@@ -9,26 +9,10 @@ import functools
 
 import pytest
 import torch
+import twins
 from diffusers import MultiControlNetModel, StableDiffusionControlNetPipeline
-from diffusers.models.attention_processor import AttnProcessor2_0
 from tiny import UNET, randomize, tiny_sd
-from twins import (
-    NEGATIVE,
-    ODD_HEADS,
-    PROMPT,
-    SD15_TOPOLOGY,
-    TOLERANCE,
-    UNCHECKED,
-    clip_words,
-    control_twin,
-    cross_frame,
-    ddim,
-    relative,
-    text_twin,
-    unet_twin,
-    vae_twin,
-    zero,
-)
+from twins import NEGATIVE, PROMPT, TOLERANCE, UNCHECKED, ddim, relative
 
 from t2vz.pipelines.control import control_video
 from t2vz.unet import ControlNet, ControlNetConfig
@@ -41,8 +25,8 @@ THEIR_WORDS = {
 }
 SIZES = {
     "tiny": (UNET, {}),
-    "sd15 topology": (SD15_TOPOLOGY, {}),
-    "small stem": (ODD_HEADS, {"condition_channels": 1, "condition_out_channels": (5, 7, 9)}),
+    "sd15 topology": (twins.SD15_TOPOLOGY, {}),
+    "small stem": (twins.ODD_HEADS, {"condition_channels": 1, "condition_out_channels": (5, 7, 9)}),
 }
 
 
@@ -58,20 +42,16 @@ def make(name, dtype, device, seed=0):
 def test_e14_residuals(name, attention, dtype, device, normal, measured):
     controlnet = make(name, dtype, device)
     config, factor, frames = controlnet.config, controlnet.factor, 3
-    theirs = control_twin(controlnet)
-    cross_frame(theirs, attention)
+    theirs = twins.control_twin(controlnet)
+    twins.cross_frame(theirs, attention)
     for (h, w), t, scale in (((8, 8), 981, 1.0), ((5, 7), 21, 0.6)):
         x = normal((2, frames, 4, h, w), dtype, seed=t)
         context = normal((2, 11, config.context_dim), dtype, seed=t + 1)
         sides = (frames, config.condition_channels, factor * h, factor * w)
         condition = torch.sigmoid(normal((1, *sides), dtype, seed=t + 2))
-        with torch.no_grad():
-            ours = controlnet(x, t, context, condition, attention, scale=scale)
-            given = (context.repeat_interleave(frames, dim=0), condition[0].repeat(2, 1, 1, 1), scale)
-            down, middle = theirs(x.flatten(0, 1), t, *given, return_dict=False)
-        assert len(ours) == len(down) + 1
-        for i, (a, b) in enumerate(zip(ours, (*down, middle), strict=True)):
-            measured(f"residual {i} of {name}, {attention}, {h}×{w}, {dtype}", relative(a, b), TOLERANCE[dtype])
+        errors = twins.control_errors(controlnet, theirs, x, t, context, condition, attention, scale)
+        for i, error in enumerate(errors):
+            measured(f"residual {i} of {name}, {attention}, {h}×{w}, {dtype}", error, TOLERANCE[dtype])
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +63,7 @@ def models(request, folder):
     def made(dtype):
         sd = tiny_sd(folder, dtype, device, seed=3)
         controlnets = [make("tiny", dtype, device, seed) for seed in (20, 21)]
-        shared = {"vae": vae_twin(sd.vae), "text_encoder": text_twin(sd.text_encoder), "unet": unet_twin(sd.unet)}
-        shared["tokenizer"] = clip_words(folder / "tokenizer")
-        return sd, controlnets, shared, [control_twin(controlnet) for controlnet in controlnets]
+        return sd, controlnets, twins.parts(sd, folder / "tokenizer"), list(map(twins.control_twin, controlnets))
 
     return made
 
@@ -115,8 +93,7 @@ def their_latents(models, dtype, steps=4, count=1, guidance=9.0, attention="firs
     pipe = StableDiffusionControlNetPipeline(**parts, controlnet=steering, scheduler=ddim(dtype), **UNCHECKED)
     pipe.set_progress_bar_config(disable=True)
     for network in (pipe.unet, *networks[:count]):
-        halves = zero.CrossFrameAttnProcessor2_0(batch_size=2 if guidance > 1 else 1)
-        network.set_attn_processor(halves if attention == "first" else AttnProcessor2_0())
+        twins.cross_frame(network, attention, 2 if guidance > 1 else 1)
     shared, pictures = inputs(count)
     # Their pipeline rounds pictures to float32, which is all that is left of the difference in float64.
     images = [(one.to(pipe.device, dtype) / 255).permute(0, 3, 1, 2) for one in pictures]

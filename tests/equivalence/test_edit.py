@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
-from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.schedulers import scheduling_euler_ancestral_discrete as euler
 from tiny import tiny_edit_sd
-from twins import BETAS, NEGATIVE, UNCHECKED, clip_words, ddim, relative, text_twin, unet_twin, vae_twin, zero
+from twins import BETAS, NEGATIVE, UNCHECKED, cross_frame, ddim, parts, relative
 
 from t2vz import edit_video
 from t2vz.schedulers import NoiseSchedule, euler_ancestral_step, euler_timesteps, scale_input, sigma_at
@@ -76,15 +75,13 @@ def test_step(steps, tables, device, normal, measured):
 def their_edit(sd, folder, monkeypatch, frames, noise, sampler, attention, output="latent", **options):
     """Run their pipeline on a video as a batch of pictures, with our noise in place of its draws."""
     dtype, m = sd.dtype, len(frames)
-    unet = unet_twin(sd.unet)
-    unet.set_attn_processor(
-        zero.CrossFrameAttnProcessor2_0(batch_size=3) if attention == "first" else AttnProcessor2_0()
-    )
     scheduler = ancestral() if sampler == "euler_ancestral" else ddim(dtype)
-    parts = (vae_twin(sd.vae), text_twin(sd.text_encoder), clip_words(folder / "tokenizer"), unet, scheduler)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pipe = StableDiffusionInstructPix2PixPipeline(*parts, **UNCHECKED)
+        pipe = StableDiffusionInstructPix2PixPipeline(
+            **parts(sd, folder / "tokenizer"), scheduler=scheduler, **UNCHECKED
+        )
+    cross_frame(pipe.unet, attention, 3)
     pipe.set_progress_bar_config(disable=True)
     draws = list(noise.get("ancestral", []))
     pictures = torch.from_numpy(frames).to(sd.device, dtype).permute(0, 3, 1, 2) / 255

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny import tiny_sd
 from twins import NEGATIVE, PROMPT, noise_for, pipeline, relative
 from twins import text_to_video as their_text_to_video
@@ -56,13 +55,3 @@ def test_diffusers_loads_our_folder(saved, device, monkeypatch):
     sd = StableDiffusion.load(saved["ours"], torch.float32, device)
     ours = text_to_video(sd, PROMPT, 3, 3, 7.5, NEGATIVE, height=64, width=64, t_prime=334, t=667, noise=noise)
     assert relative(ours.latents, made) <= 1e-4
-
-
-def test_the_single_file_has_the_original_names(saved):
-    """As written by CompVis' code: three prefixes, 1×1 convolutions for the VAE's attention."""
-    tensors = load_file(saved["single"])
-    prefixes = {name.split(".")[0] for name in tensors}
-    assert prefixes == {"model", "first_stage_model", "cond_stage_model"}
-    assert tensors["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"].shape == (32, 32)
-    assert tensors["first_stage_model.decoder.mid.attn_1.q.weight"].shape == (64, 64, 1, 1)
-    assert "cond_stage_model.transformer.text_model.final_layer_norm.weight" in tensors

@@ -10,8 +10,9 @@ import gc
 
 import pytest
 import torch
+import twins
 from tiny import randomize
-from twins import control_twin, cross_frame, predict, relative, text_twin, unet_twin, vae_twin
+from twins import relative
 
 from t2vz.text import TextConfig, TextEncoder
 from t2vz.unet import ControlNet, ControlNetConfig, UNet, UNetConfig
@@ -35,13 +36,13 @@ def made_up(network, dtype, device):
 def test_unet(dtype, size, tolerance, device, normal, measured):
     unet = made_up(lambda: UNet(UNetConfig()), dtype, device)
     assert sum(p.numel() for p in unet.parameters()) == 859_520_964
-    theirs = unet_twin(unet)
+    theirs = twins.unet_twin(unet)
     x, context = normal((2, 2, 4, size, size), dtype), normal((2, 77, 768), dtype, seed=1)
     for attention, t in (("own", 981), ("first", 441)):
         with torch.no_grad():
             ours = unet(x, t, context, attention)
         assert 0.1 < float(ours.std()) < 100, "the made-up network should neither die nor explode"
-        error = relative(ours, predict(theirs, x, t, context, attention))
+        error = relative(ours, twins.predict(theirs, x, t, context, attention))
         measured(f"SD 1.5's UNet, {size}×{size}, {attention}, {dtype}", error, tolerance)
 
 
@@ -49,16 +50,11 @@ def test_unet(dtype, size, tolerance, device, normal, measured):
 def test_controlnet(dtype, size, tolerance, device, normal, measured):
     controlnet = made_up(lambda: ControlNet(ControlNetConfig()), dtype, device)
     assert sum(p.numel() for p in controlnet.parameters()) == 361_279_120
-    theirs = control_twin(controlnet)
-    cross_frame(theirs, "first")
+    theirs = twins.control_twin(controlnet)
+    twins.cross_frame(theirs, "first")
     x, context = normal((2, 2, 4, size, size), dtype), normal((2, 77, 768), dtype, seed=1)
     pictures = torch.sigmoid(normal((1, 2, 3, 8 * size, 8 * size), dtype, seed=2))
-    with torch.no_grad():
-        ours = controlnet(x, 441, context, pictures, "first")
-        down, middle = theirs(
-            x.flatten(0, 1), 441, context.repeat_interleave(2, dim=0), pictures[0].repeat(2, 1, 1, 1), return_dict=False
-        )
-    errors = [relative(a, b) for a, b in zip(ours, (*down, middle), strict=True)]
+    errors = twins.control_errors(controlnet, theirs, x, 441, context, pictures, "first")
     measured(f"SD 1.5's ControlNet, worst residual, {size}×{size}, {dtype}", max(errors), tolerance)
 
 
@@ -68,15 +64,9 @@ def test_controlnet(dtype, size, tolerance, device, normal, measured):
 def test_vae(dtype, side, tolerance, device, normal, measured):
     vae = made_up(lambda: VAE(VAEConfig()), dtype, device)
     assert sum(p.numel() for p in vae.parameters()) == 83_653_863
-    theirs = vae_twin(vae)
     images = normal((1, 3, side, side), dtype).clamp(-1, 1)
-    with torch.no_grad():
-        posterior = theirs.encode(images).latent_dist
-        mean, log_variance = vae.encode_moments(images)
-        measured(f"SD 1.5's VAE mean, {side} px, {dtype}", relative(mean, posterior.mean), tolerance)
-        measured(f"SD 1.5's VAE log-variance, {side} px, {dtype}", relative(log_variance, posterior.logvar), tolerance)
-        decoded = relative(vae.decode(mean), theirs.decode(mean).sample)
-        measured(f"SD 1.5's VAE decode, {side} px, {dtype}", decoded, tolerance)
+    for what, error in twins.vae_errors(vae, twins.vae_twin(vae), images).items():
+        measured(f"SD 1.5's VAE {what}, {side} px, {dtype}", error, tolerance)
 
 
 @torch.no_grad()
@@ -86,5 +76,5 @@ def test_text(measured):
     assert sum(p.numel() for p in tower.parameters()) == 123_060_480
     ids = torch.randint(49408, (2, 77), generator=torch.Generator().manual_seed(0))
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
-        theirs = text_twin(tower.to(dtype))(input_ids=ids).last_hidden_state
+        theirs = twins.text_twin(tower.to(dtype))(input_ids=ids).last_hidden_state
         measured(f"CLIP's text tower, {dtype}", relative(tower(ids), theirs), tolerance)

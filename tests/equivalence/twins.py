@@ -137,14 +137,20 @@ def clip_words(tokenizer) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(str(tokenizer), model_max_length=77, local_files_only=True)
 
 
+def parts(sd, tokenizer) -> dict:
+    """A StableDiffusion's weights in the classes that their pipelines are made of. tokenizer: its folder."""
+    networks = {"unet": unet_twin(sd.unet), "vae": vae_twin(sd.vae), "text_encoder": text_twin(sd.text_encoder)}
+    return networks | {"tokenizer": clip_words(tokenizer)}
+
+
 def pipeline_twin(sd, tokenizer, tables: torch.dtype = torch.float32) -> zero.TextToVideoZeroPipeline:
     """TextToVideoZeroPipeline around a StableDiffusion's weights. tokenizer: its folder."""
-    return pipeline(unet_twin(sd.unet), vae_twin(sd.vae), text_twin(sd.text_encoder), clip_words(tokenizer), tables)
+    return pipeline(**parts(sd, tokenizer), tables=tables)
 
 
-def cross_frame(unet: UNet2DConditionModel, attention: str) -> None:
-    """Set the attention processors of diffusers for "own" or "first", for guidance batches of two halves."""
-    first = zero.CrossFrameAttnProcessor2_0(batch_size=2)
+def cross_frame(unet: UNet2DConditionModel | ControlNetModel, attention: str, videos: int = 2) -> None:
+    """Set diffusers' attention processors for "own" or "first", for batches of so many videos, as guidance has 2."""
+    first = zero.CrossFrameAttnProcessor2_0(batch_size=videos)
     unet.set_attn_processor(first if attention == "first" else AttnProcessor2_0())
 
 
@@ -155,6 +161,26 @@ def predict(unet: UNet2DConditionModel, x: Tensor, t: int, context: Tensor, atte
     cross_frame(unet, attention)
     eps = unet(x.flatten(0, 1), t, encoder_hidden_states=context.repeat_interleave(f, dim=0)).sample
     return eps.unflatten(0, (b, f))
+
+
+@torch.no_grad()
+def vae_errors(vae, theirs: AutoencoderKL, images: Tensor, latents: Tensor | None = None) -> dict[str, float]:
+    """Relative errors of the posterior's mean and log-variance, and of decoding latents (None: the mean)."""
+    posterior = theirs.encode(images).latent_dist
+    mean, log_variance = vae.encode_moments(images)
+    latents = mean if latents is None else latents
+    decoded = relative(vae.decode(latents), theirs.decode(latents).sample)
+    errors = {"mean": relative(mean, posterior.mean), "log-variance": relative(log_variance, posterior.logvar)}
+    return errors | {"decode": decoded}
+
+
+@torch.no_grad()
+def control_errors(controlnet, theirs: ControlNetModel, x, t, context, condition, attention, scale=1.0) -> list[float]:
+    """Relative error of every residual of one call, for a guidance batch of two halves; theirs has its processors."""
+    ours = controlnet(x, t, context, condition, attention, scale=scale)
+    given = (context.repeat_interleave(x.shape[1], dim=0), condition[0].repeat(2, 1, 1, 1), scale)
+    down, middle = theirs(x.flatten(0, 1), t, *given, return_dict=False)
+    return [relative(a, b) for a, b in zip(ours, (*down, middle), strict=True)]
 
 
 def noise_for(frames, height, width, seed=0) -> dict[str, Tensor]:
