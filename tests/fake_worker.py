@@ -71,7 +71,7 @@ def check_complete(folder: Path, count: int) -> None:
     store = RunFolder(folder)
     for key, number in keyed(count).items():
         record = store.read(key)
-        assert record.pop("seconds") >= 0 and record == expected(number)
+        assert record.pop("seconds") >= 0 and record == {**expected(number), "folder": store.path(key)}
         assert (store.path(key) / "video.mp4").read_bytes() == b"whole" * 100
     assert sorted(os.listdir(store.runs)) == sorted(keyed(count))
 

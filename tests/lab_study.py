@@ -1,7 +1,9 @@
 """A small finished study with invented numbers, for tests of tables and reports: nothing is generated.
 
-results, keys = finished_study(store)        # 2 × 2 variants, 2 prompts, 3 seeds
+results = finished_study(folder)             # 2 × 2 variants, 2 prompts, 3 seeds
 """
+
+from pathlib import Path
 
 import numpy as np
 
@@ -51,21 +53,14 @@ def numbers_of(trial) -> dict[str, float]:
     }
 
 
-def finished_study(store: RunFolder, text: str = STUDY) -> tuple[Results, list[str]]:
-    """The study, all its runs on the disk, and their keys in order."""
-    study = parse_study(text, "tests", "tests.toml")
-    runs, keys = [], []
-    for trial in study.trials():
+def finished_study(folder: Path, text: str = STUDY) -> Results:
+    """The study, all its runs in the folder."""
+    study, store, runs = parse_study(text, "tests", "tests.toml"), RunFolder(folder), []
+    for number, trial in enumerate(study.trials(), start=1):
+        frames = np.random.default_rng(number).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
         settings = {**Settings.resolve(trial.settings).to_dict(), "height": 32, "width": 48}
-        record = {
-            "settings": settings,
-            "video": None,
-            "metrics": numbers_of(trial),
-            "notes": ["said once"],
-            "seconds": 1.0,
-        }
-        runs.append((trial, record))
-        keys.append(run_key(trial.settings))
-        frames = np.random.default_rng(len(keys)).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
-        store.make(keys[-1], lambda folder, frames=frames: {"video": str(Video(frames).save(folder / "video.mp4"))})
-    return collect(study, runs), keys
+        record = {"settings": settings, "video": None, "metrics": numbers_of(trial), "notes": ["said once"]}
+        key = run_key(trial.settings)
+        store.make(key, lambda folder, video=Video(frames), record=record: video.save(folder / "video.mp4") and record)
+        runs.append((trial, store.read(key)))
+    return collect(study, runs)

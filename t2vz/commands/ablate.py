@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         "summary.csv and results.json"
     )
     if args.report:
-        write_report(results, made, store, [key for key, _ in job.trials], job.out / "report.html")
+        write_report(results, made, job.out / "report.html")
         print(f"{job.out / 'report.html'}: open it in a browser")
 
 

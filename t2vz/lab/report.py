@@ -18,7 +18,6 @@ from .measure import MEASURES
 from .page import render
 from .pictures import data_uri, picture_uri, small, strip
 from .results import Results, Table, judge
-from .runs import RunFolder
 from .statistics import LEVEL
 from .tasks import TASKS
 
@@ -30,8 +29,8 @@ MARGIN = 0.06  # of the axis, left free at either end
 MOTION = ("motion_x", "motion_y")
 
 
-def write_report(results: Results, made: dict, store: RunFolder, keys: list[str], path: Path) -> None:
-    """Write the page. made: how the results came about; keys: of results.runs, in the same order."""
+def write_report(results: Results, made: dict, path: Path) -> None:
+    """Write the page. made: how the results came about."""
     variants, common = _settings(results)
     page = render(
         "report.html",
@@ -45,7 +44,7 @@ def write_report(results: Results, made: dict, store: RunFolder, keys: list[str]
         places=places,
         number=number,
         judge=judge,
-        films=_films(results, store, keys),
+        films=_films(results),
         variants=variants,
         common=common,
         notes=list(dict.fromkeys(note for _, record in results.runs for note in record["notes"])),
@@ -67,14 +66,14 @@ def number(value: float, places: int, signed: bool) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
-def _films(results: Results, store: RunFolder, keys: list[str]) -> list[dict]:
+def _films(results: Results) -> list[dict]:
     """The first prompts' videos at the first seed, all variants, as far as the budget allows; at least one prompt."""
     study, films, spent = results.study, [], 0
     for prompt in study.prompts[: study.show]:
         place = (study.videos[0], prompt, study.seeds[0])
         shown = [
-            _film(trial.variant.name, store.path(key) / VIDEO)
-            for (trial, _), key in zip(results.runs, keys, strict=True)
+            _film(trial.variant.name, record["folder"] / VIDEO)
+            for trial, record in results.runs
             if trial.place == place
         ]
         spent += sum(len(film["video"]) + len(film["strip"]) for film in shown)

@@ -37,7 +37,7 @@ class Results:
     """
 
     study: Study
-    runs: Sequence[tuple[Trial, dict]]  # with the record of each
+    runs: Sequence[tuple[Trial, dict]]  # with the record of each, as `RunFolder.read`
     metrics: tuple[str, ...]
     means: Table
     differences: Table

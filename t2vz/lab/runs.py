@@ -54,9 +54,9 @@ class RunFolder:
         return sum(key in there for key in keys)
 
     def read(self, key: str) -> dict:
-        """The record of a finished run. Raises InputError if it is damaged."""
+        """The record of a finished run, with its `folder`. Raises InputError if it is damaged."""
         try:
-            return json.loads((self.path(key) / RECORD).read_text(encoding="utf-8"))
+            return json.loads((self.path(key) / RECORD).read_text(encoding="utf-8")) | {"folder": self.path(key)}
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{self.path(key)}: its {RECORD} cannot be read; delete that folder and the run is made again"

@@ -11,16 +11,14 @@ from t2vz.lab import report as report_module
 from t2vz.lab.measure import MEASURES
 from t2vz.lab.page import TEMPLATES
 from t2vz.lab.report import write_report
-from t2vz.lab.runs import RunFolder
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """(path, results) of a report on the small finished study."""
     folder = tmp_path_factory.mktemp("report")
-    store = RunFolder(folder)
-    results, keys = finished_study(store)
-    write_report(results, MADE, store, keys, folder / "report.html")
+    results = finished_study(folder)
+    write_report(results, MADE, folder / "report.html")
     return folder / "report.html", results
 
 
@@ -119,11 +117,10 @@ def test_every_variant_has_its_video_and_strip_at_the_same_seed(report):
 
 
 def test_a_large_study_stays_within_its_budget(tmp_path, monkeypatch):
-    store = RunFolder(tmp_path)
-    results, keys = finished_study(store, STUDY.replace("show = 1", "show = 2"))
-    assert [len(film["variants"]) for film in report_module._films(results, store, keys)] == [4, 4]
+    results = finished_study(tmp_path, STUDY.replace("show = 1", "show = 2"))
+    assert [len(film["variants"]) for film in report_module._films(results)] == [4, 4]
     monkeypatch.setattr(report_module, "BUDGET", 10)
-    assert len(report_module._films(results, store, keys)) == 1  # at least one prompt is shown
+    assert len(report_module._films(results)) == 1  # at least one prompt is shown
 
 
 @pytest.mark.parametrize("width, height", [(390, 844), (1280, 900)])

@@ -4,10 +4,9 @@ import csv
 import json
 
 import pytest
-from lab_study import MADE, finished_study, numbers_of
+from lab_study import MADE, STUDY, finished_study, numbers_of
 
 from t2vz.lab.results import run_rows, write_results
-from t2vz.lab.runs import RunFolder
 
 NAMES = [
     "attention own, motion off",
@@ -19,7 +18,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return finished_study(RunFolder(tmp_path_factory.mktemp("study")))[0]
+    return finished_study(tmp_path_factory.mktemp("study"))
 
 
 def by_hand(results, variant, metric):
@@ -59,11 +58,8 @@ def test_the_best_is_the_highest_or_the_lowest_or_nobody(results):
 
 
 def test_a_study_may_ask_for_some_measures_only(tmp_path):
-    from lab_study import STUDY
-
     text = STUDY.replace("show = 1", 'show = 1\nmetrics = ["motion_x", "clip_score"]')
-    found, _ = finished_study(RunFolder(tmp_path), text)
-    assert found.metrics == ("clip_score", "motion_x")
+    assert finished_study(tmp_path, text).metrics == ("clip_score", "motion_x")
 
 
 def test_the_files_say_what_was_found(results, tmp_path):
