@@ -161,21 +161,17 @@ class Settings(Declarations):
     )
     steps: int = setting(50, Whole(1), "denoising steps", "{} denoising steps", by_checkpoint=True)
     guidance_scale: float = setting(
-        7.5,
-        Number(0),
-        "E5's w: how strictly to follow the prompt, 1 is no guidance",
-        "guidance scale {}",
-        by_checkpoint=True,
+        7.5, Number(0), "E5's w: how strictly to follow the prompt, 1 is no guidance", by_checkpoint=True
     )
     negative_prompt: str = setting(
         "", Text(), "what to keep away from", "negative prompt: {}", off="no negative prompt"
     )
-    seed: int = setting(0, Whole(0, 2**64 - 1), "same seed, same video", "seed {}")
+    seed: int = setting(0, Whole(0, 2**64 - 1), "same seed, same video")
     attention: str = method("first", Choice(ATTENTION), "which frames a frame attends to", by_checkpoint=True)
     initial_noise: str = method(
         "independent", Choice(NOISE), "how the frames' pure noise is related", by_checkpoint=True
     )
-    noise_strength: float = method(1.0, Number(0), "ρ or λ of the initial noise", "noise strength {}")
+    noise_strength: float = method(1.0, Number(0), "ρ or λ of the initial noise")
     chunk: int | None = method(
         None,
         Whole(1),
@@ -378,7 +374,7 @@ class EditSettings(Settings):
         "instruction: {}",
     )
     guidance_scale: float = setting(
-        7.5, Number(0), "E15's s_T: how strictly to follow the instruction", "guidance scale {}", by_checkpoint=True
+        7.5, Number(0), "E15's s_T: how strictly to follow the instruction", by_checkpoint=True
     )
     motion: tuple[float, float] | None = with_default(Settings, "motion", None)
     t_prime: int = with_default(Settings, "t_prime", 999)
@@ -431,4 +427,5 @@ def in_words(name: str, value, settings: type[Declarations] | None = None) -> st
         return one.kind.phrases[value]
     if one.off and not value:
         return one.off
-    return one.words.format(", ".join(map(as_typed, value)) if isinstance(value, (list, tuple)) else as_typed(value))
+    words = one.words or f"{name.replace('_', ' ')} {{}}"
+    return words.format(", ".join(map(as_typed, value)) if isinstance(value, (list, tuple)) else as_typed(value))

@@ -20,10 +20,10 @@ OFF = ("off", "none")  # how None is typed, where a setting may be None
 class Declared:
     """What a field says of its setting besides name, type and default.
 
-    words: the phrase of reports, with {} for the value. off: the phrase for None and 0, where it is another one.
-    none: what None means, in help texts. metavar: in place of the kind's. group: of the flags. by_checkpoint: whether
-    a checkpoint may have a default of its own for it (checkpoints/attached.py). flag: its name on the command line, if
-    another.
+    words: the phrase of reports, with {} for the value ("": name and value). off: the phrase for None and 0, where it
+    is another one. none: what None means, in help texts. metavar: in place of the kind's. group: of the flags.
+    by_checkpoint: whether a checkpoint may have a default of its own for it (checkpoints/attached.py). flag: its name
+    on the command line, if another.
     """
 
     kind: "ValueKind"
@@ -58,14 +58,18 @@ def optional(one: Field) -> bool:
 
 
 class ValueKind:
-    """A kind of value. typed: what messages about the command line call it. metavar: its place in help texts."""
+    """A kind of value. typed: what messages about the command line call it. metavar: its place in help texts.
 
-    typed = "word"
-    metavar = "WORD"
+    python: the type that a word of the command line becomes.
+    """
+
+    typed: ClassVar[str] = "word"
+    metavar: ClassVar[str] = "WORD"
+    python: ClassVar[type] = str
 
     def parse(self, text: str):
         """The value that a word of the command line means. Raises InputError or ValueError."""
-        return text
+        return self.python(text)
 
     def check(self, name: str, value):
         """The value in its plain Python type; InputError if it is impossible. name: of the setting."""
@@ -114,13 +118,10 @@ class Number(ValueKind):
 
     typed: ClassVar[str] = "number"
     metavar: ClassVar[str] = "X"
+    python: ClassVar[type] = float
     least: float = -math.inf
     most: float = math.inf
     above: float = -math.inf
-
-    def parse(self, text: str) -> float:
-        """ "7.5" -> 7.5."""
-        return float(text)
 
     def check(self, name: str, value) -> float:
         """A float of the range."""
@@ -143,10 +144,7 @@ class Whole(Number):
 
     typed = "whole number"
     metavar = "N"
-
-    def parse(self, text: str) -> int:
-        """ "8" -> 8."""
-        return int(text)
+    python = int
 
     def check(self, name: str, value) -> int:
         """An int of the range."""
@@ -192,10 +190,6 @@ class Words(ValueKind):
 
     metavar = '"WORDS"'
 
-    def parse(self, text: str) -> tuple[str, ...]:
-        """ "red ball" -> ("red", "ball")."""
-        return tuple(text.split())
-
     def check(self, name: str, value) -> tuple[str, ...]:
         """A tuple of str."""
         words = value.split() if isinstance(value, str) else value
@@ -207,16 +201,12 @@ class Words(ValueKind):
         return tuple(words)
 
 
-@dataclass(frozen=True)
 class Numbers(ValueKind):
     """A number of 0 or more for all ControlNets, or one for each."""
 
-    typed: ClassVar[str] = "number"
-    metavar: ClassVar[str] = "X"
-
-    def parse(self, text: str) -> float:
-        """One of them: "0.5" -> 0.5."""
-        return float(text)
+    typed = "number"
+    metavar = "X"
+    python = float
 
     def check(self, name: str, value) -> tuple[float, ...]:
         """A tuple of floats."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import random, randomize, refused, unet_config
+from tiny import random, randomize, refused, relative, unet_config
 
 from t2vz.attention import VARIANTS, KeyValueCache, looks_ahead
 from t2vz.unet import UNet, UNetConfig
@@ -199,7 +199,7 @@ def test_difference_7_half_precision_is_finite_and_near_float32(unet, inputs, dt
     exact = unet(x, 981, context, "first")
     half = unet.to(dtype)(x.to(dtype), 981, context.to(dtype), "first")
     assert half.dtype == dtype and bool(torch.isfinite(half).all())
-    assert float((half.float() - exact).norm() / exact.norm()) < tolerance
+    assert relative(half.float(), exact) < tolerance
 
 
 def test_text_reaches_every_frame_by_its_own_half(unet, inputs):
