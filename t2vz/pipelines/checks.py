@@ -60,7 +60,7 @@ def check_noise(job: "Job") -> None:
         "motion off": set() if job.moves else {"x_T", "forward"},
         f'initial noise "{settings.initial_noise}"': of_kind.get(settings.initial_noise, set()),
         "eta = 0, which adds none": {"eta"} if settings.eta == 0 else set(),
-        'the sampler "ddim", which adds none': {"ancestral"} if job.sampler == "ddim" else set(),
+        'the sampler "ddim", which adds none': {"ancestral"} if settings.sampler == "ddim" else set(),
     }
     for why, names in without_use.items():
         for name in sorted(names & set(given)):

@@ -35,10 +35,9 @@ class Job:
     flow, progress, on_step: see `text_to_video`. share: of the frames, where other processes make the rest. encodes:
     whether the frames of a source video are encoded first.
     As attributes also frames: m; mine: the indices of those made here, with a share not all; h, w: the latents'
-    sides, in cells; sampler: "ddim" or "euler_ancestral"; grid: its timesteps, noisiest first; start: where frame 1's
-    noise is drawn; T, T_prime: on the grid; moves: whether there are motion dynamics (E6–E9); finds_foreground: whether
-    E13 takes its masks from attention; notes: remarks for the user; done, total: the work. Raises InputError for what
-    cannot work.
+    sides, in cells; grid: the sampler's timesteps, noisiest first; start: where frame 1's noise is drawn; T, T_prime:
+    on the grid; moves: whether there are motion dynamics (E6–E9); finds_foreground: whether E13 takes its masks from
+    attention; notes: remarks for the user; done, total: the work. Raises InputError for what cannot work.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Job:
     ):
         settings = settings.with_sides(sd.default_size, sd.default_size)
         self.sd, self.settings, self.make_predict = sd, settings, make_predict
-        self.sampler = settings.sampler
         self.masks, self.flow, self.progress, self.on_step, self.share = masks, flow, progress, on_step, share
         for side in ("height", "width"):
             check_side(side, getattr(settings, side), sd.vae.factor)
@@ -65,7 +63,7 @@ class Job:
         self.latent = (sd.unet.config.out_channels, self.h, self.w)
         self.notes = sd.prompt_notes(settings.prompt) + sd.prompt_notes(settings.negative_prompt)
         self.moves = settings.motion is not None or flow is not None
-        self.grid = sd.schedule.timesteps(steps) if self.sampler == "ddim" else euler_timesteps(sd.schedule, steps)
+        self.grid = sd.schedule.timesteps(steps) if settings.sampler == "ddim" else euler_timesteps(sd.schedule, steps)
         self.T, self.T_prime = self._snapped() if self.moves else (self.grid[0], self.grid[0])
         self.start = self.T if settings.start_convention == "paper" else self.grid[0]
         self.draws = Noise(settings.seed, noise)
@@ -103,7 +101,7 @@ class Job:
         stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
         self.tell(0, stage)
         enter(stage)
-        if self.sampler == "ddim":
+        if self.settings.sampler == "ddim":
             made = denoise(predict, x, stretch, steps, schedule, stage, self.settings.eta, self._fresh("eta", mine))
         else:  # the whole grid, for T' = T = start; frame 1's stretches are empty
             made = denoise_ancestral(predict, x, stretch, schedule, self._fresh("ancestral", mine), stage)
@@ -167,7 +165,7 @@ class Job:
         """
         asked, steps, schedule = self.settings, self.settings.steps, self.sd.schedule
         last = schedule.train_steps - 1
-        if self.sampler != "ddim":
+        if asked.sampler != "ddim":
             return last, last
         T, T_prime = schedule.snap(asked.t, steps), schedule.snap(asked.t_prime, steps)
         if any(found != t != last for found, t in ((T, asked.t), (T_prime, asked.t_prime))):

@@ -85,8 +85,7 @@ def text_to_video(
             raise InputError("flow and motion_from both say how the camera moves; give one")
         cells = settings.height // sd.vae.factor, settings.width // sd.vae.factor
         flow, notes = motion_of_clip(motion_from, settings.frames, settings.fps, *cells, motion_dense)
-    job = text_job(sd, settings, noise=noise, masks=masks, flow=flow, progress=progress, on_step=on_step)
-    video = job.video(algorithm_1(job))
+    video = generate(sd, settings, noise=noise, masks=masks, flow=flow, progress=progress, on_step=on_step)
     video.notes.extend(notes)
     return video
 
