@@ -1,7 +1,6 @@
 """ControlNet files: both layouts, with and without the prefix, differences from a UNet; saved for diffusers; strangers
 are named in one line."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -9,7 +8,8 @@ import pytest
 import torch
 from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
-from tiny import UNET, VAE_SIZES, assert_same_weights, randomize, refused, tiny_sd
+from tiny import UNET, VAE_SIZES, assert_same_weights, randomize, refused, tiny_sd, unet_config
+from twins import control_options
 
 from t2vz.checkpoints import embedded_controlnet, layouts, open_controlnet, save_part
 from t2vz.errors import FailedError
@@ -24,13 +24,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 def original():
     """diffusers' own small ControlNet, every weight random."""
     with torch.random.fork_rng():
-        network = ControlNetModel(
-            block_out_channels=UNET.block_out_channels,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            layers_per_block=UNET.layers_per_block,
-            cross_attention_dim=UNET.context_dim,
-            attention_head_dim=8,
-        )
+        network = ControlNetModel(**control_options(SIZES))
     return randomize(network, seed=4)
 
 
@@ -48,15 +42,6 @@ def single_file(path, state, prefix=layouts.CONTROL, **more):
     return path
 
 
-def test_names_equal_the_published_map_both_ways(manifest):
-    there = dict(layouts.control_modules(ControlNetConfig()))
-    back = layouts.inverse(there)
-    assert len(back) == len(there)
-    for key, name, _ in manifest.controlnet:
-        assert layouts.rename(key.removeprefix(layouts.CONTROL), there) == name
-        assert layouts.CONTROL + layouts.rename(name, back) == key
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_diffusers_folder_and_its_lone_file(folder, original, dtype, device):
     for path in (folder, folder / WEIGHTS, shutil.copy(folder / WEIGHTS, folder.parent / "lone.safetensors")):
@@ -67,16 +52,8 @@ def test_diffusers_folder_and_its_lone_file(folder, original, dtype, device):
 
 
 def test_a_config_beside_a_lone_file_tells_what_shapes_cannot(tmp_path):
-    sizes = ControlNetConfig(
-        block_out_channels=(24, 48),
-        has_attention=(True, True),
-        layers_per_block=2,
-        heads=(3, 6),
-        context_dim=10,
-        norm_groups=4,
-        condition_channels=1,
-        condition_out_channels=(3, 5),
-    )
+    unet = unet_config((24, 48), (True, True), 2, heads=(3, 6), context_dim=10, norm_groups=4)
+    sizes = ControlNetConfig(**vars(unet), condition_channels=1, condition_out_channels=(3, 5))
     save_part(tmp_path / "mine", ControlNet(sizes))
     assert load_controlnet(tmp_path / "mine" / WEIGHTS).config == load_controlnet(tmp_path / "mine").config == sizes
 
@@ -157,24 +134,6 @@ def test_saving_replaces_only_a_controlnet_and_only_when_told(tmp_path, monkeypa
     assert {path.name for path in tmp_path.iterdir()} == {"c", "photos"}
 
 
-@pytest.mark.parametrize(
-    "option, value",
-    [
-        ("global_pool_conditions", True),
-        ("controlnet_conditioning_channel_order", "bgr"),
-        ("use_linear_projection", True),
-        ("transformer_layers_per_block", 2),
-        ("addition_embed_type", "text_time"),
-        ("norm_num_groups", 5),
-        ("conditioning_embedding_out_channels", []),
-    ],
-)
-def test_configs_of_other_architectures_are_refused_by_the_option_s_name(folder, option, value):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {option: value}))
-    refused(lambda: open_controlnet(folder), "norm groups" if option == "norm_num_groups" else option)
-
-
 def test_what_is_no_controlnet_is_named(folder, original, tmp_path):
     state = original.state_dict()
 
@@ -202,15 +161,8 @@ def test_what_is_no_controlnet_is_named(folder, original, tmp_path):
 
 @pytest.mark.parametrize("context, words", [(1024, "Stable Diffusion 2.x"), (2048, "SDXL")])
 def test_controlnets_of_other_models_are_named(context, words, tmp_path):
-    sizes = ControlNetConfig(
-        block_out_channels=(320,),
-        has_attention=(True,),
-        layers_per_block=1,
-        heads=(8,),
-        context_dim=context,
-        condition_out_channels=(4, 4),
-    )
-    save_part(tmp_path / "other", ControlNet(sizes))
+    unet = unet_config((320,), (True,), heads=(8,), context_dim=context)
+    save_part(tmp_path / "other", ControlNet(ControlNetConfig(**vars(unet), condition_out_channels=(4, 4))))
     refused(lambda: open_controlnet(tmp_path / "other"), f"a ControlNet for {words}")
 
 

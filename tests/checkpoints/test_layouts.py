@@ -6,19 +6,19 @@ import itertools
 import pytest
 
 from t2vz.checkpoints import layouts
+from t2vz.checkpoints.networks import NETWORKS
 from t2vz.unet import UNetConfig
 from t2vz.vae import VAEConfig
 
 
-def modules(part):
-    return dict(layouts.unet_modules(UNetConfig()) if part == "unet" else layouts.vae_modules(VAEConfig()))
-
-
-@pytest.mark.parametrize("part, prefix, count", [("unet", layouts.UNET, 686), ("vae", layouts.VAE, 248)])
-def test_names_equal_the_published_map_both_ways(manifest, part, prefix, count):
+@pytest.mark.parametrize("part, count", [("unet", 686), ("vae", 248), ("ControlNet", 340)])
+def test_names_equal_the_published_map_both_ways(manifest, part, count):
     published = {row[1]: row[3] for row in manifest.rows if row[0] == part}
+    if part == "ControlNet":
+        published = {single: folder for single, folder, _ in manifest.controlnet}
     assert len(published) == count
-    there = modules(part)
+    row = NETWORKS[part]
+    there, prefix = dict(row.modules(row.config())), row.prefix
     back = layouts.inverse(there)
     assert len(back) == len(there)
     assert {key: layouts.rename(key.removeprefix(prefix), there) for key in published} == published
@@ -47,7 +47,7 @@ def test_names_are_bijective_at_any_size(levels, resnets):
 
 
 def test_whole_path_parts_are_compared():
-    there = modules("unet")
+    there = dict(layouts.unet_modules(UNetConfig()))
     assert layouts.rename("input_blocks.10.0.in_layers.0.weight", there) == "down_blocks.3.resnets.0.norm1.weight"
     assert layouts.rename("input_blocks.1.0.in_layers.0.weight", there) == "down_blocks.0.resnets.0.norm1.weight"
     assert layouts.rename("input_blocks.100.0.in_layers.0.weight", there) is None
