@@ -28,7 +28,7 @@ def read(manifest, published):
     """read(part, **options): the sizes of SD 1.5's shapes, beside its published config.json with these options;
     read(part, said): beside one that says this."""
     shapes = {part: {row[3]: tuple(row[4]) for row in manifest.rows if row[0] == part} for part in KINDS}
-    shapes["ControlNet"] = {name: tuple(shape) for _, name, shape in manifest.controlnet}
+    shapes["ControlNet"] = {name: tuple(shape) for *_, name, shape in manifest.controlnet}
     usual = published | {"ControlNet": config.to_json(ControlNetConfig())}
     usual["text"] = {"hidden_size": 768, "num_attention_heads": 12, "layer_norm_eps": 1e-5}
 

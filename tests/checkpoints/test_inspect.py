@@ -17,8 +17,6 @@ from t2vz.errors import InputError
 from t2vz.unet import ControlNetConfig
 
 BYTES = {"F16": 2, "F32": 4, "I64": 8}
-# What the networks are published to have.
-PARAMETERS = {"unet": 859_520_964, "vae": 83_653_863, "text": 123_060_480, "ControlNet": 361_279_120}
 POSITION_IDS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 
 
@@ -50,7 +48,9 @@ def test_sd15_as_a_single_file(manifest, tmp_path):
     assert report["metadata"] == {"modelspec.title": "SD"} and report["files"] == 1
     parts = by_name(report)
     for name in ("unet", "vae", "text"):
-        assert parts[name]["parameters"] == PARAMETERS[name] and parts[name]["dtypes"] == {"F16": PARAMETERS[name]}
+        assert parts[name]["parameters"] == manifest.parameters[name] and parts[name]["dtypes"] == {
+            "F16": manifest.parameters[name]
+        }
         assert [parts[name][fault] for fault in ("missing", "extra", "misshaped", "problem")] == [[], [], [], None]
     sizes = parts["unet"]["sizes"]
     assert (sizes["block_out_channels"], sizes["heads"], sizes["norm_groups"]) == ([320, 640, 1280, 1280], [8] * 4, 32)
@@ -97,11 +97,11 @@ def test_an_instruct_pix2pix_file(manifest, tmp_path):
 
 @pytest.mark.parametrize("names", ["single-file", "folder"])
 def test_controlnets(manifest, tmp_path, names):
-    shapes = {row[0] if names == "single-file" else row[1]: row[2] for row in manifest.controlnet}
+    shapes = {row[1 if names == "single-file" else 3]: row[2] for row in manifest.controlnet}
     report = inspect(sparse(tmp_path / "control_canny.safetensors", shapes, "F32"))
     assert (report["kind"], report["layout"]) == ("controlnet", names)
     (part,) = report["parts"]
-    assert part["parameters"] == PARAMETERS["ControlNet"] and part["missing"] == part["extra"] == []
+    assert part["parameters"] == manifest.parameters["ControlNet"] and part["missing"] == part["extra"] == []
     sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in part["sizes"].items()}
     assert sizes == vars(ControlNetConfig())
 
@@ -111,7 +111,7 @@ def test_parts_alone(manifest, tmp_path, part, kind):
     shapes = {row[3]: row[4] for row in manifest.rows if row[0] == part}
     report = inspect(sparse(tmp_path / "part.safetensors", shapes))
     assert report["kind"] == kind
-    assert report["parts"][0]["missing"] == [] and report["parts"][0]["parameters"] == PARAMETERS[part]
+    assert report["parts"][0]["missing"] == [] and report["parts"][0]["parameters"] == manifest.parameters[part]
     assert any("1.x's rules" in note for note in report["notes"])
 
 
@@ -119,7 +119,8 @@ def test_float_types_are_counted_by_their_numbers(manifest, tmp_path):
     shapes = single_file(manifest)
     dtypes = {key: "F32" if key.startswith("first_stage") else "F16" for key in shapes} | {POSITION_IDS: "I64"}
     report = inspect(sparse(tmp_path / "mixed.safetensors", shapes, dtypes))
-    assert report["dtypes"] == {"F16": PARAMETERS["unet"] + PARAMETERS["text"], "F32": PARAMETERS["vae"], "I64": 77}
+    unet, vae, text = (manifest.parameters[name] for name in ("unet", "vae", "text"))
+    assert report["dtypes"] == {"F16": unet + text, "F32": vae, "I64": 77}
 
 
 def test_a_single_file_says_its_sizes_and_a_folder_its_faults(tmp_path):

@@ -1,9 +1,9 @@
-"""The two layouts' names: the rules against SD 1.5's published names, and against themselves at other
-sizes."""
+"""The two layouts' names: the rules, and the networks, against SD 1.5's published names; and at other sizes."""
 
 import itertools
 
 import pytest
+import torch
 
 from t2vz.checkpoints import layouts
 from t2vz.checkpoints.networks import NETWORKS
@@ -13,9 +13,7 @@ from t2vz.vae import VAEConfig
 
 @pytest.mark.parametrize("part, count", [("unet", 686), ("vae", 248), ("ControlNet", 340)])
 def test_names_equal_the_published_map_both_ways(manifest, part, count):
-    published = {row[1]: row[3] for row in manifest.rows if row[0] == part}
-    if part == "ControlNet":
-        published = {single: folder for single, folder, _ in manifest.controlnet}
+    published = {row[1]: row[3] for row in (*manifest.rows, *manifest.controlnet) if row[0] == part}
     assert len(published) == count
     row = NETWORKS[part]
     there, prefix = dict(row.modules(row.config())), row.prefix
@@ -25,6 +23,17 @@ def test_names_equal_the_published_map_both_ways(manifest, part, count):
     assert {name: prefix + layouts.rename(name, back) for name in published.values()} == {
         v: k for k, v in published.items()
     }
+
+
+@pytest.mark.parametrize("part", NETWORKS)
+def test_default_networks_have_the_published_names_and_shapes(manifest, part):
+    """On the meta device, without memory; position_ids are made, not loaded."""
+    with torch.device("meta"):
+        network = NETWORKS[part].module(NETWORKS[part].config())
+    rows = (row for row in (*manifest.rows, *manifest.controlnet) if row[0] == part)
+    published = {name: shape for *_, name, shape in rows if not name.endswith("position_ids")}
+    assert {name: list(tensor.shape) for name, tensor in network.state_dict().items()} == published
+    assert sum(parameter.numel() for parameter in network.parameters()) == manifest.parameters[part]
 
 
 def test_text_names_equal_the_published_ones(manifest):

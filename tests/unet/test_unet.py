@@ -1,11 +1,9 @@
-"""The UNet at a tiny size: frames as an axis, timesteps, sizes, residuals, float types, SD 1.5's names;
-docs/method.md, difference 8."""
+"""The UNet at a tiny size: frames as an axis, timesteps, sizes, residuals, float types; docs/method.md,
+difference 8."""
 
-import json
 import math
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +15,6 @@ from t2vz.unet.embedding import timestep_embedding
 from t2vz.unet.transformer import Attention, SelfAttention
 from t2vz.unet.unet import rows
 
-MANIFEST = Path(__file__).parents[1] / "checkpoints/data/sd15.json"
 TINY = unet_config((16, 32, 32), (True, True, False), heads=(2, 4, 4), context_dim=6, norm_groups=8)
 SKIPS = 6  # conv_in; resnet, halve; resnet, halve; resnet
 
@@ -222,21 +219,11 @@ def test_the_hook_is_called_by_every_attention_layer_and_changes_no_bit(unet, in
         assert k.shape[3] == (q.shape[3] if seen else 5)  # tokens: cells of frame 1, or words
 
 
-def test_sd15_keys_shapes_and_parameter_count():
-    """The default config on the meta device (no memory) against the published folder layout."""
-    with torch.device("meta"):
-        unet = UNet(UNetConfig())
-    ours = {name: list(tensor.shape) for name, tensor in unet.state_dict().items()}
-    assert ours == {row[3]: row[4] for row in json.loads(MANIFEST.read_text())["rows"] if row[0] == "unet"}
-    assert len(ours) == 686
-    assert sum(parameter.numel() for parameter in unet.parameters()) == 859_520_964
-    assert sum(isinstance(module, SelfAttention) for module in unet.modules()) == 16
-
-
 def test_the_docstring_s_table_is_the_one_the_network_is_built_from():
     size, lines = 64, []
     table = rows(UNetConfig())
     assert (len(table.down), len(table.up)) == (12, 12)
+    assert sum(row.heads > 0 for row in (*table.down, table.middle, *table.up)) == 16
     for row in (*table.down, table.middle, *table.up):
         after = {"halve": size // 2, "double": size * 2, "": size}[row.resample]
         where = f"{size} → {after}" if after != size else f"{size}"

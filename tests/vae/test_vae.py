@@ -1,7 +1,4 @@
-"""The VAE at a tiny size: padding, factor, moments, pixels, SD 1.5's names."""
-
-import json
-from pathlib import Path
+"""The VAE at a tiny size: padding, factor, moments, pixels."""
 
 import pytest
 import torch
@@ -10,7 +7,6 @@ from tiny import random, randomize
 from t2vz.errors import InputError
 from t2vz.vae import VAE, VAEConfig, to_pixels
 
-MANIFEST = Path(__file__).parents[1] / "checkpoints/data/sd15.json"
 TINY = VAEConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_groups=4)
 
 
@@ -68,13 +64,3 @@ def test_to_pixels_undoes_the_scaling_of_every_byte(device):
     bytes_ = torch.arange(256, device=device).view(1, 1, 16, 16).expand(2, 3, 16, 16)
     for dtype in (torch.float32, torch.float64):
         assert torch.equal(to_pixels(bytes_.to(dtype) / 127.5 - 1), bytes_.permute(0, 2, 3, 1).to(torch.uint8))
-
-
-def test_sd15_keys_shapes_and_parameter_count():
-    with torch.device("meta"):
-        vae = VAE(VAEConfig())
-    ours = {name: list(tensor.shape) for name, tensor in vae.state_dict().items()}
-    assert ours == {row[3]: row[4] for row in json.loads(MANIFEST.read_text())["rows"] if row[0] == "vae"}
-    assert len(ours) == 248
-    assert sum(parameter.numel() for parameter in vae.parameters()) == 83_653_863
-    assert vae.config.scaling_factor == 0.18215
