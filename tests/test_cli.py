@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from t2vz.cli import main
 from t2vz.commands.arguments import COMMANDS
-from t2vz.video import FramesOnDisk, Video, read_video
+from t2vz.video import read_video
 
 SMALL = "--steps 4 --frames 2 --height 64 --width 64 --device cpu".split()
 FAST = [*SMALL, "--quiet"]
@@ -105,33 +105,6 @@ def test_every_command_reads_settings_alike(refused, command):
     if command != "explain":
         refused([*words, "--from", "nothing.json"], "cannot be read")
         refused([*words, "--masks", "m/"], "--smooth-background")
-
-
-@pytest.mark.parametrize("command", ["control", "edit"])
-def test_commands_that_read_a_video_read_it_alike(refused, tmp_path, command):
-    Video(np.zeros((1, 64, 64, 3), np.uint8)).save(tmp_path / "still.mp4")
-    refused([command, "gone.mp4", "x"], "no file or folder gone.mp4")
-    refused([command, "still.mp4", "x"], "a single frame")
-
-
-@pytest.mark.parametrize("command, most", [("control", 3), ("edit", 1)])
-def test_memory_does_not_grow_with_the_video(call, models, tmp_path, monkeypatch, command, most):
-    """No more frames are read at once than a chunk holds, however long the video."""
-    pytest.importorskip("cv2")
-    asked, read = [], FramesOnDisk.__getitem__
-
-    def watched(self, which):
-        found = read(self, which)
-        asked.append(len(found) if isinstance(which, slice) else 1)
-        return found
-
-    monkeypatch.setattr(FramesOnDisk, "__getitem__", watched)
-    Video(np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), dtype=np.uint8)).save(tmp_path / "long/")
-    flags = "--steps 1 --quiet --chunk 3 --out kite/ --device cpu".split()
-    nets = ["--controlnet", models / "net"] * (command == "control")
-    model = models / ("edit" if command == "edit" else "tiny")
-    code, _, err = call(command, "long", "a blue kite", *flags, *nets, "--weights", model)
-    assert code == 0 and max(asked) == most and len(pictures("kite")) == 10, err
 
 
 def test_training_is_elsewhere(refused):
