@@ -2,10 +2,10 @@
 
 `canvas` holds ink and paper, `look` what a thing may look like, `objects` the things, `decoration` what
 places share, `backgrounds` the places; `scene` puts them together, `edits` change one fact of them,
-and `clip` makes them move.
+and `animation` makes them move.
 """
 
-from .clip import paint_clip, paint_clip_after
+from .animation import paint_clip, paint_clip_after
 from .edits import Edit, changed_mask, instruction_words, paint_after, sample_edit
 from .objects import KINDS
 from .scene import (
