@@ -181,7 +181,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Meter:
+class Meter(tqdm):
     """How many runs are finished, by whomever: a bar with the time left; where no terminal is, a line now and then."""
 
     def __init__(self, store: RunFolder, keys: Sequence[str], quiet: bool):
@@ -190,18 +190,12 @@ class Meter:
         if not sys.stderr.isatty():
             line = "{n} of {total} videos, about {remaining} left\n"
             options |= {"bar_format": line, "mininterval": SAY, "delay": SAY, "miniters": 0}
-        self.bar = tqdm(total=len(keys), initial=store.count(keys), disable=quiet, **options)
-
-    def __enter__(self) -> "Meter":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.bar.close()
+        super().__init__(total=len(keys), initial=store.count(keys), disable=quiet, **options)
 
     def __call__(self, done: int = 0, total: int = 0, stage: str = "") -> None:
         """Look again, if it is time. Also a pipeline's `progress`: shows the stage of the run under way."""
         if time.monotonic() - self.looked >= LOOK:
             self.looked = time.monotonic()
             if stage:
-                self.bar.set_description(stage, refresh=False)
-            self.bar.update(self.store.count(self.keys) - self.bar.n)
+                self.set_description(stage, refresh=False)
+            self.update(self.store.count(self.keys) - self.n)

@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -98,13 +98,10 @@ class RunFolder:
     def _locked(self, key: str) -> Iterator[bool]:
         """Hold the run's lock, if it is to be had at once; yields whether it is held."""
         lock = FileLock(self._lock_file(key), timeout=0)
-        try:
+        with suppress(Timeout):
             lock.acquire()
-        except Timeout:
-            yield False
-            return
         try:
-            yield True
+            yield lock.is_locked
         finally:
             lock.release()
 
