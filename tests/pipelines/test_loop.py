@@ -1,5 +1,4 @@
-"""The loop around the UNet, on a stand-in model whose prediction is known: progress, snapping, guidance,
-failures."""
+"""The loop around the UNet, on a stand-in model whose prediction is known: progress, snapping, guidance, failures."""
 
 import math
 import random

@@ -51,8 +51,7 @@ def test_layers_from_full_to_quarter_size_are_kept_odd_ones_rounded_up(height, w
 
 @pytest.mark.parametrize("layers", [(1,), (1, 2), (2, 4, 8)])
 def test_foreground_is_where_the_subject_s_words_are_read(layers):
-    """Cells of a square in frame k read tokens 2 and 3 (of 1 … 5) more than others; the negative half says
-    nonsense."""
+    """Cells of a square in frame k read tokens 2 and 3 (of 1 … 5) more than others; the negative half says nonsense."""
     h, w, m, tokens = 16, 8, 3, 10
     square = torch.zeros(m, h, w)
     for k in range(m):
@@ -120,8 +119,7 @@ def test_difference_5_frame_k_does_not_depend_on_how_many_or_which_are_asked_for
 
 
 def test_draws_are_standard_normal_and_independent_of_each_other():
-    """50 frames of 4096: a mean strays by 1/64 = 0.016, a variance by 0.022, a correlation by 0.016; five
-    of those."""
+    """50 frames of 4096: a mean strays by 1/64 = 0.016, a variance by 0.022, a correlation by 0.016; five of those."""
     frames = Noise(0).frames("initial", range(50), (4, 32, 32)).flatten(1)
     assert float(frames.mean(dim=1).abs().max()) < 5 / 64
     assert float((frames.var(dim=1) - 1).abs().max()) < 5 * math.sqrt(2 / 4096)

@@ -16,8 +16,7 @@ from t2vz.schedulers import NoiseSchedule
 from t2vz.vae import to_pixels
 
 PROMPT = "a red ball on a green meadow"
-# Five steps (801, 601, 401, 201, 1); 48 × 64 pixels are 6 × 8 cells, where 128/512ths of the width are 2
-# cells.
+# Five steps (801, 601, 401, 201, 1); 48 × 64 pixels are 6 × 8 cells, where 128/512ths of the width are 2 cells.
 QUICK = dict(steps=5, t_prime=601, t=801, height=48, width=64, motion=(128.0, -128.0))
 LATENT = (4, 6, 8)
 
@@ -51,8 +50,7 @@ def plain_ddim(sd, x, timesteps=(801, 601, 401, 201, 1), attention="own"):
 
 
 def algorithm_1(sd, noise, flow, ratio, m):
-    """The paper's Algorithm 1, written out for five steps, T' = 601, T = 801; E10 with first-frame
-    attention."""
+    """The paper's Algorithm 1, written out for five steps, T' = 601, T = 801; E10 with first-frame attention."""
     x_T, x_T_prime = noise["x_T"], plain_ddim(sd, noise["x_T"], [801])  # T is the first timestep: E6 starts with it
     frames = [x_T] + [
         ratio**0.5 * warp(x_T_prime, flow[k : k + 1]) + (1 - ratio) ** 0.5 * noise["forward"][k - 1 : k]
@@ -97,8 +95,7 @@ def test_difference_5_chunk_size_does_not_change_the_video(sd, changes):
 
 
 def test_difference_5_other_side_noise_repeated_from_chunk_to_chunk_depends_on_the_chunk_size(sd, device):
-    """The public recipe: chunks reuse one seed, so frames in the same place of two chunks get the same
-    noise."""
+    """The public recipe: chunks reuse one seed, so frames in the same place of two chunks get the same noise."""
     forward, x_T = random(4, *LATENT, seed=1).to(device), random(1, *LATENT).to(device)
     by_size = [
         make(sd, noise={"x_T": x_T, "forward": forward[[i % size for i in range(4)]]}).latents for size in (1, 2)
