@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from films import noise, numbered, numbers
 from PIL import Image
+from tiny import refused
 
-from t2vz.errors import FailedError, InputError
+from t2vz.errors import FailedError
 from t2vz.video import FramesOnDisk, Video, open_clip
 from t2vz.video.clip import fitting_size
 
@@ -99,9 +100,7 @@ def test_what_the_user_should_know_is_noted(tmp_path):
 def test_bad_input_is_one_line(tmp_path, name, options, words):
     numbered(8, 4).save(tmp_path / "good.mp4")
     Image.fromarray(noise(1, 8, 8)[0]).save(tmp_path / "one.png")
-    with pytest.raises(InputError, match=words) as refusal:
-        open_clip(tmp_path / name, **options)
-    assert "\n" not in str(refusal.value)
+    refused(lambda: open_clip(tmp_path / name, **options), words)
 
 
 def test_memory_is_that_of_a_few_frames(tmp_path):
@@ -126,11 +125,9 @@ def test_frames_on_disk_hold_what_they_are_given_and_leave_nothing(tmp_path, mon
         assert kept.shape == frames.shape and len(kept) == 7
         assert np.array_equal(kept[2:5], frames[2:5]) and np.array_equal(kept[::-2], frames[::-2])
         assert kept.hash() == FramesOnDisk(frames).hash() != FramesOnDisk(frames[:6]).hash()
-    with pytest.raises(InputError, match="frame 8 is 24×8 and the first 24×16"):
-        FramesOnDisk([*frames, frames[0, :8]])
+    refused(lambda: FramesOnDisk([*frames, frames[0, :8]]), "frame 8 is 24×8 and the first 24×16")
     assert os.listdir(tmp_path) == []
-    with pytest.raises(InputError, match="at least one"):
-        FramesOnDisk([])
+    refused(lambda: FramesOnDisk([]), "at least one")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

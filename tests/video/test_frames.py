@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from tiny import refused
 
 from t2vz import metrics
 from t2vz.conditions import edges
-from t2vz.errors import InputError
+from t2vz.video import Video
 from t2vz.video.frames import check_frames
 
 GOOD = np.zeros((3, 16, 24, 3), np.uint8)
@@ -19,6 +20,7 @@ CALLS = {
     "score_video": metrics.score_video,
     "embed_images": lambda frames: metrics.embed_images(None, frames),
     "edges": lambda frames: edges(frames[0]),
+    "Video": Video,
 }
 BAD = {
     "floats": torch.zeros(3, 3, 16, 24),
@@ -27,17 +29,16 @@ BAD = {
     "five axes": GOOD[None],
     "grey": GOOD[..., :1],
     "unlike sizes": [GOOD[0], GOOD[0, :8]],
+    "none": GOOD[:0],
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("name", CALLS)
 def test_the_wrong_kind_of_frames_is_named(name, kind):
-    if name == "edges" and kind == "unlike sizes":
-        pytest.skip("its first frame is a good one")
-    with pytest.raises(InputError, match="must be uint8") as refusal:
-        CALLS[name](BAD[kind])
-    assert "\n" not in str(refusal.value)
+    if name == "edges" and kind in ("unlike sizes", "none"):
+        pytest.skip("its first frame is a good one, or is not there")
+    refused(lambda: CALLS[name](BAD[kind]), "must be uint8")
 
 
 @pytest.mark.parametrize(
@@ -50,21 +51,17 @@ def test_the_wrong_kind_of_frames_is_named(name, kind):
     ],
 )
 def test_the_wrong_kind_of_masks_is_named(masks, words):
-    for call in (lambda: metrics.measured_motion(GOOD, masks), lambda: metrics.background_change(GOOD, masks)):
-        with pytest.raises(InputError, match=words):
-            call()
+    for measure in (metrics.measured_motion, metrics.background_change):
+        refused(lambda measure=measure: measure(GOOD, masks), words)
 
 
 def test_shifts_are_compared_one_by_one():
-    with pytest.raises(InputError, match=r"\(3, 2\) shifts for \(1, 2\)"):
-        metrics.motion_error(torch.zeros(3, 2), torch.zeros(1, 2))
+    refused(lambda: metrics.motion_error(torch.zeros(3, 2), torch.zeros(1, 2)), r"\(3, 2\) shifts for \(1, 2\)")
 
 
 def test_arrays_tensors_and_lists_are_frames():
     for frames in (GOOD, torch.from_numpy(GOOD), list(GOOD)):
         assert np.array_equal(check_frames(frames, least=3), GOOD)
-    with pytest.raises(InputError, match="at least 4"):
-        check_frames(GOOD, least=4)
+    refused(lambda: check_frames(GOOD, least=4), "at least 4")
     for measure in (metrics.measured_motion, metrics.histogram_similarity):
-        with pytest.raises(InputError, match="at least 2"):
-            measure(GOOD[:1])
+        refused(lambda measure=measure: measure(GOOD[:1]), "at least 2")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from films import numbered, numbers
 from PIL import Image
+from tiny import refused
 
-from t2vz.errors import FailedError, InputError
 from t2vz.video import Video, ffmpeg, open_frames, read_masks, read_video
 
 
@@ -72,38 +72,26 @@ def make_sound(path):
     subprocess.run([*command, path], check=True)
 
 
-def make_truncated(path):
-    source = "testsrc=d=2:r=30:s=160x120"
-    command = [ffmpeg.find_ffmpeg(), "-loglevel", "error", "-f", "lavfi", "-i", source, "-c:v", "mpeg4"]
-    subprocess.run([*command, "-movflags", "+faststart", path], check=True)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-
-
 @pytest.mark.parametrize(
-    "name, make, error, words",
+    "name, make, words",
     [
-        ("none.mp4", lambda p: None, InputError, "no file or folder"),
-        ("folder", lambda p: p.mkdir(), InputError, "no pictures"),
-        ("text.mp4", lambda p: p.write_text("hello"), InputError, "not a video"),
-        ("empty.mkv", lambda p: p.write_bytes(b""), InputError, "not a video"),
-        ("text.gif", lambda p: p.write_text("hello"), InputError, "not a picture"),
-        ("sound.wav", make_sound, InputError, "only sound"),
-        ("half.mp4", make_truncated, FailedError, "damaged after"),
+        ("none.mp4", lambda p: None, "no file or folder"),
+        ("folder", lambda p: p.mkdir(), "no pictures"),
+        ("text.mp4", lambda p: p.write_text("hello"), "not a video"),
+        ("empty.mkv", lambda p: p.write_bytes(b""), "not a video"),
+        ("text.gif", lambda p: p.write_text("hello"), "not a picture"),
+        ("sound.wav", make_sound, "only sound"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(tmp_path, name, make, error, words):
-    path = tmp_path / name
-    make(path)
-    with pytest.raises(error, match=words) as caught:
-        read_video(path)
-    assert "\n" not in str(caught.value) and name in str(caught.value)
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path, name, make, words):
+    make(tmp_path / name)
+    refused(lambda: read_video(tmp_path / name), words, name)
 
 
 def test_sizes_must_agree(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     Image.new("RGB", (9, 8)).save(tmp_path / "b.png")
-    with pytest.raises(InputError, match="picture 2 is 9×8 and the first 8×8"):
-        read_video(tmp_path)
+    refused(lambda: read_video(tmp_path), "picture 2 is 9×8 and the first 8×8")
 
 
 @pytest.mark.parametrize(
@@ -118,8 +106,7 @@ def test_sizes_must_agree(tmp_path):
 )
 def test_wrong_times(clip, arguments, words):
     numbered(4, 4).save(clip)
-    with pytest.raises(InputError, match=words):
-        read_video(clip, **arguments)
+    refused(lambda: read_video(clip, **arguments), words)
 
 
 def test_masks_from_a_folder_are_exact(tmp_path):
@@ -153,5 +140,4 @@ def test_masks_from_a_video_and_from_one_picture(tmp_path):
 @pytest.mark.parametrize("frames, words", [(3, "more than 3"), (1, "more than 1"), (6, "4 masks for 6")])
 def test_wrong_number_of_masks(tmp_path, frames, words):
     numbered(4, 4).save(tmp_path / "m")
-    with pytest.raises(InputError, match=words):
-        read_masks(tmp_path / "m", frames, 8, 8)
+    refused(lambda: read_masks(tmp_path / "m", frames, 8, 8), words)

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import refused
 
-from t2vz.errors import InputError
 from t2vz.video import Video
 from t2vz.video.sheet import contact_sheet
 
@@ -68,13 +68,10 @@ def test_video_sheet_takes_the_prompt(tmp_path):
     video.save_sheet(tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         np.testing.assert_array_equal(np.asarray(image), video.sheet())
-    with pytest.raises(InputError, match=r"\.png"):
-        video.save_sheet(tmp_path / "sheet.gif")
+    refused(lambda: video.save_sheet(tmp_path / "sheet.gif"), r"\.png")
     assert os.listdir(tmp_path) == ["sheet.png"]
 
 
 def test_columns_that_cannot_be():
-    with pytest.raises(InputError, match="columns is 0"):
-        contact_sheet(flat_frames(2, 8, 8), columns=0)
-    with pytest.raises(InputError, match="do not fit"):
-        contact_sheet(flat_frames(900, 2, 2), columns=900)
+    refused(lambda: contact_sheet(flat_frames(2, 8, 8), columns=0), "columns is 0")
+    refused(lambda: contact_sheet(flat_frames(900, 2, 2), columns=900), "do not fit")
