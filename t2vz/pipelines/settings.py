@@ -13,6 +13,7 @@ else the default below: `resolve` and `for_model` do that.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from functools import partial
 from typing import ClassVar
 
@@ -108,7 +109,9 @@ class Declarations:
         names = {one.name for one in fields(cls)}
         for name in arguments["more"]:
             if name not in names - set(decided):
-                raise TypeError(f"there is no argument {name!r}")
+                near = get_close_matches(name, names - set(decided), n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise TypeError(f"there is no argument {name!r}{hint}")
         values = {**arguments, **arguments["more"], **decided}
         return cls.for_model(arguments["sd"], **{name: value for name, value in values.items() if name in names})
 

@@ -116,6 +116,8 @@ def test_every_setting_is_an_argument_by_name_and_no_other_is_swallowed(function
     for name in ("framse", *decided):
         with pytest.raises(TypeError, match=name):
             settings.of_arguments(arguments | {"more": {name: 3}}, **known)
+    with pytest.raises(TypeError, match="'sede'; did you mean 'seed'"):
+        settings.of_arguments(arguments | {"more": {"sede": 3}}, **known)
 
 
 def test_an_unknown_setting_is_refused_and_named():
