@@ -25,7 +25,7 @@ from ..pipelines.settings import ControlSettings, EditSettings, Settings
 from ..pipelines.values import OFF, Choice, Pair, as_typed, declared
 from ..video import read_video
 from .arguments import COMMANDS, FRAMES
-from .flags import MODEL, OF_THE_SOURCE, Parser, flag_of, words_of
+from .flags import MODEL, Parser, flag_of, words_of
 from .inputs import choose_machine
 
 TABS = {  # of each command: its settings, and a prompt to begin with
@@ -204,7 +204,7 @@ def _tab(gr, jobs: Jobs, name: str) -> None:
         with gr.Column(scale=2):
             source = _source(gr, jobs, name) if needs_source else gr.State()
             prompt = gr.Textbox(example, label="instruction" if name == "edit" else "prompt", lines=2)
-            controls = _settings(gr, settings, own, ("prompt", *OF_THE_SOURCE) if needs_source else ("prompt",))
+            controls = _settings(gr, settings, own)
             first = _arrow(gr, controls, own) if name == "generate" else gr.State()
             choices = ["nothing", *WITHOUT]
             beside = gr.Radio(choices, value="nothing", label="beside it, without", visible=name == "generate")
@@ -266,13 +266,16 @@ def _notes(runs: Iterable[Path]) -> str:
     return "\n".join(f"- {note}" for note in dict.fromkeys(notes))
 
 
-def _settings(gr, settings: type[Settings], own: dict[str, str], without: tuple[str, ...]) -> dict:
-    """{name: component} of all settings but these: a few at once, the others behind a click. Empty is the default."""
+def _settings(gr, settings: type[Settings], own: dict[str, str]) -> dict:
+    """{name: component} of all settings that have a flag: a few at once, the others behind a click.
+
+    Empty is the default.
+    """
     components = {}
     for at_once in (True, False):
         with gr.Row() if at_once else gr.Accordion("more settings", open=False):
             for one in fields(settings):
-                if one.name not in without and (one.name in FIRST) == at_once:
+                if one.name not in ("prompt", *settings.OF_THE_SOURCE) and (one.name in FIRST) == at_once:
                     components[one.name] = _component(gr, one, own[one.name])
     return components
 

@@ -8,7 +8,7 @@ import argparse
 
 from ..pipelines.settings import ControlSettings, EditSettings, Settings, TuneSettings
 from . import flags
-from .flags import DTYPES, OF_THE_SOURCE, Parser, add_settings, adder, path
+from .flags import DTYPES, Parser, add_settings, adder, path
 
 METHOD = "the method (paper §3.3)"  # a group of flags
 FRAMES = 6  # of an explanation, unless it is said: a page is read in one sitting
@@ -97,7 +97,7 @@ def control(parser: Parser) -> None:
     """
     add_clip(parser)
     titles = {"follow": "what it follows", "video": "how it is made", "method": METHOD}
-    add = add_settings(parser, ControlSettings, titles, without=OF_THE_SOURCE)["follow"]
+    add = add_settings(parser, ControlSettings, titles)["follow"]
     words = (
         "edges: by Canny; depth: by --depth-model; pose: by --pose-model, or without one VIDEO shows skeletons; "
         "asis: VIDEO shows condition pictures already; =VIDEO: of another video. Repeat it to follow several (edges)"
@@ -130,7 +130,7 @@ def edit(parser: Parser) -> None:
     """
     add_clip(parser)
     titles = {"video": "the edit (paper §3.5)", "method": METHOD}
-    add_settings(parser, EditSettings, titles, without=OF_THE_SOURCE)
+    add_settings(parser, EditSettings, titles)
     add_output(parser)
     add_model(parser)
 

@@ -6,7 +6,7 @@ declaration (see request.py). Nothing here imports torch, so that --help is quic
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from math import isfinite
 from types import MappingProxyType
@@ -17,7 +17,6 @@ from ..pipelines.settings import Declarations
 from ..pipelines.values import OFF, Choice, Numbers, as_typed, declared, optional
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-OF_THE_SOURCE = ("frames", "height", "width", "fps")  # settings that a video that comes in decides
 FOLLOWED = ("edges", "pose", "depth", "asis")  # what control can follow
 MODEL = ("weights", "tokenizer", "vae", "lora", "device", "dtype")  # the flags of a model
 
@@ -51,19 +50,18 @@ def add_settings(
     parser: argparse.ArgumentParser,
     settings: type[Declarations],
     titles: Mapping[str, str],
-    without: Iterable[str] = (),
     defaults: Mapping = MappingProxyType({}),
 ) -> dict[str, Callable]:
-    """A flag for every setting but the prompt, which is positional. titles: {declared group: its title in the help}.
+    """A flag for every setting but the prompt, which is positional, and those that a video decides.
 
-    without: settings that get no flag. defaults: of this command alone. Returns {group: its `adder`}.
+    titles: {declared group: its title in the help}. defaults: of this command alone. Returns {group: its `adder`}.
     """
     groups = {name: adder(parser, title) for name, title in titles.items()}
     for one in fields(settings):
         said = declared(one)
         if one.name == "prompt":
             adder(parser)("prompt", "PROMPT", said.help, typed(one), nargs="?", default=argparse.SUPPRESS)
-        elif one.name not in without:
+        elif one.name not in settings.OF_THE_SOURCE:
             groups[said.group](
                 f"--{flag_of(one)}",
                 said.metavar or said.kind.metavar,

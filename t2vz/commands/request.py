@@ -8,7 +8,6 @@ from dataclasses import fields
 from ..checkpoints import checkpoint_defaults
 from ..errors import InputError
 from ..pipelines.settings import Declarations
-from .flags import OF_THE_SOURCE
 from .runfile import FILES, read_run, recorded
 
 BELONGS = {"tokenizer": "weights", "controlnet": "with_"}  # where one is typed, the run file's other is not taken
@@ -33,11 +32,11 @@ def resolve(args: argparse.Namespace, settings: type[Declarations]) -> Request:
 
     Raises InputError for impossible settings, and for a run file that is none, or whose files are gone.
     """
-    names = {one.name for one in fields(settings)} - set(OF_THE_SOURCE if hasattr(args, "video") else ())
+    names = {one.name for one in fields(settings)} - set(settings.OF_THE_SOURCE)
     typed = {name: value for name, value in vars(args).items() if name in names or value not in (None, "auto")}
     from_ = getattr(args, "from_", None)
     run_file = read_run(from_, settings) if from_ else {}
-    before = {name: value for name, value in recorded(run_file).items() if BELONGS.get(name) not in typed}
+    before = {name: value for name, value in recorded(run_file, settings).items() if BELONGS.get(name) not in typed}
     _check_files(from_, {name: value for name, value in before.items() if name not in typed})
     asked = vars(args) | before | typed
     if "prompt" not in asked:

@@ -11,7 +11,7 @@ from .. import __version__
 from ..checkpoints import checkpoint_hash
 from ..errors import InputError
 from ..pipelines.settings import Settings
-from .flags import DTYPES, OF_THE_SOURCE
+from .flags import DTYPES
 from .output import note
 
 FILES = {"weights": "checkpoint", "vae": "VAE", "lora": "LoRA", "video": "video"}  # flags that name a file
@@ -79,7 +79,7 @@ def read_run(path: str | Path, settings: type[Settings]) -> dict:
     if isinstance(run, dict) and run.get("command", command) != command:
         raise InputError(f"--from {path}: was written by t2vz {run['command']}; use that command")
     try:
-        whole = run["dtype"] in DTYPES and "sha256" in run["weights"] and "prompt" in recorded(run)
+        whole = run["dtype"] in DTYPES and "sha256" in run["weights"] and "prompt" in recorded(run, settings)
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
@@ -88,8 +88,11 @@ def read_run(path: str | Path, settings: type[Settings]) -> dict:
     return run
 
 
-def recorded(run: Mapping) -> dict:
-    """A run file's content as if it had been typed: {flag or setting: value}, without what it does not say."""
+def recorded(run: Mapping, settings: type[Settings]) -> dict:
+    """A run file's content as if it had been typed: {flag or setting: value}, without what it does not say.
+
+    settings: of the pipeline whose run file it is.
+    """
     if not run:
         return {}
     clip, controls = run.get("video") or {}, run.get("controls") or []
@@ -107,8 +110,8 @@ def recorded(run: Mapping) -> dict:
         **{name: clip.get(name) for name in CLIP},
         "edge_thresholds": tuple(run["edge_thresholds"]) if run.get("edge_thresholds") else None,
     }
-    settings = {name: value for name, value in run["settings"].items() if not clip or name not in OF_THE_SOURCE}
-    return {name: value for name, value in said.items() if value not in (None, [])} | settings
+    typed = {name: value for name, value in run["settings"].items() if name not in settings.OF_THE_SOURCE}
+    return {name: value for name, value in said.items() if value not in (None, [])} | typed
 
 
 def compare(request, sd) -> None:

@@ -42,7 +42,7 @@ class Task:
     @property
     def free_settings(self) -> list[str]:
         """Those that a study may set: every trial has its own prompt and seed, and a source video decides some."""
-        decided = ["prompt", "seed", *(("frames", "height", "width", "fps") if self.needs_video else ())]
+        decided = ["prompt", "seed", *self.settings.OF_THE_SOURCE]
         return [one.name for one in fields(self.settings) if one.name not in decided]
 
     def kind(self, name: str) -> ValueKind:

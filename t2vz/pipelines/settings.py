@@ -62,6 +62,7 @@ FLOW = {
 BACKGROUND = {"release": "background found as in the public code", "paper": "background found as in the paper"}
 SAMPLER = {"euler_ancestral": "Euler-ancestral sampling (E4)", "ddim": "DDIM sampling (E3)"}
 method = partial(setting, group="method")  # Algorithm 1's own
+SOURCE = ("frames", "height", "width", "fps")
 DIFFERENT = "where paper and public code differ (docs/method.md)"
 
 
@@ -70,6 +71,7 @@ class Declarations:
     """What all settings share: they are checked when made, resolved once, and survive JSON."""
 
     TASK: ClassVar[str] = ""  # the pipeline's name: in a checkpoint's defaults, in studies, and its command
+    OF_THE_SOURCE: ClassVar[tuple[str, ...]] = ()  # settings that a video that comes in decides
 
     def __post_init__(self):
         for one in fields(self):
@@ -310,6 +312,7 @@ class ControlSettings(Settings):
     """
 
     TASK: ClassVar[str] = "control"
+    OF_THE_SOURCE: ClassVar[tuple[str, ...]] = SOURCE
     NUMBERS: ClassVar[tuple[str, ...]] = ("control_scale", "control_start", "control_end")
 
     steps: int = with_default(Settings, "steps", 20)
@@ -369,6 +372,7 @@ class EditSettings(Settings):
     """
 
     TASK: ClassVar[str] = "edit"
+    OF_THE_SOURCE: ClassVar[tuple[str, ...]] = SOURCE
 
     prompt: str = setting(
         MISSING,
