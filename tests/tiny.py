@@ -134,9 +134,9 @@ def _byte_letters() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]
 
 
-def refused(call: Callable, *words: str) -> str:
-    """The message of the InputError that `call` raises: one line, in which every one of these patterns is found."""
-    with pytest.raises(InputError) as caught:
+def refused(call: Callable, *words: str, error: type[Exception] = InputError) -> str:
+    """The message of the error that `call` raises: one line, in which every one of these patterns is found."""
+    with pytest.raises(error) as caught:
         call()
     message = str(caught.value)
     assert "\n" not in message

@@ -128,8 +128,7 @@ def test_saving_replaces_only_a_controlnet_and_only_when_told(tmp_path, monkeypa
 
     before = (tmp_path / "c" / WEIGHTS).read_bytes()
     monkeypatch.setattr("t2vz.checkpoints.save.save_file", full)
-    with pytest.raises(FailedError, match="disk is full"):
-        save_part(tmp_path / "c", network, overwrite=True)
+    refused(lambda: save_part(tmp_path / "c", network, overwrite=True), "disk is full", error=FailedError)
     assert (tmp_path / "c" / WEIGHTS).read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"c", "photos"}
 

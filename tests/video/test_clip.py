@@ -133,5 +133,4 @@ def test_frames_on_disk_hold_what_they_are_given_and_leave_nothing(tmp_path, mon
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_one_line(monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: open("/dev/full", "wb"))
-    with pytest.raises(FailedError, match="TMPDIR"):
-        FramesOnDisk(noise(1, 8, 8))
+    refused(lambda: FramesOnDisk(noise(1, 8, 8)), "TMPDIR", error=FailedError)
