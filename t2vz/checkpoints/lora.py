@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import layouts
+from .kinds import BY_CONTEXT
 from .networks import Checkpoint
 from .read import Entry, find_path, options_of, read_bytes, read_header, read_tensors, some
 
@@ -60,7 +61,7 @@ OTHER_METHODS = {
 }
 
 # The width of the text states that the model reads, as attn2's first factor shows it.
-MADE_FOR = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
+MADE_FOR = {768: "Stable Diffusion 1.x"} | {width: model for width, (_, model) in BY_CONTEXT.items()}
 # Models by what their modules are called: the first pattern that one of them matches.
 OTHER_MODELS = {
     "Flux": r"double_blocks|single_blocks|single_transformer_blocks",
@@ -160,8 +161,8 @@ def read_changes(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str
     halves += sorted(alphas.keys() - {module for module, _ in found})
     if halves:
         raise InputError(f"{path}: half of these pairs is missing: {some(halves)}; get another, complete copy")
-    shapes = {module: [factor.shape for factor in factors.values()] for (module, _), factors in found.items()}
-    empty = [module for module, sides in shapes.items() if not all(shape and all(shape) for shape in sides)]
+    shapes = [(module, [factor.shape for factor in factors.values()]) for (module, _), factors in found.items()]
+    empty = [module for module, sides in shapes if not all(shape and all(shape) for shape in sides)]
     if empty:
         raise InputError(f"{path}: has rank 0, which changes nothing, in {some(empty)}; get another copy of the LoRA")
     settings = _peft_settings(path, metadata)

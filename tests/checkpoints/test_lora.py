@@ -236,6 +236,11 @@ def pair(module, down, up):
     return {f"{module}.lora_down.weight": torch.ones(down), f"{module}.lora_up.weight": torch.ones(up)}
 
 
+def adapter(name, rank):
+    down, up = f"unet.{TO_Q}.lora_A.{name}.weight", f"unet.{TO_Q}.lora_B.{name}.weight"
+    return {down: torch.ones(rank, 32), up: torch.ones(32, rank)}
+
+
 GOOD = pair(kohya(TO_Q), (RANK, 32), (32, RANK))
 TO_K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 
@@ -263,6 +268,7 @@ TO_K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
         (GOOD | {f"{kohya(TO_Q)}.lora_A.weight": torch.ones(RANK, 32)}, "lora_down.weight are the same factor"),
         (pair(kohya(TO_Q), (0, 32), (32, 0)), "has rank 0"),
         (pair(kohya(TO_Q), (), (32, 1)), "has rank 0"),
+        (adapter("one", 0) | adapter("two", RANK), "has rank 0"),
         (
             pair("lora_unet_double_blocks_0_img_attn_qkv", (4, 8), (8, 4)) | pair("lora_te1_x", (4, 8), (8, 4)),
             "for Flux",
