@@ -199,7 +199,8 @@ def build(gr, jobs: Jobs):
 
 def _tab(gr, jobs: Jobs, name: str) -> None:
     """One command: its settings left, its result right; on a phone one below the other."""
-    (settings, example), needs_source, own = TABS[name], name in ("control", "edit"), jobs.defaults(name)
+    (settings, example), own = TABS[name], jobs.defaults(name)
+    needs_source = bool(settings.OF_THE_SOURCE)
     with gr.Row():
         with gr.Column(scale=2):
             source = _source(gr, jobs, name) if needs_source else gr.State()

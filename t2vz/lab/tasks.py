@@ -19,20 +19,24 @@ class Task:
     """A pipeline as a study sees it.
 
     words: for the report. settings: the class of its settings. job(sd, settings, [frames, [controlnet,]] progress=) ->
-    Job. needs_video: whether it starts from one, which then decides its size. caption: what the video should show, from
-    the prompt; None where the prompt does not say it (an edit's says what to change).
+    Job. caption: what the video should show, from the prompt; None where the prompt does not say it (an edit's says
+    what to change).
     """
 
     words: str
     settings: type[Settings]
     job: Callable[..., Job]
-    needs_video: bool = False
     caption: Callable[[str], str] | None = str
 
     @property
     def edits(self) -> bool:
         """Whether its model is one that edits (E15)."""
         return issubclass(self.settings, EditSettings)
+
+    @property
+    def needs_video(self) -> bool:
+        """Whether it starts from a video, which then decides some of its settings."""
+        return bool(self.settings.OF_THE_SOURCE)
 
     @property
     def name(self) -> str:
@@ -66,8 +70,8 @@ TASKS = {
     task.name: task
     for task in (
         Task("text to video", Settings, text_job),
-        Task("video with ControlNet", ControlSettings, control_job, needs_video=True),
-        Task("video edited by an instruction", EditSettings, edit_job, needs_video=True, caption=None),
-        Task("video changed by a frozen or a tuned model", ChangeSettings, change_job, True, caption_of),
+        Task("video with ControlNet", ControlSettings, control_job),
+        Task("video edited by an instruction", EditSettings, edit_job, caption=None),
+        Task("video changed by a frozen or a tuned model", ChangeSettings, change_job, caption_of),
     )
 }
