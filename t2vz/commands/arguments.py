@@ -299,8 +299,9 @@ def score(parser: Parser) -> None:
     """
     add = adder(parser)
     add("videos", "VIDEO", "a file, a folder of pictures, or a folder of videos; several are compared", path, nargs="+")
-    add("--prompt", "TEXT", "what the video should show, for the CLIP score; of several: all of them")
-    add("--prompts", "FILE", "a prompt for each video: one a line, or a .csv with the columns video,prompt", path)
+    either = adder(parser.add_mutually_exclusive_group())
+    either("--prompt", "TEXT", "what the video should show, for the CLIP score; of several: all of them")
+    either("--prompts", "FILE", "a prompt for each video: one a line, or a .csv with the columns video,prompt", path)
     add("--clip", "PATH", f"the CLIP that measures: {A_CLIP} (embedded)", path)
     motion = flags.typed(Settings.__dataclass_fields__["motion"])
     words = "the motion asked for, in 1/512ths of the frame a frame; off: none"

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..errors import InputError, library
 from ..files import write_csv
-from ..lab import sets as lab
+from ..lab.sets import compare_sets, give_prompts, measure_film, over_prompts, pair, read_set, run_file_of
 from ..lab.statistics import FEWEST
 from ..metrics import MEASURES, load_clip
 from .inputs import choose_machine
@@ -20,24 +20,24 @@ NEEDS = {"prompt": "--prompt", "motion": "--motion", "masks": "--masks", "frames
 
 def run(args: argparse.Namespace) -> None:
     """Take every measure that can be taken of every video; print a table of one video, of several the means."""
-    sets = [lab.read_set(name) for name in args.videos]
+    sets = [read_set(name) for name in args.videos]
     films, notes = [film for one in sets for film in one.films], [note for one in sets for note in one.notes]
     alone = len(films) == 1 and args.prompts is None
     _check_arguments(args, sets, alone)
     if args.prompts is not None:
-        lab.give_prompts(sets, args.prompts)
+        give_prompts(sets, args.prompts)
     if alone and ((films[0].prompt and args.prompt is None) or (films[0].motion and not hasattr(args, "motion"))):
-        notes.append(f"prompt and motion are those of {lab.run_file_of(films[0].path)}, where not given")
+        notes.append(f"prompt and motion are those of {run_file_of(films[0].path)}, where not given")
     for film in films:
         film.prompt = film.prompt if args.prompt is None else args.prompt
         film.motion = getattr(args, "motion", film.motion)
-    notes += lab.pair(sets)
+    notes += pair(sets)
     clip = load_clip(args.clip, choose_machine(args.device)[0])
     with tqdm(films, unit="video", disable=True if alone else None, leave=False, file=sys.stderr) as bar:
-        notes += [note for film in bar for note in lab.measure_film(film, clip, args.masks)]
+        notes += [note for film in bar for note in measure_film(film, clip, args.masks)]
     if len({film.shape[1:] for film in films}) > 1:
         notes.append("the videos differ in size, and motion is in pixels of each: compare it with care")
-    found = lab.compare_sets(sets)
+    found = compare_sets(sets)
     if args.csv:
         write_csv(args.csv, [_row(one, film) for one in sets for film in one.films])
     for note in notes:
@@ -53,8 +53,6 @@ def _check_arguments(args: argparse.Namespace, sets: list, alone: bool) -> None:
     """Raise InputError for what does not go together, before the work."""
     if args.masks and not alone:
         raise InputError("--masks are for a single video; score them one by one")
-    if args.prompt is not None and args.prompts is not None:
-        raise InputError("give --prompt, one for all videos, or --prompts, a file with one for each")
     if args.csv and Path(args.csv).exists():
         raise InputError(f"{args.csv} exists already; choose another name")
     if max(len(one.films) for one in sets) >= FEWEST:
@@ -81,7 +79,7 @@ def _table(args: argparse.Namespace, film) -> str:
 def _comparison(args: argparse.Namespace, sets: list, found: dict) -> str:
     """For every measure one line a set: its mean, and how far it is from the first set's."""
     width = max(len(one.label) for one in sets)
-    over = "prompts" if lab.over_prompts(sets) else "videos"
+    over = "prompts" if over_prompts(sets) else "videos"
     lines = [f"{one.label:<{width}}   {_sizes(one.films)}" for one in sets]
     lines += [f"CLIP: {args.clip or 'embedded'}; [95 % intervals] over {over}"]
     for name, estimates in found.items():
