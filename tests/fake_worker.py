@@ -78,6 +78,5 @@ def check_complete(folder: Path, count: int) -> None:
 
 if __name__ == "__main__":
     place, count, seconds, workers = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-    store, keys = RunFolder(place), list(keyed(count))
-    with Meter(store, keys, quiet=True) as meter:
-        perform(store, keys, partial(work, place, seconds), None if workers == 1 else processes, workers, meter)
+    with Meter(RunFolder(place), list(keyed(count)), quiet=True) as meter:
+        perform(meter, partial(work, place, seconds), None if workers == 1 else processes, workers)

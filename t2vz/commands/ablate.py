@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
         many = f"{workers} worker{'s' * (workers > 1)} on {job.device}, {job.model['dtype']}"
         say(args, f"{job.study.title}: {left} of {len(keys)} videos to make, {many}")
     with Meter(store, keys, args.quiet or rank > 0) as job.progress:
-        perform(store, keys, work, open_executor, workers, job.progress, shares)
+        perform(job.progress, work, open_executor, workers, shares)
     if rank > 0:
         return
     results = collect(job.study, [(trial, store.read(key)) for key, trial in job.trials])

@@ -29,23 +29,16 @@ LIBRARIES = {"processes": "multiprocessing", "dask": "distributed", "submitit": 
 Open = Callable[[int], AbstractContextManager[Executor]]  # number of workers -> an executor, open within `with`
 
 
-def perform(
-    store: RunFolder,
-    keys: Sequence[str],
-    work: Callable,
-    opener: Open | None,
-    workers: int,
-    meter: "Meter",
-    shares: bool = False,
-) -> None:
+def perform(meter: "Meter", work: Callable, opener: Open | None, workers: int, shares: bool = False) -> None:
     """Submit every run that nobody has made, until all are finished; then remove what is left of killed processes.
 
-    work(keys) makes those runs, as `RunFolder.make`, in this process if `opener` is None; executors must be able to
-    pickle it. Each call gets one run; with `shares` there is one call for each worker, for executors with a high cost
-    per call. An exception of `work` cancels what has not begun, and is passed on. A worker that is killed is replaced,
-    with one worker less in case memory was short. Raises FailedError if even a single worker is killed before it
-    finishes one run.
+    meter: of the runs. work(keys) makes those runs, as `RunFolder.make`, in this process if `opener` is None; executors
+    must be able to pickle it. Each call gets one run; with `shares` there is one call for each worker, for executors
+    with a high cost per call. An exception of `work` cancels what has not begun, and is passed on. A worker that is
+    killed is replaced, with one worker less in case memory was short. Raises FailedError if even a single worker is
+    killed before it finishes one run.
     """
+    store, keys = meter.store, meter.keys
     try:
         while store.count(keys) < len(keys):
             left = [key for key in keys if store.free(key)]

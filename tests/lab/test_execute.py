@@ -31,9 +31,8 @@ def dies(place, keys):
 
 
 def perform_all(folder, count, work, open_=processes, workers=2, **options):
-    store, keys = RunFolder(folder), list(keyed(count))
-    with Meter(store, keys, quiet=True) as meter:
-        perform(store, keys, work, open_, workers, meter, **options)
+    with Meter(RunFolder(folder), list(keyed(count)), quiet=True) as meter:
+        perform(meter, work, open_, workers, **options)
 
 
 @pytest.fixture(params=["here", "processes", "dask", "submitit:cluster=local"])
