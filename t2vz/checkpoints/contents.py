@@ -15,7 +15,7 @@ from . import layouts, lora
 from .attached import INVERTED_FILE
 from .config import describes, from_header, read_sizes
 from .kinds import Kind, identify
-from .networks import NETWORKS, PARTS, STEM, Part, by_module_names, shapes_of
+from .networks import NETWORKS, PARTS, STEM, Part, by_module_names, put, shapes_of
 from .read import GIVE, Entry, find_path, find_weights, read_header, read_json, refuse_quantised
 from .schedule import schedule_from_json, schedule_of_file, yaml_files
 from .tokenizer import tokenizer_files
@@ -120,7 +120,7 @@ def _sort(contents: Contents, bare: str | None) -> dict[str, dict[str, Entry]]:
         else:
             if name == "unet" and contents.kind.kind == "instruct-pix2pix":
                 entry = entries.get(layouts.ema_key(key), entry)
-            groups.setdefault(name, {})[inside] = entry
+            put(groups.setdefault(name, {}), inside, entry)
     return {name: groups[name] for name in NETWORKS if name in groups}
 
 

@@ -109,8 +109,15 @@ def by_module_names(row: Network, entries: Mapping[str, Entry], single: bool) ->
     for key, entry in entries.items():
         name = key if table is None else layouts.rename(key, table) or row.prefix + key
         if tidied := row.tidy(name, entry):
-            named[tidied[0]] = tidied[1]
+            put(named, *tidied)
     return named
+
+
+def put(named: dict[str, Entry], name: str, entry: Entry) -> None:
+    """Add an entry by its name. Raises InputError if the file has that tensor under another key as well."""
+    before = named.setdefault(name, entry)
+    if before is not entry:
+        raise InputError(f"{entry.path}: {before.key} and {entry.key} are the same tensor; get another copy")
 
 
 def shapes_of(entries: Mapping[str, Entry]) -> dict[str, tuple[int, ...]]:

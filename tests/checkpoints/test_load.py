@@ -110,6 +110,18 @@ def test_text_keys_with_and_without_text_model(folder, wanted, prefix):
     assert_same(folder, wanted)
 
 
+@pytest.mark.parametrize(
+    "part, key, other",
+    [
+        ("vae", "encoder.mid_block.attentions.0.to_q.bias", "encoder.mid_block.attentions.0.query.bias"),
+        ("text", "final_layer_norm.bias", "text_model.final_layer_norm.bias"),
+    ],
+)
+def test_a_tensor_under_two_names_is_refused(folder, part, key, other):
+    rewrite(folder / WEIGHTS[part], lambda tensors: tensors | {name: torch.zeros(64) for name in (key, other)})
+    refused(lambda: open_checkpoint(folder), key, other, "are the same tensor")
+
+
 def test_filling_leaves_no_map_of_the_file(theirs):
     unet = build(open_checkpoint(theirs).unet, torch.float32)
     file = theirs / WEIGHTS["unet"]

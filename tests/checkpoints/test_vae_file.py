@@ -83,6 +83,9 @@ def test_what_is_no_vae_is_said(models, tmp_path):
     tensors = load_file(models / "other" / VAE_FILE)
     tensors.pop("decoder.conv_out.bias")
     save_file(tensors, tmp_path / "pruned.safetensors")
+    bias = f"{PREFIX}quant_conv.bias"
+    twice = {bias.removeprefix(PREFIX): torch.ones(8), "encoder.down.0.block.0.norm1.bias": torch.ones(32)}
+    save_file({bias: torch.ones(8)} | twice, tmp_path / "twice.safetensors")
     for path, words in (
         (unet, "not a VAE"),
         (models / "tiny", "no config.json"),
@@ -90,5 +93,6 @@ def test_what_is_no_vae_is_said(models, tmp_path):
         (tmp_path / "gone.safetensors", "no such file"),
         (tmp_path / "vae.pt", "pickle"),
         (tmp_path / "pruned.safetensors", "missing: decoder.conv_out.bias"),
+        (tmp_path / "twice.safetensors", f"{bias} and quant_conv.bias are the same|quant_conv.bias and {bias} are"),
     ):
         refused(lambda path=path: StableDiffusion.load(models / "tiny", vae=path), words)
