@@ -82,13 +82,25 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def refused(call, tmp_path):
-    """`refused(WORDS, said, …)`: exit code 2, one line that says so, and nothing written or lost."""
+def done(call):
+    """`done(WORDS)`: `t2vz WORDS`, which must succeed; its stdout and stderr."""
 
-    def check(words, *said):
-        before = {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")}
+    def check(*words):
         code, out, err = call(*words)
-        assert code == 2 and all(one in err for one in said) and err.count("\n") == 1 and not out, err
+        assert code == 0, err
+        return out, err
+
+    return check
+
+
+@pytest.fixture
+def refused(call, tmp_path):
+    """`refused(WORDS, said, …)`: exit code 2 (or 1: failed), one line that says so, and nothing written or lost."""
+
+    def check(words, *said, code=2):
+        before = {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")}
+        found, out, err = call(*words)
+        assert found == code and all(one in err for one in said) and err.count("\n") == 1 and not out, err
         assert {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")} == before
 
     return check

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import TWO_STEPS, one_line, pictures
+from test_cli import TWO_STEPS, pictures
 from tiny import UNET, randomize
 
 from t2vz.checkpoints import save_part
@@ -119,12 +119,12 @@ def test_wrong_use_is_one_line_and_exit_code_2(run, refused, models, frames, tmp
     refused(["control", *argv, "--quiet", "--weights", models / "tiny", *nets], words)
 
 
-def test_a_controlnet_of_another_model_is_refused_before_the_work(run, models, tmp_path, monkeypatch):
+def test_a_controlnet_of_another_model_is_refused_before_the_work(run, refused, models, tmp_path, monkeypatch):
     other = ControlNetConfig(**vars(replace(UNET, block_out_channels=(64, 64))), condition_out_channels=(8, 8, 8, 8))
     save_part(tmp_path / "wide", randomize(ControlNet(other), 0))
     monkeypatch.setattr("t2vz.conditions.condition_frames", lambda *args: pytest.fail("the work began"))
-    code, _, err = run("car", "x", "--quiet", nets=(str(tmp_path / "wide"),))
-    assert code == 2 and "does not fit the model" in err and one_line(err)
+    words = ["control", "car", "x", "--quiet", "--weights", models / "tiny", "--controlnet", "wide"]
+    refused(words, "does not fit the model")
 
 
 def test_frames_are_written_as_they_are_made(tmp_path):

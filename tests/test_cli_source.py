@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from test_cli import TWO_STEPS, one_line, pictures
+from test_cli import TWO_STEPS, pictures
 
 from t2vz.video import FramesOnDisk, Video, read_video
 
@@ -76,20 +76,17 @@ def test_times_rates_and_sizes_are_said_and_done(run):
     assert len(video) == 6 and video.frames.shape[1:] == (80, 128, 3) and video.fps == 10
 
 
-def test_a_run_file_makes_the_same_video_again(command, run, call, tmp_path):
+def test_a_run_file_makes_the_same_video_again(command, run, done, refused, tmp_path):
     own, name, value = OWN[command]
     assert run("noise", "make it blue", *TWO_STEPS, "--seed", "5", "--end", "1", *own, "--out", "first/")[0] == 0
-    assert call(command, "--from", "first.json", "--quiet", "--out", "again/")[0] == 0
+    done(command, "--from", "first.json", "--quiet", "--out", "again/")
     assert len(pictures("first")) == 4 and np.array_equal(pictures("first"), pictures("again"))
-    assert call(command, "--from", "first.json", "--quiet", "--attention", "own", "--out", "other/")[0] == 0
+    done(command, "--from", "first.json", "--quiet", "--attention", "own", "--out", "other/")
     assert not np.array_equal(pictures("first")[1:], pictures("other")[1:])
     settings = json.loads((tmp_path / "other.json").read_text())["settings"]
     assert settings["seed"] == 5 and settings[name] == value
-    code, _, err = call("generate", "--from", "first.json", "--out", "x.mp4")
-    assert code == 2 and f"t2vz {command}" in err and one_line(err)
+    refused(["generate", "--from", "first.json", "--out", "x.mp4"], f"t2vz {command}")
     os.rename("noise", "moved")
-    code, _, err = call(command, "--from", "first.json", "--out", "x/")
-    assert code == 2 and "is gone" in err and one_line(err)
+    refused([command, "--from", "first.json", "--out", "x/"], "is gone")
     Video(FRAMES[5:]).save("moved/")
-    code, _, err = call(command, "moved", "--from", "first.json", "--out", "x/")
-    assert code == 0 and "other frames than those of first.json" in err
+    assert "other frames than those of first.json" in done(command, "moved", "--from", "first.json", "--out", "x/")[1]

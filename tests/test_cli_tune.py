@@ -10,28 +10,24 @@ from t2vz.video import Video
 FAST = ["--steps", "2", "--inversion-steps", "2", "--quiet", "--device", "cpu", "--resolution", "64"]
 
 
-@pytest.fixture
-def run(call, models, tmp_path):
-    """Run t2vz in a folder that holds noise/, three frames: exit code, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def noise(tmp_path):
+    """The tests' folder holds noise/, three frames."""
     coarse = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     Video(coarse.repeat(8, axis=1).repeat(8, axis=2)).save(tmp_path / "noise/")
-    return lambda *words, weights=models / "tiny": call(*words, "--weights", weights)
 
 
-def test_tuned_folder_makes_videos(run, tmp_path):
-    code, out, err = run("tune", "noise", "a red ball", "--out", "tuned", *FAST)
-    assert code == 0, err
+def test_tuned_folder_makes_videos(done, refused, models, tmp_path):
+    out, _ = done("tune", "noise", "a red ball", "--out", "tuned", *FAST, "--weights", models / "tiny")
     assert out.startswith("tuned: tuned on 3 frames of 64×64 in 2 steps")
-    code, _, err = run("generate", "a blue kite", "--out", "kite/", "--quiet", "--device", "cpu", weights="tuned")
-    assert code == 0, err
+    done("generate", "a blue kite", "--out", "kite/", "--quiet", "--device", "cpu", "--weights", "tuned")
     settings = json.loads((tmp_path / "kite.json").read_text(encoding="utf-8"))["settings"]
     assert settings["initial_noise"] == "inverted" and settings["frames"] == 3 and settings["steps"] == 2
     assert len(list((tmp_path / "kite").glob("*.png"))) == 3
-    assert run("weights", "export", "again", "--quiet", weights="tuned")[0] == 0
+    done("weights", "export", "again", "--quiet", "--weights", "tuned")
     for name in ("inverted.safetensors", "defaults.json", "unet/config.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "tuned" / name).read_bytes()
-    code, _, err = run("weights", "export", "one.safetensors", "--quiet", weights="tuned")
-    assert code == 2 and "kept as a folder" in err and not list(tmp_path.glob("*.safetensors"))
+    refused(["weights", "export", "one.safetensors", "--quiet", "--weights", "tuned"], "kept as a folder")
 
 
 @pytest.mark.parametrize(
@@ -48,5 +44,5 @@ def test_tuned_folder_makes_videos(run, tmp_path):
         (("noise", "a red ball", "--out", "tuned", "--dtype", "bfloat16"), "float32"),
     ],
 )
-def test_wrong_use_is_one_line_and_writes_nothing(run, refused, models, argv, words):
+def test_wrong_use_is_one_line_and_writes_nothing(refused, models, argv, words):
     refused(["tune", *argv, *FAST[2:], "--weights", models / "tiny"], words)
