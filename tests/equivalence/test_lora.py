@@ -95,28 +95,22 @@ def compare(measured, pipe, saved, loras, name):
         assert relative(context, plain.encode_text([PROMPT])) > 0.01
 
 
-def fuse_and_compare(measured, pipe, saved, loras, name):
-    for n, (path, _) in enumerate(loras):
-        pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=f"lora{n}")
-    pipe.set_adapters([f"lora{n}" for n in range(len(loras))], [weight for _, weight in loras])
-    pipe.fuse_lora(adapter_names=[f"lora{n}" for n in range(len(loras))])
+@pytest.mark.parametrize("name", ["kohya", "peft", "kohya and peft"])
+def test_merged_as_theirs_are_fused(name, pipe, saved, measured, tmp_path):
+    """One file, and two at once with weights of their own."""
+    style = tmp_path / "style.safetensors"
+    loras = {
+        "kohya": lambda: [(write_kohya(pipe, style, 4, 2, seed=10), 0.7)],
+        "peft": lambda: [(write_peft(pipe, tmp_path, seed=20), 0.7)],
+        "kohya and peft": lambda: [
+            (write_kohya(pipe, style, 3, 3, seed=30, convolutions=False), 0.5),
+            (write_peft(pipe, tmp_path, seed=40), -0.25),
+        ],
+    }[name]()
+    adapters = [f"lora{n}" for n in range(len(loras))]
+    for adapter, (path, _) in zip(adapters, loras, strict=True):
+        pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=adapter)
+    pipe.set_adapters(adapters, [weight for _, weight in loras])
+    pipe.fuse_lora(adapter_names=adapters)
     pipe.unload_lora_weights()
     compare(measured, pipe, saved, loras, name)
-
-
-def test_kohya(pipe, saved, measured, tmp_path):
-    loras = [(write_kohya(pipe, tmp_path / "style.safetensors", 4, 2, seed=10), 0.7)]
-    fuse_and_compare(measured, pipe, saved, loras, "kohya")
-
-
-def test_peft(pipe, saved, measured, tmp_path):
-    loras = [(write_peft(pipe, tmp_path, seed=20), 0.7)]
-    fuse_and_compare(measured, pipe, saved, loras, "peft")
-
-
-def test_two_at_once_with_weights_of_their_own(pipe, saved, measured, tmp_path):
-    loras = [
-        (write_kohya(pipe, tmp_path / "style.safetensors", 3, 3, seed=30, convolutions=False), 0.5),
-        (write_peft(pipe, tmp_path, seed=40), -0.25),
-    ]
-    fuse_and_compare(measured, pipe, saved, loras, "kohya and peft")
