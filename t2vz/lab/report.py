@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..errors import library
 from ..files import write_bytes
-from ..metrics.motion import asked_motion
-from ..motion.flow import RELEASE_FIELD
+from ..metrics.motion import asked_motion, requested_motion
 from ..pipelines.settings import in_words
 from ..video import read_video
 from .make import VIDEO
@@ -120,8 +119,8 @@ def _asked(results: Results, metric: str, variant: str) -> float | None:
     if metric not in MOTION or results.study.task != "generate":
         return None
     settings = next(record["settings"] for trial, record in results.runs if trial.variant.name == variant)
-    axis, motion = MOTION.index(metric), asked_motion(settings)
-    return motion and motion[axis] * (settings["width"], settings["height"])[axis] / RELEASE_FIELD
+    motion = asked_motion(settings)
+    return motion and float(requested_motion(motion, 2, settings["height"], settings["width"])[0, MOTION.index(metric)])
 
 
 def _settings(results: Results) -> tuple[list[dict], list[tuple[str, str]]]:
