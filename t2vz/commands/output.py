@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from tqdm import tqdm
@@ -42,11 +43,8 @@ def free_name(words: str, endings: tuple[str, ...] = (".mp4", *ENDINGS.values())
     endings: what may stand there, the name's own first.
     """
     stem = "-".join(re.findall(r"[a-z0-9]+", words.lower())[:8])[:60] or "video"
-    number, name = 1, stem
-    while any(Path(name + ending).exists() for ending in endings):
-        number += 1
-        name = f"{stem}-{number}"
-    return name + endings[0]
+    names = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
+    return next(name for name in names if not any(Path(name + ending).exists() for ending in endings)) + endings[0]
 
 
 def check_free(path: str | Path, overwrite: bool) -> None:

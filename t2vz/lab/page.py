@@ -5,6 +5,7 @@ A function is cited by its place in the source tree, with its code, so that a pa
 
 import inspect
 import pkgutil
+import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Source:
 
     def link(self, base: str) -> str:
         """The address of its line. base: of the source tree's root, as "https://…/blob/main" or "../t2vz-checkout"."""
-        return f"{base.rstrip('/')}/{self.path}#L{self.line}" if base else f"{self.path}#L{self.line}"
+        return posixpath.join(base, f"{self.path}#L{self.line}")
 
 
 def source_of(function: Callable) -> Source:

@@ -11,6 +11,7 @@ from ..errors import library
 from ..files import write_bytes
 from ..metrics.motion import asked_motion, requested_motion
 from ..pipelines.settings import in_words
+from ..pipelines.values import as_typed
 from ..video import read_video
 from .make import VIDEO
 from .measure import MEASURES
@@ -137,15 +138,9 @@ def _settings(results: Results) -> tuple[list[dict], list[tuple[str, str]]]:
         {"name": variant, "words": [in_words(name, first[variant][name], declared) for name in differing]}
         for variant in results.means
     ]
-    return variants, [(name.replace("_", " "), _plain(every[0][name])) for name in every[0] if shared(name, every)]
-
-
-def _plain(value) -> str:
-    if value is None or value == "":
-        return "none"
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return variants, [
+        (name.replace("_", " "), as_typed(every[0][name]) or "none") for name in every[0] if shared(name, every)
+    ]
 
 
 def words_for(seconds: float) -> str:
