@@ -27,13 +27,12 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import InputError, library
-from ..pipelines.values import Choice, Text, ValueKind, Whole, as_typed, declared, optional
+from ..pipelines.values import OFF, Choice, Text, ValueKind, Whole, as_typed, declared, optional
 from .measure import MEASURES
 from .sources import SourceCut
 from .statistics import MANY_PROMPTS
 from .tasks import TASKS, Task
 
-OFF = "off"
 RESAMPLE = {"prompts": "each the mean of its seeds", "runs": "each for itself"}  # what the bootstrap draws again
 
 
@@ -240,7 +239,7 @@ def _settings(table: dict, task: Task, where: str) -> dict:
     with _told(where):
         _refuse_unknown(table, known, "setting")
         return {
-            name: None if value == OFF and optional(known[name]) else declared(known[name]).kind.check(name, value)
+            name: None if value in OFF and optional(known[name]) else declared(known[name]).kind.check(name, value)
             for name, value in table.items()
         }
 
