@@ -30,7 +30,7 @@ PICTURE = re.compile(r"!\[[^\]]+\]\(pictures/([\w-]+)\.png\)")
 
 
 def line_of(path: Path, name: str) -> int | None:
-    """The line on which a file defines `name` ("warp", "Job.denoise", "test_edit.test_steps"); None if it does not."""
+    """The line on which a file defines `name` ("warp", "Job.denoise", "test_edit.test_step"); None if it does not."""
     return definitions(path).get(name.removeprefix(f"{path.stem}."))
 
 

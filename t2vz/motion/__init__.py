@@ -1,4 +1,4 @@
-"""E6–E9 and E13: flow fields, warp, motion dynamics, background smoothing. Pure functions on tensors."""
+"""E7, E8, E13: flow fields, warp, background smoothing, initial noises. Pure functions on tensors."""
 
 from .flow import global_motion, similarity_flow, translation_flow
 from .noise import NOISES, correlate
