@@ -32,7 +32,7 @@ class FrameView:
     variant: one of frames.VARIANTS. frames: f, those of the chunk. first_frame: the index of the first of them. cache:
     what earlier chunks of this timestep left, or None if the chunk is the whole video. look: see `Look`.
     merge: the share of tokens to merge (merging.py) in layers of the latent's size (height, width). shift: the share of
-    channels that resnets take from the frames before and after (unet/shift.py).
+    channels that resnets take from the frames before and after (unet/shift.py). Of the whole video, `video` is m.
     Raises InputError if a frame looks at one of a later chunk.
 
     Example: "first_previous", frames 4, 5, 6 of 10. They look at {0, 3}, {0, 4}, {0, 5}. Frames 0 and 3 come from the
@@ -53,7 +53,7 @@ class FrameView:
         size: tuple[int, int] = (0, 0),
     ):
         stop = first_frame + frames
-        m = stop if cache is None else cache.frames
+        self.video = m = stop if cache is None else cache.frames
         if stop > m:
             raise InputError(f"frames {first_frame}…{stop - 1} of a video of {m} frames, counted from 0")
         now = [frames_seen(variant, k, m) for k in range(first_frame, stop)]

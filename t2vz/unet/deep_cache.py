@@ -40,7 +40,7 @@ class DeepCache:
         unet, (*blocks, last) = self.unet, self.unet.up_blocks
         maps, time = unet.begin(x, t, context)
         view = unet.view(x, attention, first_frame, **more)
-        frames = first_frame, *x.shape
+        frames = view.video, first_frame, *x.shape  # frame 1 alone (E6) is not the first chunk of many (E10)
         deep, before, used = self.kept.get(frames, (None, t, 0))
         if deep is not None and t < before and used < self.interval:
             skips = [maps if residuals is None else maps + residuals[0]]

@@ -52,6 +52,7 @@ CASES = {
     "eta, smoothing": lambda *which: text(*which, eta=0.7, smooth_background=0.6, chunk=1),
     "noise given": lambda *which: text(*which, {"x_T": random(1, *LATENT), "forward": random(M - 1, *LATENT)}),
     "approximations": lambda *which: text(*which, deep_cache=2, token_merging=0.5),
+    "DeepCache where T is T'": lambda *which: text(*which, deep_cache=3, t=401, t_prime=401),
     "control": control,
     "edit": edit,
     "edit, DDIM": lambda *which: edit(*which, sampler="ddim", motion=(128.0, 0.0), image_scale=1.5),

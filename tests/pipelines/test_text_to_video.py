@@ -86,6 +86,8 @@ def test_frames_are_the_decoded_latents(sd):
         {"smooth_background": 0.6, "guidance_scale": 1.0},
         {"smooth_background": 0.6, "masks": half_mask(5)},
         {"eta": 0.7},
+        {"deep_cache": 3},
+        {"deep_cache": 3, "t_prime": 401, "t": 401},  # E10 goes on at the timestep where E6 ended
     ],
 )
 def test_difference_5_chunk_size_does_not_change_the_video(sd, changes):
