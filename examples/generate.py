@@ -10,10 +10,10 @@ from t2vz import StableDiffusion, text_to_video
 steps = int(sys.argv[1]) if sys.argv[1:] else 50
 
 sd = StableDiffusion.load()  # the embedded model; or the path of Stable Diffusion 1.5
-video = text_to_video(sd, "a yellow kite over the city", frames=8, steps=steps, seed=3)
+video = text_to_video(sd, "a yellow balloon over the city", frames=8, steps=steps, seed=3)
 
 for note in video.notes:  # what was cut, rounded, or had no effect
     print("note:", note)
-video.save("kite.mp4")
-video.save_sheet("kite.png")
+video.save("balloon.mp4")
+video.save_sheet("balloon.png")
 print(video)

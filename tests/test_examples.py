@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 STEPS = "3"
 NEEDS = {"follow_edges": embedded_controlnet, "edit_a_video": embedded_edit}  # the others: embedded_weights
 LEAVES = {  # what each script writes: files and their numbers of frames, sheets (None)
-    "generate": {"kite.mp4": 8, "kite.png": None},
+    "generate": {"balloon.mp4": 8, "balloon.png": None},
     "camera_path": {"camera-path.gif": 8},
     "own_noise": {"from-noise-to-noise.gif": 6},
     "cross_frame_attention": {"attention-first.png": None, "attention-own.png": None},

@@ -165,7 +165,7 @@ def example(parser: Parser) -> None:
     examples:
       t2vz example                                              a red ball on a green meadow, example.mp4
       t2vz example "a blue fish on the sea" --out fish.gif
-      t2vz example "a yellow kite over the city" --frames 48 --size 512 --seed 3 --masks kite-masks/
+      t2vz example "a yellow balloon over the city" --frames 48 --size 512 --seed 3 --masks masks/
     """
     add = adder(parser)
     add("scene", "SCENE", f"a colour, a thing and a place of the picture world ({SCENE})", nargs="?", default=SCENE)

@@ -116,7 +116,7 @@ def run_key(parts: dict) -> str:
 
 
 def code_hash(root: Path = ROOT) -> str:
-    """SHA-256 over the code of t2vz that makes and measures videos. Comments and layout do not count."""
+    """SHA-256 over the code of t2vz that makes and measures videos. Comments and layout do not count, docstrings do."""
     digest = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
         name = file.relative_to(root)

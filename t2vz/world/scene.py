@@ -97,7 +97,7 @@ def caption(scene: Scene) -> str:
 
 
 def scene_from_words(words: str, seed: int, style: str = "bold") -> Scene:
-    """The scene of one thing that a description names: "a yellow kite over the city" (without a colour: red).
+    """The scene of one thing that a description names: "a yellow balloon over the city" (without a colour: red).
 
     Raises InputError unless it names a thing and a place of the picture world.
     """
