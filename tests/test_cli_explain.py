@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROMPT = "a red ball on a green meadow"
-FAST = "--steps 2 --frames 2 --height 48 --width 48 --quiet --device cpu".split()
+FAST = "--steps 2 --frames 2 --height 48 --width 48 --device cpu --quiet".split()
 
 
 @pytest.fixture
@@ -33,9 +33,10 @@ def test_explain_writes_one_page_whose_links_lead_to_the_code(run, models, tmp_p
 
 def test_pages_are_named_after_the_prompt_and_never_overwritten(run, models, tmp_path):
     Path("a-red-ball-on-a-green-meadow.html").write_text("mine")
-    flags = "--motion -12,0 --point 0.5,0.5 --link-base https://host/main".split()
-    code, _, _ = run(PROMPT, *FAST, "--weights", models / "tiny", *flags)
-    assert code == 0 and Path("a-red-ball-on-a-green-meadow.html").read_text() == "mine"
+    flags = "--attention own --motion -12,0 --point 0.5,0.5 --link-base https://host/main".split()
+    code, _, err = run(PROMPT, *FAST[:-1], "--weights", models / "tiny", *flags)
+    assert code == 0 and 'then the same with attention "first"' in err
+    assert Path("a-red-ball-on-a-green-meadow.html").read_text() == "mine"
     html = Path("a-red-ball-on-a-green-meadow-2.html").read_text(encoding="utf-8")
     assert "https://host/main/t2vz/motion/warping.py#L" in html and "(0.50, 0.50)" in html and "λδ = (-12, 0)" in html
     assert "--dtype" not in re.search(r"<code>(t2vz explain .*)</code>", html)[1]

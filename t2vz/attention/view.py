@@ -31,8 +31,9 @@ class FrameView:
 
     variant: one of frames.VARIANTS. frames: f, those of the chunk. first_frame: the index of the first of them. cache:
     what earlier chunks of this timestep left, or None if the chunk is the whole video. look: see `Look`.
-    merge: the share of tokens to merge (merging.py) in layers of the latent's size (height, width). shift: the share of
-    channels that resnets take from the frames before and after (unet/shift.py). Of the whole video, `video` is m.
+    merge: the share of tokens to merge (merging.py), in layers of the latent's size alone. size: (height, width) of the
+    latent, needed for that. shift: the share of channels that resnets take from the frames before and after
+    (unet/shift.py). Of the whole video, `video` is m.
     Raises InputError if a frame looks at one of a later chunk.
 
     Example: "first_previous", frames 4, 5, 6 of 10. They look at {0, 3}, {0, 4}, {0, 5}. Frames 0 and 3 come from the
@@ -94,7 +95,7 @@ class FrameView:
         if self.earlier:
             k_earlier, v_earlier = self._left_for(layer)
             k, v = torch.cat([k_earlier, k], dim=1), torch.cat([v_earlier, v], dim=1)
-        if self.cache is not None and self.kept and tuple(self.kept) != self.earlier:
+        if self.cache is not None and self.kept and tuple(self.kept) != self.earlier:  # else it holds just these
             places = list(self.kept.values())  # indexing by a list copies: the chunk's tensors can be freed
             self.cache.entries[layer] = tuple(self.kept), k[:, places], v[:, places]
         return k, v
@@ -114,6 +115,8 @@ class FrameView:
 class KeyValueCache:
     """Keys and values by layer, each (b, frames kept, heads, n, c), with the frames that they belong to.
 
+    Chunks are exact in deep layers too: a layer's keys of a frame are made of that frame's own tokens there, which the
+    earlier chunk computed, layer by layer, at the same timestep.
     frames: m, of the whole video, so that no frame is kept that nobody will look at.
     """
 

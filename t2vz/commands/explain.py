@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import write_bytes
-from ..lab.explain import explain
+from ..lab.explain import explain, other_attention
 from ..lab.explain_page import page
 from ..lab.page import ROOT
 from ..pipelines.settings import Settings
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     out = _out_path(request)
     sd = load_model(request)
     settings = request.settings.with_sides(sd.default_size, sd.default_size)
-    plan = f"{plan_of(request, settings, sd)}; then the same without cross-frame attention"
+    plan = f'{plan_of(request, settings, sd)}; then the same with attention "{other_attention(settings.attention)}"'
     began = time.perf_counter()
     with progress_bar(request, plan) as progress:
         explained = explain(sd, settings, request.point, progress)

@@ -67,7 +67,7 @@ def explain(
     shown = evenly([t for t in job.grid if t <= job.T], SHOWN)
     patterns = ["noise/*", "flow", "x_T*", "warped", "forward", "foreground", "smoothed", "x_?/frame 1 to T*"]
     patterns += [f"{name}/{STAGE}/{t}" for name in ("x_0", "x_t", "attention/*attn2") for t in shown]
-    without = replace(settings, attention="own" if settings.attention != "own" else "first")
+    without = replace(settings, attention=other_attention(settings.attention))
     with trace(*patterns, points=points) as run:  # points are checked before the work
         video = generate(sd, settings, progress=_half(progress, 0, settings))
     other = generate(sd, without, progress=_half(progress, 1, without))
@@ -95,6 +95,11 @@ def explain(
         looks=look(sd, settings, run[f"x_t/{STAGE}/{look_t}"], look_t, points),
         targets=[frames_seen(settings.attention, k, settings.frames)[0] for k in range(settings.frames)],
     )
+
+
+def other_attention(attention: str) -> str:
+    """The second video's attention, by the first's: none between frames, or E12 where the first has none."""
+    return "own" if attention != "own" else "first"
 
 
 def evenly(values: list[int], count: int) -> list[int]:

@@ -25,7 +25,7 @@ from .trace import show
 def algorithm_1(job: Job) -> Tensor:
     """The latents x_0 of all frames, (m, c, h, w), from noise. (`job.mine`: of several processes each makes some.)
 
-    Where nothing moves (`motion=None`, the ablation), frames start from `job.initial_noise()`, and E6–E9 are left out.
+    Where nothing moves (`job.moves` is false), frames start from `job.initial_noise()`, and E6–E9 are left out.
     Raises FailedError if the latents stop being finite.
     """
     T, T_prime, settings = job.T, job.T_prime, job.settings

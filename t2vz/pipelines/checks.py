@@ -66,9 +66,7 @@ def check_noise(job: "Job") -> None:
         for name in sorted(names & set(given)):
             raise InputError(f'noise "{name}" has no use with {why}')
     for name, tensor in given.items():
-        expected = (*SHAPES[name](job.frames, settings.steps), *job.latent)
-        if tuple(tensor.shape) != expected:
-            raise InputError(f'noise "{name}" must have shape {expected}; got {tuple(tensor.shape)}')
+        _check_numbers(f'noise "{name}"', tensor, (*SHAPES[name](job.frames, settings.steps), *job.latent))
 
 
 def check_inverted(job: "Job") -> None:
@@ -91,8 +89,11 @@ def check_inverted(job: "Job") -> None:
 
 
 def check_tensors(job: "Job") -> None:
-    """Refuse masks and a flow that do not fit, and settings that a flow replaces."""
+    """Refuse masks and a flow that do not fit, settings that a flow replaces, and hooks that cannot be called."""
     settings, m, masks, flow = job.settings, job.frames, job.masks, job.flow
+    for name in ("progress", "on_step"):
+        if getattr(job, name) is not None and not callable(getattr(job, name)):
+            raise InputError(f"{name} must be a function; got a {type(getattr(job, name)).__name__}")
     for name, value in (("masks", masks), ("flow", flow)):
         if value is not None and not isinstance(value, Tensor):
             raise InputError(f"{name} must be a tensor; got a {type(value).__name__}: torch.as_tensor makes one")
@@ -104,16 +105,20 @@ def check_tensors(job: "Job") -> None:
         raise InputError("masks must lie between 0, background, and 1, foreground; divide pixels by 255")
     if flow is None:
         return
-    expected = (m, 2, job.h, job.w)
-    if tuple(flow.shape) != expected:
-        raise InputError(
-            f"flow must have shape {expected}, latent cells (x, y) for every frame; got {tuple(flow.shape)}"
-        )
-    if not bool(torch.isfinite(flow).all()):
-        raise InputError("flow holds a NaN or an infinity; displacements are finite numbers of latent cells")
+    _check_numbers("flow", flow, (m, 2, job.h, job.w), ", latent cells (x, y) for every frame")
     camera = settings.zoom != 1 or settings.rotation != 0
     if camera or settings.initial_noise != type(settings).initial_noise:
         raise InputError("a flow replaces motion, zoom, rotation and initial noise; leave those at their defaults")
+
+
+def _check_numbers(name: str, tensor: Tensor, shape: tuple[int, ...], what: str = "") -> None:
+    """Refuse a tensor that is not of this shape, or holds other than finite numbers. what: the shape in words."""
+    if tuple(tensor.shape) != shape:
+        raise InputError(f"{name} must have shape {shape}{what}; got {tuple(tensor.shape)}")
+    if not tensor.is_floating_point():
+        raise InputError(f"{name} must be of a floating type; got {tensor.dtype}: .float() makes one")
+    if not bool(torch.isfinite(tensor).all()):
+        raise InputError(f"{name} holds a NaN or an infinity; only finite numbers make a video")
 
 
 def say_what_has_no_effect(job: "Job") -> None:

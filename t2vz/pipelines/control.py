@@ -65,9 +65,10 @@ def control_video(
     control: condition pictures, uint8 (m, H, W, 3), what the ControlNet was trained to read (white edges on black …):
         an array, a Video, or anything with a length whose slices are arrays (a `video.Clip`), which is read chunk by
         chunk. controlnet: from `load_controlnet`. For several at once: a list of each; their residuals add up.
-    Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the release's: 20
-        steps, guidance_scale 9, control_scale 1, attention "first", motion None, initial_noise "shared", t_prime 881,
-        t 941; 8 frames in a chunk. more: the other settings by name, as in `text_to_video`.
+    Settings left out (None; for motion and chunk `...`, since their None has a meaning) are the checkpoint's own
+        defaults (sd.defaults), else the release's: 20 steps, guidance_scale 9, control_scale 1, attention "first",
+        motion None, initial_noise "shared", t_prime 881, t 941; 8 frames in a chunk. more: the other settings by name,
+        as in `text_to_video`.
     height, width: pixels; they must be those of the pictures (None: they are). Sides are multiples of 8.
     attention: in both networks. control_scale: s of E14. control_start, control_end: the share of the steps between
         which the ControlNet steers, 0 to 1. Each of the three: one number, or one for each ControlNet.

@@ -59,9 +59,10 @@ def edit_video(
 
     video: the source, uint8 (m, H, W, 3), sides multiples of 8: an array, a Video, or anything with a length whose
         slices are arrays (a `video.Clip`), which is read frame by frame. (frames: its old name.)
-    Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the release's: 50
-        steps, guidance_scale 7.5, image_scale 1, "euler_ancestral", attention "first", motion None, initial_noise
-        "independent", t_prime and t 999; 8 frames in a chunk. more: the other settings by name, as in `text_to_video`.
+    Settings left out (None; for motion and chunk `...`, since their None has a meaning) are the checkpoint's own
+        defaults (sd.defaults), else the release's: 50 steps, guidance_scale 7.5, image_scale 1, "euler_ancestral",
+        attention "first", motion None, initial_noise "independent", t_prime and t 999; 8 frames in a chunk. more: the
+        other settings by name, as in `text_to_video`.
     guidance_scale: s_T of E15. image_scale: s_I. The three predictions weigh 1 − s_I, s_I − s_T and s_T; one of weight
         0 is not computed, so that s_I = 1 costs two UNet calls a step and not three.
     sampler: "euler_ancestral" (the release's) or "ddim". attention: as in `text_to_video`; "own" is the paper's
@@ -75,6 +76,8 @@ def edit_video(
     finite.
     """
     given = locals()
+    if frames is not None and (video is not None or isinstance(frames, int)):
+        raise InputError("frames is the old name of video, the source, all of which is edited; give video alone")
     source = video if frames is None else frames
     m, height, width = video_shape(frames_of(source))
     fps = getattr(source, "fps", None) if fps is None else fps

@@ -1,6 +1,7 @@
 """One video under way: what the lines of Algorithm 1 are written with, for every pipeline."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,7 @@ class Job:
     sd: the model. settings: the request. make_predict(job): ε_θ(x, t), guided, made when the work begins. noise, masks,
     flow, progress, on_step: see `text_to_video`. share: of the frames, where other processes make the rest. encodes:
     whether the frames of a source video are encoded first.
-    As attributes also frames: m; mine: the indices of those made here, with a share not all; h, w: the latents'
+    As attributes also frames: m; mine: the indices of those made here, all unless there is a share; h, w: the latents'
     sides, in cells; grid: the sampler's timesteps, noisiest first; start: where frame 1's noise is drawn; T, T_prime:
     on the grid; moves: whether there are motion dynamics (E6–E9); finds_foreground: whether E13 takes its masks from
     attention; notes: remarks for the user; done, total: the work. Raises InputError for what cannot work.
@@ -101,10 +102,12 @@ class Job:
         stretch = [t for t in self.grid if t <= start and (stop is None or t > stop)]
         self.tell(0, stage)
         enter(stage)
-        if self.settings.sampler == "ddim":
-            made = denoise(predict, x, stretch, steps, schedule, stage, self.settings.eta, self._fresh("eta", mine))
+        ddim = self.settings.sampler == "ddim"
+        fresh = partial(self._fresh, "eta" if ddim else "ancestral", mine, stage)
+        if ddim:
+            made = denoise(predict, x, stretch, steps, schedule, stage, self.settings.eta, fresh)
         else:  # the whole grid, for T' = T = start; frame 1's stretches are empty
-            made = denoise_ancestral(predict, x, stretch, schedule, self._fresh("ancestral", mine), stage)
+            made = denoise_ancestral(predict, x, stretch, schedule, fresh, stage)
         for step in made:
             x = step.x_s
             check_finite(x, f"{stage}, timestep {step.t:.0f}", mine, self.sd.dtype)
@@ -151,12 +154,12 @@ class Job:
             frames[k] = picture
         return Video(frames, x_0.cpu(), self.settings.fps, self.settings.to_dict(), self.notes)
 
-    def _fresh(self, name: str, frames: list[int]) -> Callable[[float], Tensor]:
-        """The noise that a sampler adds to some frames in its steps, as a function of the timestep: (f, c, h, w).
-
-        Frame 1 gets the same in every stage.
-        """
-        return lambda t: self.as_latents(self.draws.step(name, self.grid.index(t), t, frames, self.latent))
+    def _fresh(self, name: str, frames: list[int], stage: str, t: float) -> Tensor:
+        """The noise that a sampler adds to some frames in the step from t: (f, c, h, w). Frame 1 gets the same in every
+        stage."""
+        noise = self.as_latents(self.draws.step(name, self.grid.index(t), t, frames, self.latent))
+        show({f"noise/{name}/{stage}/{t:.0f}": noise})
+        return noise
 
     def _snapped(self) -> tuple[int, int]:
         """T and T' on the sampler's grid; what was moved is said in the notes.

@@ -87,7 +87,7 @@ class InChunks:
         """The chunks' places among the frames."""
         m = len(frames)
         size = self.chunk or m
-        alone = 1 if frames[-1] >= m else 0  # frame 1 by itself, if others are missing after it
+        alone = 1 if frames[-1] >= m else 0  # a gap after frame 1, other ranks' frames: it goes alone
         starts = [*range(alone), *range(alone, m, size)]
         return [slice(a, b) for a, b in zip(starts, [*starts[1:], m], strict=True)]
 

@@ -76,6 +76,7 @@ class Declarations:
     def __post_init__(self):
         for one in fields(self):
             value = getattr(self, one.name)
+            value = value.tolist() if hasattr(value, "tolist") else value  # the numbers of an array or a tensor
             if value is not None or not optional(one):
                 object.__setattr__(self, one.name, declared(one).kind.check(one.name, value))
 
@@ -111,7 +112,7 @@ class Declarations:
         names = {one.name for one in fields(cls)}
         for name in arguments["more"]:
             if name not in names - set(decided):
-                near = get_close_matches(name, names - set(decided), n=1)
+                near = ["instruction"] if name == "prompt" else get_close_matches(name, names - set(decided), n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise TypeError(f"there is no argument {name!r}{hint}")
         values = {**arguments, **arguments["more"], **decided}
@@ -120,6 +121,7 @@ class Declarations:
     @classmethod
     def for_model(cls, sd, **given) -> "Declarations":
         """`resolve` for a StableDiffusion: its checkpoint's defaults, and its pictures' side where none is given."""
+        check_model(sd)
         return cls.resolve(given, sd.defaults).with_sides(sd.default_size, sd.default_size)
 
     def with_sides(self, height: int, width: int) -> "Declarations":
@@ -140,6 +142,12 @@ class Declarations:
                     f"defaults.json: it may hold {', '.join(allowed)}"
                 )
         return own
+
+
+def check_model(sd) -> None:
+    """Raise InputError for what is no StableDiffusion."""
+    if not hasattr(sd, "default_size"):
+        raise InputError(f"sd is a {type(sd).__name__}; StableDiffusion.load(path) gives a model")
 
 
 def _left_out(one: Field, value) -> bool:
@@ -289,7 +297,8 @@ class Settings(Declarations):
         if not self.t_prime <= self.t:
             raise InputError(
                 f"t_prime = {self.t_prime} and t = {self.t}: motion is added at T' and noised up to T, so "
-                "0 ≤ T' ≤ T ≤ 999 is needed (the paper's: 881 and 941)"
+                "0 ≤ T' ≤ T ≤ 999 is needed; give both (one left out is the checkpoint's own default, else "
+                f"{type(self).t_prime} and {type(self).t})"
             )
         if self.motion is None and (self.zoom != 1 or self.rotation != 0):
             raise InputError(

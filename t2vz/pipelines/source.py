@@ -23,7 +23,7 @@ def video_shape(frames: Sequence | np.ndarray, name: str = "source video", chann
 
     Raises InputError unless it is uint8 (m, H, W, channels) with at least one frame.
     """
-    if not hasattr(frames, "__len__") or not hasattr(frames, "__getitem__"):
+    if isinstance(frames, str) or not hasattr(frames, "__len__") or not hasattr(frames, "__getitem__"):
         raise InputError(
             f"the {name} is a {type(frames).__name__}; give its frames, uint8 (m, H, W, {channels}), as "
             "read_video(path).frames or open_clip(path) has them"

@@ -15,6 +15,7 @@ from .denoise import Step
 from .job import Job, Progress
 from .prediction import Predict, chunk_of, guided_by_text, with_ingredients
 from .settings import Settings
+from .source import video_shape
 
 if TYPE_CHECKING:
     from ..model import StableDiffusion
@@ -49,15 +50,14 @@ def text_to_video(
 ) -> Video:
     """Make a video of m = `frames` frames from a prompt (paper §3.3).
 
-    Settings left out (None; of motion: ...) are the checkpoint's own defaults (sd.defaults), else the paper's: 8
-        frames, 50 steps, guidance_scale 7.5, motion (12, 12), t_prime 881, t 941, attention "first", initial_noise
-        "independent", 4 frames per second.
+    Settings left out (None; for motion `...`, since its None means off) are the checkpoint's own defaults
+        (sd.defaults), else the paper's: 8 frames, 50 steps, guidance_scale 7.5, motion (12, 12), t_prime 881, t 941,
+        attention "first", initial_noise "independent", 4 frames per second.
     steps: DDIM steps. guidance_scale: w of E5 (1: none). height, width: pixels, multiples of 8 (None: the model's own).
     motion: λ·(δ_x, δ_y) per frame, in 1/512ths of the frame, the release's unit; positive moves the picture's content
-        left and up. None: motion dynamics off, all frames start from pure noise (see initial_noise). t_prime, t: the
-        timesteps T' and T; the nearest of the `steps`-step grid are used, and named in the video's notes if others;
-        999 stands for the grid's first.
-    attention: which frames each frame attends to, one of attention.VARIANTS.
+        left and up. None: no motion dynamics, all frames start from pure noise (see initial_noise).
+    t_prime, t: the timesteps T' and T. The nearest steps are used; the notes say where they are others. 999: the first.
+    attention: which frames each attends to, "own", "first", "previous", "first_previous", "causal" or "all".
     smooth_background: α of E13; 0 is off, paper 0.6. masks: foreground per frame (m or 1, 1, H, W) in [0, 1]; without
         them they are taken from the model's own text attention to the words `foreground` (default: a guess).
     chunk: frames per UNet call (None: all); it bounds the memory and does not change the video. ("causal" and "all"
@@ -69,7 +69,8 @@ def text_to_video(
     progress(done, total, stage) is told the work done; on_step(Step) sees every step's tensors.
     more: the other settings of settings.py, by name.
         zoom, rotation: camera path beside `motion`, per frame: 1.02 moves in, degrees turn the picture clockwise.
-        initial_noise, noise_strength: how the frames' noises are correlated with motion off (motion.noise.correlate).
+        initial_noise, noise_strength: how the frames' noises are related with motion off (motion.noise.correlate):
+        "independent", "shared", "mixed", "progressive", "residual"; or a tuned model's "inverted".
         foreground: see masks. eta: 0 DDIM … 1 DDPM (E3). fps: of the file written.
         start_convention, jump_convention, flow_convention, background_convention: "release", or what the paper says
         ("paper"; flow: "exact"), see docs/method.md, differences 9, 1, 2 and E13.
@@ -80,7 +81,10 @@ def text_to_video(
     """
     settings = Settings.of_arguments(locals())
     notes: list[str] = []
+    if motion_from is None and motion_dense:
+        raise InputError("motion_dense goes with motion_from")
     if motion_from is not None:
+        video_shape(motion_from, "video of motion_from")
         if flow is not None:
             raise InputError("flow and motion_from both say how the camera moves; give one")
         cells = settings.height // sd.vae.factor, settings.width // sd.vae.factor

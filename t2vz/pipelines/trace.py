@@ -26,7 +26,8 @@ from ..attention import Look, cross_frame_weights, text_weights
 from ..errors import InputError
 
 NAMES = {
-    "noise/NAME": "what was drawn, or given by the caller, by the names of randomness.SHAPES",
+    "noise/NAME": "what was drawn, or given by the caller, by the names of randomness.SHAPES: (f, c, h, w)",
+    "noise/NAME/STAGE/T": "of these eta and ancestral, which the step from T adds: (f, c, h, w)",
     "flow": "where each frame looks in frame 1, in latent cells (E7): (m, 2, h, w)",
     "x_T'": "frame 1 at T' (E6): (1, c, h, w)",
     "warped": "frames 2 … m: frame 1 at T', warped (E8): (m−1, c, h, w)",
@@ -40,7 +41,7 @@ NAMES = {
     "x_0/STAGE/T": "x̂_0, the clean latents that prediction implies (E3): (f, c, h, w)",
     "attention/LAYER/STAGE/T": "attn1: (b, f, queries, frames seen, cells) (E11, E12); attn2: (b, f, cells, tokens)",
 }
-FAMILIES = [name.partition("/")[0] for name in NAMES]
+FAMILIES = sorted({name.partition("/")[0] for name in NAMES})
 
 
 class Trace:
@@ -88,7 +89,7 @@ class Trace:
         return found
 
     def steps(self, name: str, stage: str = "all frames") -> dict[int, Tensor]:
-        """One tensor per timestep of a stage, noisiest first: t -> tensor. name: "x_t", "eps", "x_0", "attention/…"."""
+        """One tensor per timestep of a stage, noisiest first: t -> tensor. name: "x_t", "noise/eta", "attention/…"."""
         return {int(found.rpartition("/")[2]): tensor for found, tensor in self.find(f"{name}/{stage}/*").items()}
 
     def wants(self, name: str) -> bool:

@@ -23,7 +23,7 @@ from ..unet.temporal import with_temporal_attention
 from ..vae import encode_frames
 from .denoise import invert
 from .prediction import guided_by_text
-from .settings import TuneSettings
+from .settings import TuneSettings, check_model
 from .source import video_shape
 
 if TYPE_CHECKING:
@@ -105,6 +105,9 @@ def _defaults(sd: "StableDiffusion", video: Sequence, settings: TuneSettings) ->
 
 def _check(sd: "StableDiffusion", video: Sequence, settings: TuneSettings) -> None:
     """Raise InputError for what cannot be tuned, or on."""
+    check_model(sd)
+    if not isinstance(settings, TuneSettings):
+        raise InputError(f"settings is a {type(settings).__name__}; TuneSettings(prompt, …) makes them")
     frames, height, width = video_shape(video)
     config, factor = sd.unet.config, sd.vae.factor
     if config.in_channels != config.out_channels or config.temporal_attention:

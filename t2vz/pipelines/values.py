@@ -126,7 +126,7 @@ class Number(ValueKind):
     def check(self, name: str, value) -> float:
         """A float of the range."""
         if not is_number(value):
-            raise InputError(f"{name} = {value}: a finite number is needed")
+            raise InputError(f"{name} = {value!r}: a finite number is needed")
         return float(self.within(name, value))
 
     def within(self, name: str, value):
@@ -149,7 +149,7 @@ class Whole(Number):
     def check(self, name: str, value) -> int:
         """An int of the range."""
         if not isinstance(value, Integral) or isinstance(value, bool):
-            raise InputError(f"{name} = {value}: a whole number is needed")
+            raise InputError(f"{name} = {value!r}: a whole number is needed")
         return int(self.within(name, value))
 
 
@@ -181,7 +181,7 @@ class Pair(ValueKind):
     def check(self, name: str, value) -> tuple[float, float]:
         """Two floats."""
         if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(map(is_number, value)):
-            raise InputError(f"{name} = {value}: (δ_x, δ_y), two finite numbers, is needed, or None for none")
+            raise InputError(f"{name} = {value!r}: (δ_x, δ_y), two finite numbers, is needed, or None for none")
         return float(value[0]), float(value[1])
 
 
@@ -212,7 +212,7 @@ class Numbers(ValueKind):
         """A tuple of floats."""
         numbers = tuple(value) if isinstance(value, (tuple, list)) else (value,)
         if not numbers or not all(is_number(number) and number >= 0 for number in numbers):
-            raise InputError(f"{name} = {value}: a number of 0 or more is needed, or one for each ControlNet")
+            raise InputError(f"{name} = {value!r}: a number of 0 or more is needed, or one for each ControlNet")
         return tuple(map(float, numbers))
 
 

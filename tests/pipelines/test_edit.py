@@ -175,6 +175,8 @@ def test_the_video_s_old_name_still_works(sd):
         edit_video(sd, frames=pictures(2), instruction=INSTRUCTION, steps=2).latents,
         edit_video(sd, pictures(2), INSTRUCTION, steps=2).latents,
     )
+    for given in ({"frames": 8}, {"video": pictures(2), "frames": pictures(2)}):
+        refused(lambda: edit_video(sd, instruction=INSTRUCTION, **given), "frames is the old name of video")
 
 
 def test_a_source_on_disk_is_read_frame_by_frame(sd, device):
@@ -219,11 +221,12 @@ def test_half_precision_is_finite_and_latents_stay_float32(folder, device, dtype
     assert relative(video.latents, edit(tiny_edit_sd(folder, device=device), sampler="ddim").latents) < 0.5
 
 
-def test_a_nan_stops_the_edit_and_names_step_and_frame(sd):
-    noise = {"ancestral": torch.zeros(3, 4, *LATENT)}
-    noise["ancestral"][1, 2, 0, 0, 0] = float("nan")
+def test_a_nan_stops_the_edit_and_names_step_and_frame(sd, monkeypatch):
+    drawn, broken = torch.zeros(3, 4, *LATENT), float("nan")
+    drawn[1, 2, 0, 0, 0] = broken
+    monkeypatch.setattr(Noise, "step", lambda self, name, i, *more: drawn[i])
     with pytest.raises(FailedError, match="frame 3 is not finite.*timestep 500"):
-        edit(sd, noise=noise)
+        edit(sd)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_a_nan_stops_the_edit_and_names_step_and_frame(sd):
         (pictures(height=20), "height = 20.*16 or 24"),
         (pictures(width=50), "width = 50"),
         (None, "NoneType"),
-        ("dance.mp4", "uint8"),
+        ("dance.mp4", "source video is a str; give its frames"),
         (pictures()[..., :1], "uint8"),
         (iter(pictures()), "iterator"),
     ],

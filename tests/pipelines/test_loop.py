@@ -234,12 +234,6 @@ def test_difference_7_a_nan_stops_at_once_and_names_step_and_frame(device, frame
     assert told[-1] == 3 * [801, 601, 401, 201, 1].index(t)  # the broken step is not counted as done
 
 
-def test_noise_that_is_not_finite_is_an_error_too(device):
-    noise = {"x_T": torch.full((1, 4, 2, 2), float("inf"))}
-    with pytest.raises(FailedError, match="frame 1"):
-        generate(stand_in(device), settings(), noise=noise)
-
-
 def test_e10_denoise_follows_the_closed_form_of_a_linear_prediction(device):
     """ε = c·x makes every DDIM step a factor: √(ᾱ_s/ᾱ_t)·(1 − c·√(1−ᾱ_t)) + c·√(1−ᾱ_s)."""
     schedule, c, factor = NoiseSchedule(), 0.7, 1.0

@@ -7,7 +7,9 @@ import re
 from dataclasses import fields
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from tiny import refused
 
 from t2vz import control_video, edit_video, text_to_video
@@ -24,15 +26,15 @@ NAN, INF = float("nan"), float("inf")
 
 
 IMPOSSIBLE = {  # setting -> values that the message names
-    "frames": [0, -1, 2.5, True, None, "8"],
+    "frames": [0, -1, 2.5, True, None],
     "steps": [0, 1.5],
     "chunk": [0, -4, 1.0],
     "seed": [-1, 2**64, 0.5, None],
     "height": [500, -8, 4104],
-    "width": [7, 0, 512.0, "512"],
+    "width": [7, 0, 512.0],
     "t_prime": [950, -1, None],
     "t": [880, 941.5, 1000],
-    "guidance_scale": [-0.1, NAN, INF, "7"],
+    "guidance_scale": [-0.1, NAN, INF],
     "eta": [1.1, -0.1, NAN],
     "smooth_background": [1.5, -0.5, NAN],
     "zoom": [0.0, -1.0, NAN],
@@ -53,6 +55,8 @@ IMPOSSIBLE = {  # setting -> values that the message names
     "name, value, said",
     [
         *((name, value, str(value)) for name, values in IMPOSSIBLE.items() for value in values),
+        *((name, "8", f"{name} = '8': a ") for name in ("frames", "guidance_scale", "width")),
+        ("motion", np.ones(3), "motion = [1.0, 1.0, 1.0]: (δ_x, δ_y)"),
         ("prompt", "", "empty"),
         ("prompt", "  \n", "empty"),
         ("prompt", None, "empty"),
@@ -95,6 +99,11 @@ def test_settings_survive_json(changes):
     assert all(getattr(settings, name) == value for name, value in changes.items())
 
 
+@pytest.mark.parametrize("numbers", [np.array([12, -3]), torch.tensor([12.0, -3.0])])
+def test_arrays_and_tensors_of_two_numbers_are_a_motion(numbers):
+    assert Settings("a", motion=numbers) == Settings("a", motion=(12.0, -3.0))
+
+
 @pytest.mark.parametrize(
     "function, settings, decided",
     [
@@ -116,6 +125,9 @@ def test_every_setting_is_an_argument_by_name_and_no_other_is_swallowed(function
     for name in ("framse", *decided):
         with pytest.raises(TypeError, match=name):
             settings.of_arguments(arguments | {"more": {name: 3}}, **known)
+    if "prompt" in decided:
+        with pytest.raises(TypeError, match="'prompt'; did you mean 'instruction'"):
+            settings.of_arguments(arguments | {"more": {"prompt": "a ball"}}, **known)
     with pytest.raises(TypeError, match="'sede'; did you mean 'seed'"):
         settings.of_arguments(arguments | {"more": {"sede": 3}}, **known)
 
@@ -148,6 +160,8 @@ def test_names_are_those_of_the_ground_floor():
         (declarations.BACKGROUND, BACKGROUNDS),
     ):
         assert tuple(phrases) == tuple(known)
+    for word in (*declarations.ATTENTION, *declarations.NOISE):
+        assert f'"{word}"' in text_to_video.__doc__
 
 
 def test_every_setting_has_words_for_reports():
@@ -190,7 +204,7 @@ def test_what_is_left_out_is_the_checkpoints_else_the_papers():
         ({"seed": 3}, '"seed"'),
         ({"stpes": 3}, '"stpes"'),
         ({"steps": 0}, "steps = 0"),
-        ({"t": 100}, "t_prime = 881 and t = 100"),
+        ({"t": 100}, "t_prime = 881 and t = 100.*give both .one left out is the checkpoint's own"),
     ],
 )
 def test_impossible_defaults_of_a_checkpoint_are_refused(own, said):

@@ -1,5 +1,7 @@
 """Algorithm 1 on a tiny Stable Diffusion: chunks, frames, seeds, noise, motion, smoothing, float types."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tiny import random, refused, relative, tiny_sd
@@ -278,10 +280,18 @@ WITHOUT_USE = [
         ({"noise": {"forward": random(5, *LATENT)}}, "must have shape"),
         ({"noise": torch.zeros(1)}, "a dict of tensors.*x_T"),
         ({"noise": {"x_T": [0.0]}}, "a dict of tensors"),
+        ({"noise": {"x_T": torch.full((1, *LATENT), float("inf"))}}, '"x_T" holds a NaN or an infinity'),
+        ({"noise": {"x_T": torch.ones(1, *LATENT, dtype=torch.int64)}}, '"x_T" must be of a floating type'),
         ({"flow": torch.zeros(4, 2, 6, 8)}, "flow must have shape"),
         ({"flow": torch.zeros(5, 2, 8, 6)}, "flow must have shape"),
         ({"flow": torch.full((5, 2, 6, 8), float("nan"))}, "flow holds a NaN"),
+        ({"flow": torch.ones(5, 2, 6, 8, dtype=torch.int64)}, "flow must be of a floating type"),
         ({"flow": "walk.mp4"}, "flow must be a tensor; got a str"),
+        ({"motion_from": "walk.mp4"}, "the video of motion_from is a str; give its frames"),
+        ({"motion_from": Path("walk.mp4")}, "the video of motion_from is a PosixPath; give its frames"),
+        ({"motion_dense": True}, "motion_dense goes with motion_from"),
+        ({"progress": True}, "progress must be a function; got a bool"),
+        ({"on_step": 1}, "on_step must be a function; got a int"),
         ({"foreground": ("duck",)}, '"duck"'),
         ({"masks": torch.ones(2, 1, 48, 64)}, "masks must have shape"),
         ({"masks": torch.ones(5, 3, 48, 64)}, "masks must have shape"),
@@ -293,7 +303,13 @@ WITHOUT_USE = [
     ],
 )
 def test_an_impossible_request_is_one_line_before_any_work(sd, given, words):
-    refused(lambda: make(sd, on_step=lambda _: pytest.fail("it began"), **{"smooth_background": 0.6, **given}), words)
+    begins = {"smooth_background": 0.6, "on_step": lambda _: pytest.fail("it began")}
+    refused(lambda: make(sd, **{**begins, **given}), words)
+
+
+@pytest.mark.parametrize("wrong", ["weights", None, torch.nn.Identity()])
+def test_what_is_no_model_is_said(wrong):
+    refused(lambda: text_to_video(wrong, PROMPT), f"sd is a {type(wrong).__name__}; StableDiffusion.load")
 
 
 def test_steps_are_seen_whole_and_in_order(sd):

@@ -89,6 +89,14 @@ def test_e3_x_0_and_the_next_x_t_follow_from_x_t_and_eps(sd):
         torch.testing.assert_close(following, s**0.5 * x_0[t] + (1 - s) ** 0.5 * eps[t])
 
 
+def test_e3_e4_what_the_samplers_add_is_noise_by_stage_and_timestep(sd):
+    noise = random(5, 2, 4, 6, 8)
+    _, run = traced(sd, "noise/*", frames=2, eta=0.5, noise={"eta": noise})
+    assert [*run.steps("noise/eta")] == [801, 601, 401, 201, 1]
+    assert torch.equal(torch.stack([*run.steps("noise/eta").values()]), noise)
+    assert torch.equal(run["noise/eta/frame 1 to T'/801"], noise[0, :1])
+
+
 def test_e5_eps_is_the_networks_own_guided(sd):
     _, run = traced(sd, "x_t/all frames/401", "eps/all frames/401", frames=2)
     both = run["x_t/all frames/401"].to(sd.device).expand(2, -1, -1, -1, -1)

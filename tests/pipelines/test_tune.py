@@ -136,6 +136,9 @@ def test_what_cannot_be_tuned_is_refused(sd, video, tuned, tmp_path):
     refused(lambda: tune(tuned[0], video, SETTINGS), "was tuned on a video before")
     refused(lambda: tune(tiny_sd(tmp_path, torch.bfloat16), video, SETTINGS), "load the model in float32")
     refused(lambda: tune(sd, video[:1], SETTINGS), "at least 2")
+    refused(lambda: tune(sd, "clip.mp4", SETTINGS), "the source video is a str; give its frames")
+    refused(lambda: tune("weights", video, SETTINGS), "sd is a str; StableDiffusion.load")
+    refused(lambda: tune(sd, video, PROMPT), "settings is a str; TuneSettings")
     refused(
         lambda: text_job(sd, Settings(PROMPT, motion=None, initial_noise="inverted")), '"inverted" is for models tuned'
     )
