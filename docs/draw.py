@@ -368,10 +368,10 @@ def e14(studio: Studio) -> Figure:
             seed=SEED,
             control_scale=scale,
         )
-        for scale in (1.0, 0.0)
+        for scale in (1.5, 0.0)
     )
     return grid(
-        [("source", source), ("$c^k$", condition), ("s = 1", made.frames), ("s = 0", without.frames)], frames_named()
+        [("source", source), ("$c^k$", condition), ("s = 1.5", made.frames), ("s = 0", without.frames)], frames_named()
     )
 
 

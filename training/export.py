@@ -29,7 +29,7 @@ from .vae import load_vae, measure_psnr
 # (benchmarks/README.md): T' = 521 and T = 561, of the 25-step grid, stand for the paper's 881 and 941.
 DEFAULTS = {
     "generate": {"steps": 25, "guidance_scale": 4.0, "t_prime": 521, "t": 561},
-    "control": {"guidance_scale": 4.0, "t_prime": 551, "t": 651},
+    "control": {"guidance_scale": 4.0, "control_scale": 1.5, "t_prime": 551, "t": 651},
     "tune": {"steps": 150, "learning_rate": 1e-3},
 }
 EDIT_DEFAULTS = {"edit": {"steps": 25, "guidance_scale": 5.0, "image_scale": 2.2, "sampler": "ddim"}}
