@@ -28,7 +28,6 @@ from .runfile import absolute
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, read, find the conditions, generate, and write."""
     request = resolve(args, ControlSettings)
-    request.with_ = request.with_ or [("edges", None)]
     follows = what_to_follow(request)
     paths = output_paths(request, check_clip(request))
     shown = control_paths(request, len(follows), paths["video"])

@@ -14,7 +14,7 @@ BELONGS = {"tokenizer": "weights", "controlnet": "with_"}  # where one is typed,
 
 
 class Request(argparse.Namespace):
-    """A command line, completed: each flag as it was typed, else as the run file has it, else as arguments.py has it.
+    """A command line, completed and fixed: each flag as it was typed, else as in the run file, else as in arguments.py.
 
     settings: of the pipeline, in place of their flags; sides are None where nobody says them. own: the names of those
     that are the checkpoint's own defaults. run_file: the content of --from; {} without. typed: the names of the flags
@@ -25,6 +25,12 @@ class Request(argparse.Namespace):
     own: tuple[str, ...]
     run_file: Mapping
     typed: frozenset[str]
+
+    def __setattr__(self, name: str, value) -> None:
+        """Raises AttributeError for what is there already."""
+        if name in vars(self):
+            raise AttributeError(f"a request is fixed; its {name} was {getattr(self, name)!r}")
+        super().__setattr__(name, value)
 
 
 def resolve(args: argparse.Namespace, settings: type[Declarations]) -> Request:
@@ -48,6 +54,8 @@ def resolve(args: argparse.Namespace, settings: type[Declarations]) -> Request:
         if "masks" in typed:
             raise InputError("--masks are for background smoothing; add --smooth-background 0.6")
         asked["masks"] = None
+    if "with_" in asked:
+        asked["with_"] = asked["with_"] or [("edges", None)]
     asked["vae"] = None if asked["vae"] == "off" else asked["vae"]
     asked["lora"] = [one for one in asked["lora"] or [] if one[0] != "off"]
     by_checkpoint = tuple(name for name in own.get(settings.TASK, {}) if name not in given)

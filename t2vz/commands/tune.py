@@ -17,14 +17,14 @@ from .request import resolve
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked first; then load, read, tune, and write."""
+    if args.dtype == "auto":  # half precision would round tuning's small steps away
+        args.dtype = "float32"
     request = resolve(args, TuneSettings)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("tuning is one process's work; start it without torchrun")
     _check_out(request.out, request.overwrite)
     tokenizer = tokenizer_to_save(request.weights or embedded_weights(), request.tokenizer)
     check_clip(request)
-    if request.dtype == "auto":  # half precision would round tuning's small steps away
-        request.dtype = "float32"
     sd = load_model(request)
     losses, began = [], time.perf_counter()
     with open_source(request, sd.default_size) as clip, progress_bar(request, unit="step") as progress:
