@@ -71,6 +71,7 @@ def collect(study: Study, runs: Sequence[tuple[Trial, dict]]) -> Results:
     values = {name: values[name] for name in MEASURES if any(values.get(name, {}).values())}
 
     def table(columns_of: Callable[[Columns], Columns]) -> Table:
+        """Column -> measure -> estimate, of the numbers that columns_of makes of each measure's."""
         found = {}
         for metric, of_variants in values.items():
             for column, numbers in columns_of(of_variants).items():
